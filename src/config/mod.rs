@@ -1,0 +1,5 @@
+//! What the operator decides.
+
+mod mqtt;
+
+pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};

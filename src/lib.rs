@@ -1,0 +1,46 @@
+//! Hawker, an MQTT broker for Linux servers: thread-per-core on io_uring.
+//!
+//! # The way of a message
+//!
+//! ```text
+//! socket -> runtime (ring) -> proto::decode -> session -> router -> [lane -> router] ->
+//! session outbox -> proto::encode -> runtime (ring) -> socket
+//! ```
+//!
+//! # The rooms
+//!
+//! | folder | holds | must not know |
+//! |---|---|---|
+//! | [`proto`] | the packets of MQTT 3.1, 3.1.1 and 5.0, topic names and filters | anything else of ours, time, IO |
+//! | [`session`] | everything one client is owed: window, queue, will | router, storage, shard |
+//! | [`router`] | who wants a message: topic tree, shared groups, retained | session internals, storage |
+//! | [`auth`] | who may enter | IO |
+//! | [`shard`] | one core's broker as a state machine | runtime, clocks, threads, unseeded hashers |
+//! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
+//! | `sim` | the other driver of the shards: one seed, many faults | wall clock, entropy |
+//!
+//! The core decides, the shell moves bytes: a [`shard::Shard`] is fed with
+//! [`shard::Input`]s and drained of [`shard::Output`]s, and never waits for anything.
+//!
+//! # Glossary
+//!
+//! - **shard**: one core's part of the broker; owns its connections, sessions and topic tree.
+//! - **home shard**: `hash(client id) % shards`; the session of a client lives there alone.
+//! - **interest**: that some shard has a subscriber for a filter; known to every other shard.
+//! - **lane**: the bounded queue from one shard to another.
+//! - **takeover**: a CONNECT with the client id of a connected client; the older connection ends.
+//! - **turn**: one round of a shard: take what is ready, decide, write once.
+
+pub mod auth;
+pub mod config;
+pub mod metrics;
+pub mod proto;
+pub mod router;
+pub mod session;
+pub mod shard;
+pub mod time;
+
+#[cfg(feature = "runtime")]
+pub mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -1,0 +1,126 @@
+//! The packets of MQTT 3.1, 3.1.1 and 5.0: bytes to packets and back.
+//!
+//! Knows nothing of connections, sessions, time or IO. A packet decoded from a stream borrows
+//! from the bytes it was read from; whoever wants to keep it copies what it keeps. Decoding is
+//! two steps: [`Frame::cut`] finds one whole packet at the front of what has arrived, then
+//! [`Packet::decode`] reads it by the rules of the connection's [`Version`]. CONNECT names
+//! its version itself.
+//!
+//! Both directions of every packet are here, so that clients (tests, the simulation) use the
+//! same codec and every packet can be tested by a round trip.
+
+mod connect;
+mod decode;
+mod encode;
+mod error;
+mod frame;
+mod property;
+mod publish;
+mod reason;
+mod subscribe;
+mod topic;
+
+pub use connect::{Auth, ConnAck, Connect, Credentials, Disconnect, Will};
+pub use error::DecodeError;
+pub use frame::{Cut, Frame, PacketType};
+pub use property::{UserProperties, UserProperty};
+pub use publish::{Ack, Publish, PublishProperties};
+pub use reason::ReasonCode;
+pub use subscribe::{
+    FilterAndOptions, RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions,
+    UnsubAck, Unsubscribe, UnsubscribeFilters,
+};
+pub use topic::{SubscriptionFilter, TopicError, TopicFilter, TopicName};
+
+use std::num::NonZeroU16;
+
+/// The protocol level a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Version {
+    /// MQTT 3.1, protocol name `MQIsdp`, level 3.
+    V31 = 3,
+    /// MQTT 3.1.1, level 4.
+    V311 = 4,
+    /// MQTT 5.0, level 5.
+    V5 = 5,
+}
+
+/// Quality of service of a message or a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum QoS {
+    /// At most once, "fire and forget".
+    #[default]
+    AtMostOnce = 0,
+    /// At least once, PUBLISH and PUBACK.
+    AtLeastOnce = 1,
+    /// Exactly once, PUBLISH, PUBREC, PUBREL and PUBCOMP.
+    ExactlyOnce = 2,
+}
+
+impl QoS {
+    /// The QoS of two bits of a packet; 3 is none. [MQTT-3.3.1-4]
+    #[inline]
+    pub fn from_bits(bits: u8) -> Option<QoS> {
+        match bits {
+            0 => Some(QoS::AtMostOnce),
+            1 => Some(QoS::AtLeastOnce),
+            2 => Some(QoS::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// A packet identifier: 1 to 65,535. [MQTT-2.2.1-3]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// The identifier of this value, unless it is 0.
+    #[inline]
+    pub fn new(value: u16) -> Option<PacketId> {
+        NonZeroU16::new(value).map(PacketId)
+    }
+
+    /// The value on the wire.
+    #[inline]
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+/// Any control packet, borrowed from the bytes it was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Packet<'a> {
+    /// 1: a client asks to be let in.
+    Connect(Connect<'a>),
+    /// 2: the server's answer.
+    ConnAck(ConnAck<'a>),
+    /// 3: a message.
+    Publish(Publish<'a>),
+    /// 4: QoS 1 is done.
+    PubAck(Ack<'a>),
+    /// 5: QoS 2 message received.
+    PubRec(Ack<'a>),
+    /// 6: QoS 2 message may be released.
+    PubRel(Ack<'a>),
+    /// 7: QoS 2 is done.
+    PubComp(Ack<'a>),
+    /// 8: subscriptions asked for.
+    Subscribe(Subscribe<'a>),
+    /// 9: one reason code a filter.
+    SubAck(SubAck<'a>),
+    /// 10: subscriptions to end.
+    Unsubscribe(Unsubscribe<'a>),
+    /// 11: one reason code a filter (5.0 only).
+    UnsubAck(UnsubAck<'a>),
+    /// 12: are you there?
+    PingReq,
+    /// 13: I am.
+    PingResp,
+    /// 14: the connection ends on purpose.
+    Disconnect(Disconnect<'a>),
+    /// 15: enhanced authentication (5.0 only).
+    Auth(Auth<'a>),
+}

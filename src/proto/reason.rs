@@ -1,0 +1,1 @@
+//! Reason codes, and their older cousins, the return codes.
