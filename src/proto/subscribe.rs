@@ -7,8 +7,7 @@ use super::encode::{
 };
 use super::property::{Property, PropertyId, PropertyReader};
 use super::{
-    DecodeError, PacketId, PacketType, QoS, ReasonCode, SubscriptionFilter,
-    UserProperties, Version,
+    DecodeError, PacketId, PacketType, QoS, ReasonCode, SubscriptionFilter, UserProperties, Version,
 };
 
 /// A SUBSCRIBE packet: at least one filter. [MQTT-3.8.3-2]
