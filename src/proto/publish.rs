@@ -99,7 +99,6 @@ impl<'a> Publish<'a> {
 
     /// Appends the packet.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        out.reserve(self.encoded_len(version).min(PACKET_SIZE_MAX));
         if self.encode_head(version, out) {
             out.extend_from_slice(self.payload);
         }
@@ -112,6 +111,7 @@ impl<'a> Publish<'a> {
         if remaining_length > VARIABLE_BYTE_INTEGER_MAX as usize {
             return false;
         }
+        out.reserve(PACKET_SIZE_MAX.min(5 + remaining_length - self.payload.len()));
         out.push(self.first_byte());
         put_variable_byte_integer(out, remaining_length as u32);
         let topic = self.topic.as_str().as_bytes();

@@ -73,9 +73,9 @@ impl<'a> TopicName<'a> {
     /// The topic name of a string field; may be empty.
     #[inline]
     pub(super) fn from_field(bytes: &'a [u8]) -> Result<TopicName<'a>, DecodeError> {
-        let name = std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)?; // [MQTT-3.3.2-1]
         check_name_bytes(bytes).map_err(DecodeError::TopicName)?;
-        Ok(TopicName(name))
+        // [MQTT-3.3.2-1]
+        std::str::from_utf8(bytes).map(TopicName).map_err(|_| DecodeError::Utf8)
     }
 
     /// As a string.
@@ -104,7 +104,10 @@ impl<'a> TopicFilter<'a> {
         if filter.is_empty() {
             return Err(TopicError::Empty);
         }
-        check_characters(filter)?;
+        check_length(filter)?;
+        if filter.as_bytes().contains(&0) {
+            return Err(TopicError::Null);
+        }
         check_wildcards(filter)?;
         Ok(TopicFilter(filter))
     }
@@ -159,10 +162,10 @@ impl<'a> SubscriptionFilter<'a> {
     /// The filter, and the group if it is a shared one. Shared subscriptions are of 5.0, but
     /// clients of the older versions write them too and other brokers let them.
     pub fn parse(text: &'a str) -> Result<SubscriptionFilter<'a>, TopicError> {
-        check_characters(text)?;
+        check_length(text)?;
         if let Some(group_and_filter) = text.strip_prefix("$share/") {
             let (group, filter) = group_and_filter.split_once('/').ok_or(TopicError::ShareName)?; // [MQTT-4.8.2-2]
-            if group.is_empty() || group.contains(['+', '#']) {
+            if group.is_empty() || group.contains(['+', '#', '\0']) {
                 return Err(TopicError::ShareName); // [MQTT-4.8.2-1]
             }
             return SubscriptionFilter::shared(group, filter);
@@ -231,11 +234,6 @@ impl fmt::Display for TopicError {
 }
 
 impl std::error::Error for TopicError {}
-
-fn check_characters(text: &str) -> Result<(), TopicError> {
-    check_length(text)?;
-    if text.as_bytes().contains(&0) { Err(TopicError::Null) } else { Ok(()) }
-}
 
 fn check_length(text: &str) -> Result<(), TopicError> {
     if text.len() > usize::from(u16::MAX) { Err(TopicError::TooLong) } else { Ok(()) }
