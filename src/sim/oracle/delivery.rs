@@ -57,7 +57,7 @@ impl Oracle {
         });
         match known {
             Some(id) => Some(Content::Message(id)),
-            None if self.rules.hostile => Some(Content::Foreign),
+            None if self.rules.strangers => Some(Content::Foreign),
             None => {
                 let start = String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(12)]);
                 let topic = &publish.topic;
@@ -383,7 +383,7 @@ impl Oracle {
             live_max += reasons.live_max(self.messages[id].routings_max());
             shows |= reasons.all_live().any(|options| options.retain_as_published);
         }
-        if self.rules.hostile {
+        if self.rules.damage {
             return;
         }
         self.require(!publish.retain || shows, || {

@@ -13,10 +13,10 @@ mod settlement;
 mod will;
 
 use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
 
-pub(super) use message::{Body, Fate, Message, MessageId, matches, payload_of};
+pub(super) use message::{Body, Fate, Message, MessageId, payload_of};
 pub(super) use session::{FilterKey, Holding, Options};
-pub(super) use settlement::Held;
 
 use message::Tick;
 use session::Session;
@@ -32,7 +32,7 @@ pub(super) struct Oracle {
     pub(super) violation: Option<String>,
     pub(super) messages: Vec<Message>,
     clients: Vec<Account>,
-    links: Vec<Link>,
+    links: Links,
     sessions: Vec<Session>,
     rules: Rules,
     pub(super) seen: Seen,
@@ -44,7 +44,9 @@ pub(super) struct Rules {
     /// Queues are so short that messages for slow clients go; nothing is called lost.
     pub(super) lossy: bool,
     /// Somebody publishes messages of which there is no account.
-    pub(super) hostile: bool,
+    pub(super) strangers: bool,
+    /// Their bytes are damaged: they may publish anything anywhere.
+    pub(super) damage: bool,
     /// Microseconds that a timer may be late.
     pub(super) late_us: u64,
     /// Microseconds that bytes may need from one end to the other.
@@ -98,6 +100,24 @@ struct Link {
     open: u16,
 }
 
+/// Links by the number the world gave them.
+#[derive(Default)]
+struct Links(BTreeMap<usize, Link>);
+
+impl Index<usize> for Links {
+    type Output = Link;
+
+    fn index(&self, link: usize) -> &Link {
+        &self.0[&link]
+    }
+}
+
+impl IndexMut<usize> for Links {
+    fn index_mut(&mut self, link: usize) -> &mut Link {
+        self.0.get_mut(&link).expect("the world knows which links were opened")
+    }
+}
+
 /// A CONNECT, for the account.
 pub(super) struct ConnectFacts {
     pub(super) clean_start: bool,
@@ -121,7 +141,7 @@ impl Oracle {
             violation: None,
             messages: Vec::new(),
             clients: Vec::new(),
-            links: Vec::new(),
+            links: Links::default(),
             sessions: Vec::new(),
             rules,
             seen: Seen::default(),
@@ -183,11 +203,10 @@ impl Oracle {
         self.messages.len() - 1
     }
 
-    /// A CONNECT goes out on a new link; the answer is the link's number.
+    /// A CONNECT goes out on a new link.
     pub(super) fn connect_sent(&mut self, client: usize, link: usize, facts: ConnectFacts) {
         let tick = self.step();
-        assert_eq!(link, self.links.len(), "links are numbered as they are opened");
-        self.links.push(Link {
+        let record = Link {
             client,
             clean_start: facts.clean_start,
             expiry: facts.expiry,
@@ -201,7 +220,8 @@ impl Oracle {
             ended: None,
             will: facts.will.map(|will| Will::new(will.message, will.delay)),
             open: 0,
-        });
+        };
+        self.links.0.insert(link, record);
         let account = &mut self.clients[client];
         account.links.push(link);
         account.packet_bytes_max = facts.packet_bytes_max;
@@ -318,7 +338,7 @@ impl Oracle {
     pub(super) fn link_ended(&mut self, link: usize, heard: bool) {
         let tick = self.step();
         let now = self.now;
-        let Some(record) = self.links.get_mut(link) else { return };
+        let Some(record) = self.links.0.get_mut(&link) else { return };
         if record.ended.is_some() {
             return;
         }

@@ -7,21 +7,6 @@ use super::delivery::{certain_qos, groups_of, possibly_plain};
 use super::message::{Fate, Message, MessageId, Tick};
 use super::session::FilterKey;
 
-/// What the shards hold, summed over all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::sim) struct Held {
-    pub(in crate::sim) connections: u64,
-    pub(in crate::sim) sessions: u64,
-    pub(in crate::sim) subscriptions: u64,
-    pub(in crate::sim) groups: u64,
-    pub(in crate::sim) interests: u64,
-    pub(in crate::sim) retained: u64,
-    pub(in crate::sim) queued: u64,
-    pub(in crate::sim) inflight: u64,
-    pub(in crate::sim) inbound: u64,
-    pub(in crate::sim) pending: u64,
-}
-
 impl Oracle {
     /// Nothing is in flight any more, and every client is connected: what was sent at QoS 0 on a
     /// link that lives has been routed, wills that were due have been published.
@@ -135,6 +120,9 @@ impl Oracle {
     /// at most.
     pub(in crate::sim) fn judge_last_values(&mut self, client: usize) -> (u64, u64) {
         let Some(session) = self.clients[client].session else { return (0, u64::MAX) };
+        if self.rules.damage {
+            return (0, u64::MAX);
+        }
         let mut topics: BTreeMap<String, Vec<MessageId>> = BTreeMap::new();
         for (id, message) in self.messages.iter().enumerate() {
             let sent = message.sends > 0 || message.will_of.is_some();

@@ -107,7 +107,8 @@ impl Oracle {
 
     /// At rest: the wills that had to be published by now become messages that are owed.
     pub(super) fn settle_wills(&mut self, tick: Tick) {
-        for link in 0..self.links.len() {
+        let links: Vec<usize> = self.links.0.keys().copied().collect();
+        for link in links {
             let Some(will) = self.links[link].will else { continue };
             let verdict = self.will_verdict(link);
             self.seen.wills_withheld += u64::from(verdict == Verdict::MustNot);
