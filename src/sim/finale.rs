@@ -8,6 +8,7 @@ use super::plan::{Delays, SESSION_EXPIRY_S_MAX};
 use super::workload::Workload;
 use super::world::{Event, Phase, World};
 use super::Report;
+use crate::config::Mqtt;
 use crate::shard::Census;
 
 impl World {
@@ -50,6 +51,8 @@ impl World {
         self.trace.event(now, format_args!("-- faults stop"));
         self.phase = Phase::Calm;
         self.delays = Delays::CALM;
+        // From now on a QoS 0 message has no reason to be dropped.
+        self.reconfigure_to(Mqtt { outbox_bytes_max: 1 << 20, ..self.plan.mqtt.clone() });
         for link in 0..self.links.len() {
             let stray = match self.links[link].owner {
                 Owner::Stranger(_) => true,

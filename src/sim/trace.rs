@@ -74,6 +74,11 @@ impl Trace {
         lines.last.push_back(line);
     }
 
+    /// Whether anybody wants to read what happens.
+    pub(super) fn is_written(&self) -> bool {
+        self.lines.is_some()
+    }
+
     pub(super) fn hash(&self) -> u64 {
         self.hash
     }

@@ -505,6 +505,39 @@ const CONNACK_PROPERTIES: [u8; 17] = [
 ];
 const PUBLISH_PROPERTIES: [u8; 8] = [0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26];
 
+/// The packets of a run of bytes, for people.
+pub(super) fn describe(protocol: Protocol, mut bytes: &[u8]) -> String {
+    let mut words = Vec::new();
+    while let Ok(Some((end, start))) = cut(bytes) {
+        let (packet, rest) = bytes.split_at(end);
+        words.push(describe_packet(protocol, packet, start));
+        bytes = rest;
+    }
+    if !bytes.is_empty() {
+        words.push(format!("and {} bytes", bytes.len()));
+    }
+    words.join(", ")
+}
+
+fn describe_packet(protocol: Protocol, packet: &[u8], start: usize) -> String {
+    const NAMES: [&str; 16] = [
+        "0", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE",
+        "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
+    ];
+    let name = NAMES[usize::from(packet[0] >> 4)];
+    match decode(protocol, packet, start) {
+        Ok(Packet::Publish(publish)) => {
+            let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
+            let payload = String::from_utf8_lossy(&payload[..payload.len().min(6)]).into_owned();
+            let flags = format!("{}{}", if dup { " dup" } else { "" }, if retain { " retain" } else { "" });
+            let alias = properties.iter().find(|p| p.id == property::TOPIC_ALIAS);
+            let alias = alias.map_or(String::new(), |alias| format!(" alias {:?}", alias.value));
+            format!("PUBLISH {packet_id} qos {qos}{flags} {topic:?}{alias} {payload:?}")
+        }
+        _ => format!("{name} {:02x?}", &packet[start..packet.len().min(start + 8)]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use super::plan::{Plan, SESSION_EXPIRY_S_MAX};
 use super::random::{Purpose, Random};
 use super::wire::{Property, Protocol, Value, property};
 use super::world::{Event, Phase, World};
+use crate::config::Mqtt;
 use crate::shard::Policy;
 
 /// What one client is like.
@@ -428,6 +429,11 @@ impl World {
         mqtt.inflight_messages_max = *random.pick(&[1, 3, 128]);
         mqtt.outbox_bytes_max = *random.pick(&[1, 400, 1 << 20]);
         mqtt.queue_qos0 = random.chance(300);
+        self.reconfigure_to(mqtt);
+    }
+
+    /// The operator gives every shard a new configuration.
+    pub(super) fn reconfigure_to(&mut self, mqtt: Mqtt) {
         let policy = Arc::new(Policy { mqtt, ..Policy::default() });
         for shard in 0..self.plan.shards {
             self.ready(shard, Ready::Reconfigure(Arc::clone(&policy)));

@@ -14,6 +14,7 @@ use super::random::{Purpose, Random};
 use super::sabotage::{Sabotage, Saboteur};
 use super::stranger::Stranger;
 use super::trace::{Trace, Verbosity};
+use super::wire;
 use super::workload::Workload;
 use crate::shard::{
     Census, ConnectionId, Input, Listener, Output, Peer, Sequence, ShardId, WriteBatch,
@@ -503,9 +504,18 @@ impl World {
         let mut bytes = Vec::with_capacity(batch.len());
         batch.slices().for_each(|slice| bytes.extend_from_slice(slice));
         self.trace.bytes(&bytes);
-        self.trace.event(self.now, format_args!("broker to link {link}: {} bytes", bytes.len()));
+        self.describe(link, "is written", &bytes);
         let bytes = self.saboteur.downstream(bytes);
         self.put_down(link, &bytes);
+    }
+
+    fn describe(&mut self, link: usize, what: &str, bytes: &[u8]) {
+        let (owner, now) = (self.links[link].owner, self.now);
+        self.trace.event(now, format_args!("link {link} of {owner:?} {what} {} bytes", bytes.len()));
+        if let (Owner::Client(client), true) = (owner, self.trace.is_written()) {
+            let words = wire::describe(self.clients[client].protocol, bytes);
+            self.trace.event(now, format_args!("  {words}"));
+        }
     }
 
     /// Bytes on their way to the client, if it is still there to take them.
@@ -585,6 +595,7 @@ impl World {
             bytes = sent;
             self.put_down(link, &forged);
         }
+        self.describe(link, "sends", &bytes);
         self.links[link].sent += bytes.len() as u64;
         for at in self.links[link].up.send(&bytes, now, delay, &mut self.network) {
             self.plan_event(at, Event::Up(link));
@@ -653,6 +664,7 @@ impl World {
         if self.links[link].abandoned || self.clients[client].link != Some(link) {
             return;
         }
+        self.trace.event(self.now, format_args!("link {link} hears {} bytes", bytes.len()));
         let mut out = Vec::new();
         let was = self.clients[client].state;
         let verdict =

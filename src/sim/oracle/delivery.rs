@@ -136,6 +136,8 @@ impl Oracle {
     }
 
     /// Everything that can have caused a delivery of the message to the session.
+    ///
+    /// A message of a group waits for a member: whoever joins later may get it.
     fn reasons(&self, session: usize, id: MessageId) -> Reasons {
         let (message, session) = (&self.messages[id], &self.sessions[session]);
         let from = match message.will_of {
@@ -146,23 +148,28 @@ impl Oracle {
         let mut reasons = Reasons::default();
         let matching = session.holdings.iter().filter(|h| matches(&h.key.filter, &message.topic));
         for holding in matching {
+            if holding.key.group.is_some() {
+                if self.group_existed(&holding.key, from, to) && holding.possible(from, self.tick) {
+                    reasons.shared.extend(holding.options(from, self.tick));
+                    reasons.groups += 1;
+                }
+                continue;
+            }
             let own = message.publisher == session.client;
             let options = holding.options(from, to).filter(|o| !(own && o.no_local));
-            let options: Vec<Options> = options.copied().collect();
-            if holding.possible(from, to) && !options.is_empty() {
-                let list = match holding.key.group {
-                    Some(_) => &mut reasons.shared,
-                    None => &mut reasons.plain,
-                };
-                list.extend(&options);
-                reasons.groups += u32::from(holding.key.group.is_some());
+            if holding.possible(from, to) {
+                reasons.plain.extend(options);
             }
-            if holding.key.group.is_none() {
-                reasons.add_certain(holding, from, to, own);
-                reasons.add_questions(holding, message.retain);
-            }
+            reasons.add_certain(holding, from, to, own);
+            reasons.add_questions(holding, message.retain);
         }
         reasons
+    }
+
+    /// Whether a group possibly had a member at some moment of `from..=to`.
+    fn group_existed(&self, key: &FilterKey, from: Tick, to: Tick) -> bool {
+        let holdings = self.sessions.iter().flat_map(|session| &session.holdings);
+        holdings.filter(|h| h.key == *key).any(|holding| holding.possible(from, to))
     }
 
     /// Properties, subscription identifiers aside, are handed on unaltered. [MQTT-3.3.2-4, -15 ...]

@@ -86,7 +86,7 @@ impl Message {
 
     /// How often the broker may have routed it: it knows a QoS 2 message again.
     pub(in crate::sim) fn routings_max(&self) -> u32 {
-        if self.qos == 1 { self.sends } else { 1 }
+        if self.qos == 1 { self.sends.max(1) } else { 1 }
     }
 
     /// Whether every publication of `self` came before every one of `other`.
