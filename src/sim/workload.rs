@@ -428,7 +428,6 @@ impl World {
         let mut mqtt = self.plan.mqtt.clone();
         mqtt.inflight_messages_max = *random.pick(&[1, 3, 128]);
         mqtt.outbox_bytes_max = *random.pick(&[1, 400, 1 << 20]);
-        mqtt.queue_qos0 = random.chance(300);
         self.reconfigure_to(mqtt);
     }
 

@@ -232,7 +232,9 @@ impl Oracle {
         };
         let name = self.name_of(session);
         let retain = self.messages[id].retain;
-        self.require(live <= reasons.live_max(self.messages[id].routings_max()), || {
+        let again = self.may_come_again(session, id, publish, reasons);
+        let live_max = reasons.live_max(self.messages[id].routings_max());
+        self.require(live <= live_max || again, || {
             if live == 1 {
                 format!("m{id} was delivered to {name}, who had no subscription for it")
             } else {
@@ -247,10 +249,17 @@ impl Oracle {
         self.judge_subscription_ids(session, id, publish, reasons);
         self.judge_order(session, id, publish, reasons);
         self.seen.shared += u64::from(!reasons.shared.is_empty());
-        if retain {
+        if retain && publish.qos > 0 {
             let topic = publish.topic.clone();
             self.sessions[session].live_retained.entry(topic).or_default().insert(id);
         }
+    }
+
+    /// A group takes back what a member that went away had not acknowledged, and may give it to
+    /// the same one when it returns.
+    fn may_come_again(&self, session: usize, id: MessageId, publish: &Publish, reasons: &Reasons) -> bool {
+        let since = self.messages[id].first_sent;
+        publish.qos == 1 && reasons.groups > 0 && self.was_away(session, since)
     }
 
     /// The retain flag is set: the answer to a SUBSCRIBE, or live to one who wants to see it.
@@ -267,7 +276,8 @@ impl Oracle {
         let shows = reasons.all_live().any(|options| options.retain_as_published);
         let live_max = if shows { reasons.live_max(self.messages[id].routings_max()) } else { 0 };
         let questions = reasons.questions.len() as u32;
-        self.require(flagged <= live_max + questions, || {
+        let again = shows && self.may_come_again(session, id, publish, reasons);
+        self.require(flagged <= live_max + questions || again, || {
             format!("m{id} reached {name} {flagged} times as retained, asked {questions} times")
         });
         let options = reasons.all_live().chain(&reasons.questions);
@@ -360,7 +370,10 @@ impl Oracle {
         let first = self.sessions[session].copies.get(&id).is_some_and(|c| c.total() == 1);
         let unsure = reasons.certain_qos.is_none() || !reasons.shared.is_empty();
         let may_be_lost = publish.qos == 0 || self.rules.lossy;
-        let exempt = message.will_of.is_some() || (may_be_lost && message.sends > 1);
+        // The first routing may have met a subscription of lower QoS, and been lost.
+        let raised = reasons.certain_qos.is_some_and(|qos| qos.min(message.qos) < publish.qos);
+        let resent = message.sends > 1;
+        let exempt = message.will_of.is_some() || (resent && (may_be_lost || raised));
         if !first || unsure || exempt {
             return;
         }

@@ -31,6 +31,8 @@ pub(in crate::sim) struct Message {
     /// How often it was handed to a link.
     pub(in crate::sim) sends: u32,
     pub(in crate::sim) fate: Fate,
+    /// All was quiet since: no copy is on its way between shards any more.
+    pub(in crate::sim) over: Option<Tick>,
     /// Set for wills: the link whose end publishes it.
     pub(in crate::sim) will_of: Option<usize>,
 }
@@ -53,7 +55,8 @@ pub(in crate::sim) enum Fate {
     Kept(Tick),
     /// Answered with an error: the publisher knows that it was not taken.
     Refused,
-    /// Its publisher will not ask again; it was routed before this tick or never.
+    /// Its publisher will not ask again; its shard took it before this tick or never. Copies for
+    /// other shards may be on their way.
     Abandoned(Tick),
 }
 
@@ -79,9 +82,9 @@ impl Message {
         }
     }
 
-    /// The latest tick at which it can have been routed.
+    /// The latest tick at which it can have met a subscription.
     pub(in crate::sim) fn routed_before(&self) -> Tick {
-        self.settled().unwrap_or(Tick::MAX)
+        self.kept().or(self.over).unwrap_or(Tick::MAX)
     }
 
     /// How often the broker may have routed it: it knows a QoS 2 message again.

@@ -198,6 +198,7 @@ impl Oracle {
             sent_at: self.now,
             sends: 0,
             fate: Fate::Open,
+            over: None,
             will_of: draft.is_will.then_some(link),
         });
         self.messages.len() - 1
@@ -347,6 +348,11 @@ impl Oracle {
         let superseded = self.clients[client].links.iter().any(|&other| other > link);
         let record = &mut self.links[link];
         record.farewell_heard = record.farewell && heard && !superseded;
+        if let Some(will) = record.will {
+            // The earliest moment at which it can be published.
+            self.messages[will.message].first_sent = tick;
+            self.messages[will.message].last_sent = tick;
+        }
         let unanswered = record.connack.is_none().then_some(record.expiry);
         if let Some(session) = self.clients[client].session
             && self.sessions[session].link <= link

@@ -32,7 +32,8 @@ pub(in crate::sim) struct Session {
     pub(in crate::sim) clears: BTreeMap<String, Vec<Tick>>,
     /// The latest message delivered of a publisher, at a QoS published and a QoS delivered.
     pub(in crate::sim) latest: BTreeMap<(usize, u8, u8), MessageId>,
-    /// Messages published to be retained that reached the client live, by topic.
+    /// Messages published to be retained that reached the client live, by topic. Those it got at
+    /// QoS 0 are not here: they may pass messages of higher QoS that wait for its window.
     pub(in crate::sim) live_retained: BTreeMap<String, BTreeSet<MessageId>>,
     /// The last use of each packet identifier towards the client.
     pub(in crate::sim) flights: BTreeMap<u16, Flight>,

@@ -18,6 +18,9 @@ impl Oracle {
             if alive && message.will_of.is_none() && message.qos == 0 && message.fate == Fate::Open {
                 message.fate = Fate::Kept(tick);
             }
+            if message.fate != Fate::Open {
+                message.over.get_or_insert(tick);
+            }
         }
         let open = self.messages.iter().position(|m| {
             m.fate == Fate::Open && m.will_of.is_none() && m.sends > 0
@@ -85,8 +88,9 @@ impl Oracle {
 
     fn judge_owed_to_group(&mut self, id: MessageId, message: &Message, kept: Tick, group: &FilterKey) {
         let (from, to) = (message.first_sent, message.routed_before());
-        let mut copies = 0;
-        let (mut stays, mut excused, mut left) = (false, false, false);
+        let (mut copies, mut live) = (0, 0);
+        let (mut stays, mut excused, mut left, mut away) = (false, false, false, false);
+        let mut least = Some(message.qos);
         for (index, session) in self.sessions.iter().enumerate() {
             let held = session.holdings.iter().filter(|h| h.key == *group);
             let members = held.filter(|h| h.gone.is_none_or(|gone| gone >= from)).collect::<Vec<_>>();
@@ -94,8 +98,12 @@ impl Oracle {
                 continue;
             }
             copies += session.copies.get(&id).map_or(0, |copies| copies.total());
+            // With the retain flag they may be answers to a SUBSCRIBE of another filter.
+            live += session.copies.get(&id).map_or(0, |copies| copies.live);
             stays |= members.iter().any(|h| h.certain(from, kept) && h.certain(kept, self.tick));
             left |= session.gone.is_some() || members.iter().any(|h| h.leaving.is_some());
+            away |= self.was_away(index, from);
+            least = least.min(members.iter().flat_map(|h| &h.versions).map(|o| o.qos).min());
             excused |= possibly_plain(session, &message.topic, from, to)
                 || groups_of(session, &message.topic).any(|(key, _)| key != group)
                 || self.is_too_big(index, message)
@@ -109,10 +117,18 @@ impl Oracle {
         if stays && !lost && copies == 0 {
             self.violate(format!("m{id} never reached a member of {}", group.text()));
         }
-        let repeated = message.qos == 1 && (left || message.sends > 1);
-        if copies > 1 && !repeated {
-            self.violate(format!("m{id} reached {copies} members of {}", group.text()));
+        let repeated = least == Some(1) && (left || away || message.sends > 1);
+        if live > 1 && !repeated {
+            self.violate(format!("m{id} reached {live} members of {}", group.text()));
         }
+    }
+
+    /// Whether a connection of the session ended since: what it had not acknowledged may have been
+    /// given to another member, or to the same one anew.
+    pub(super) fn was_away(&self, session: usize, since: Tick) -> bool {
+        self.links.0.values().any(|link| {
+            link.session == Some(session) && link.ended.is_some_and(|(tick, _)| tick >= since)
+        })
     }
 
     /// A client that has just subscribed to everything, all being quiet, has been sent exactly

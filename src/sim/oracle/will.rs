@@ -112,10 +112,10 @@ impl Oracle {
             let Some(will) = self.links[link].will else { continue };
             let verdict = self.will_verdict(link);
             self.seen.wills_withheld += u64::from(verdict == Verdict::MustNot);
-            let Some((ended, _)) = self.links[link].ended else { continue };
+            if self.links[link].ended.is_none() {
+                continue;
+            }
             let message = &mut self.messages[will.message];
-            message.first_sent = ended;
-            message.last_sent = ended;
             if message.fate == Fate::Open {
                 message.fate = match verdict {
                     Verdict::Must => Fate::Kept(tick),
