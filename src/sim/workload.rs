@@ -314,6 +314,7 @@ impl World {
         if self.phase != Phase::Chaos {
             how.clean_start = must_clean;
             how.keep_alive = 60;
+            how.packet_bytes_max = None;
             if self.workloads[client].is_v5() {
                 how.expiry = 3600;
             } else {
@@ -321,6 +322,16 @@ impl World {
             }
         } else if self.workloads[client].acts.chance(300) {
             how.will = Some(self.will(client));
+        }
+        if let Some((will, delay)) = how.will {
+            let message = &self.oracle.messages[will];
+            self.trace.event(
+                self.now,
+                format_args!(
+                    "will m{will} on {:?} at QoS {}, retain {}, after {delay} s",
+                    message.topic, message.qos, message.retain
+                ),
+            );
         }
         self.connect(client, how);
     }

@@ -15,6 +15,8 @@ struct Reasons {
     groups: u32,
     /// SUBSCRIBEs that may be answered with the message as a retained one.
     questions: Vec<Options>,
+    /// Options the answers may come with: those of the moment when they are sent.
+    answers: Vec<Options>,
     /// Whether some subscription that is not shared surely matched when it was published, and
     /// the least QoS it can have had.
     certain_qos: Option<u8>,
@@ -251,7 +253,7 @@ impl Oracle {
         self.seen.shared += u64::from(!reasons.shared.is_empty());
         if retain && publish.qos > 0 {
             let topic = publish.topic.clone();
-            self.sessions[session].live_retained.entry(topic).or_default().insert(id);
+            self.sessions[session].live_retained.entry(topic).or_default().insert(id, self.tick);
         }
     }
 
@@ -280,7 +282,7 @@ impl Oracle {
         self.require(flagged <= live_max + questions || again, || {
             format!("m{id} reached {name} {flagged} times as retained, asked {questions} times")
         });
-        let options = reasons.all_live().chain(&reasons.questions);
+        let options = reasons.all_live().chain(&reasons.answers);
         self.judge_qos(session, id, publish, options, &Reasons::default());
         if live_max == 0 {
             self.seen.retained += 1;
@@ -300,8 +302,12 @@ impl Oracle {
             let kept = self.messages[other].kept();
             kept.zip(first_asked).is_some_and(|(kept, asked)| kept < asked)
         });
+        // What came live before the question may still be on its way to where retained ones are
+        // kept; only what came live after it is known to the reader.
+        let last_asked = reasons.questions.iter().map(|options| options.asked).max();
         let live = self.sessions[session].live_retained.get(&publish.topic);
-        let overtaken = live.into_iter().flatten().copied().find(newer);
+        let later = live.into_iter().flatten().filter(|(_, tick)| Some(**tick) > last_asked);
+        let overtaken = later.map(|(&other, _)| other).find(newer);
         if let Some(other) = replaced {
             self.violate(format!("{name} asked after m{other} was kept and got m{id} as retained"));
         }
@@ -472,6 +478,7 @@ impl Reasons {
             };
             if retained && answered {
                 self.questions.push(*options);
+                self.answers.extend(&holding.versions[index..]);
             }
         }
     }

@@ -95,6 +95,8 @@ struct Link {
     farewell_heard: bool,
     /// When the broker was told of its end, or ended it.
     ended: Option<(Tick, u64)>,
+    /// Seconds that its session was to outlive it then, at least and at most.
+    expiry_at_end: (u32, u32),
     will: Option<Will>,
     /// QoS 1 and 2 messages that came by this link and were not completed on it.
     open: u16,
@@ -219,6 +221,7 @@ impl Oracle {
             farewell: false,
             farewell_heard: false,
             ended: None,
+            expiry_at_end: (0, u32::MAX),
             will: facts.will.map(|will| Will::new(will.message, will.delay)),
             open: 0,
         };
@@ -353,6 +356,9 @@ impl Oracle {
             self.messages[will.message].first_sent = tick;
             self.messages[will.message].last_sent = tick;
         }
+        if let Some(session) = record.session {
+            record.expiry_at_end = self.sessions[session].expiry;
+        }
         let unanswered = record.connack.is_none().then_some(record.expiry);
         if let Some(session) = self.clients[client].session
             && self.sessions[session].link <= link
@@ -469,7 +475,7 @@ impl Oracle {
     /// Its UNSUBACK came.
     pub(super) fn unsuback(&mut self, link: usize, keys: &[FilterKey], codes: &[u8]) {
         let tick = self.step();
-        let Link { client, session, .. } = self.links[link];
+        let Link { client, session, connack, .. } = self.links[link];
         if self.clients[client].protocol == Protocol::V5 {
             self.require(codes.len() == keys.len(), || {
                 "UNSUBACK has not a code a filter".to_owned()
@@ -481,7 +487,9 @@ impl Oracle {
             for holding in &mut self.sessions[session].holdings {
                 // A SUBSCRIBE sent behind the UNSUBSCRIBE began a holding that is not leaving.
                 if holding.key == *key && holding.leaving.is_some() && holding.gone.is_none() {
-                    existed |= holding.sure.is_some();
+                    // An UNSUBSCRIBE of an earlier connection may have been heard.
+                    let asked_here = holding.leaving > connack.map(|(tick, _)| tick);
+                    existed |= holding.sure.is_some() && asked_here;
                     holding.gone = Some(tick);
                 }
             }

@@ -5,7 +5,7 @@
 //! and asks either whether a subscription *surely* existed throughout or whether it *possibly*
 //! existed at some moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::message::{MessageId, Tick};
 
@@ -34,7 +34,7 @@ pub(in crate::sim) struct Session {
     pub(in crate::sim) latest: BTreeMap<(usize, u8, u8), MessageId>,
     /// Messages published to be retained that reached the client live, by topic. Those it got at
     /// QoS 0 are not here: they may pass messages of higher QoS that wait for its window.
-    pub(in crate::sim) live_retained: BTreeMap<String, BTreeSet<MessageId>>,
+    pub(in crate::sim) live_retained: BTreeMap<String, BTreeMap<MessageId, Tick>>,
     /// The last use of each packet identifier towards the client.
     pub(in crate::sim) flights: BTreeMap<u16, Flight>,
 }

@@ -43,31 +43,33 @@ impl Oracle {
             return Verdict::May;
         }
         let due = self.will_due(link, will, ended);
-        match self.next_link(link) {
-            Some(next) => self.verdict_against(record, will, due, next),
-            None if self.now > due.1.saturating_add(self.rules.late_us) => Verdict::Must,
-            None if self.now < due.0 => Verdict::MustNot,
-            None => Verdict::May,
+        if self.later_links(link).next().is_some() {
+            return self.verdict_against(record, will, due, link);
+        }
+        if self.now > due.1.saturating_add(self.rules.late_us) {
+            Verdict::Must
+        } else if self.now < due.0 {
+            Verdict::MustNot
+        } else {
+            Verdict::May
         }
     }
 
     /// When it is due: after its delay or when the session ends, whichever is first.
     fn will_due(&self, link: usize, will: Will, ended: u64) -> (u64, u64) {
-        let expiry = match self.links[link].session {
-            Some(session) => self.sessions[session].expiry,
-            None => (0, u32::MAX),
-        };
+        let expiry = self.links[link].expiry_at_end;
         let after = |seconds: u32| ended.saturating_add(u64::from(seconds) * 1_000_000);
         (after(will.delay.min(expiry.0)), after(will.delay.min(expiry.1)))
     }
 
-    fn next_link(&self, link: usize) -> Option<&Link> {
+    /// The links its client opened after it.
+    fn later_links(&self, link: usize) -> impl Iterator<Item = &Link> {
         let links = &self.clients[self.links[link].client].links;
-        links.iter().find(|&&other| other > link).map(|&next| &self.links[next])
+        links.iter().filter(move |&&other| other > link).map(|&other| &self.links[other])
     }
 
     /// The client came back: in time, or too late?
-    fn verdict_against(&self, old: &Link, will: Will, due: (u64, u64), next: &Link) -> Verdict {
+    fn verdict_against(&self, old: &Link, will: Will, due: (u64, u64), link: usize) -> Verdict {
         if will.delay == 0 {
             return Verdict::Must;
         }
@@ -75,7 +77,9 @@ impl Oracle {
             // A session of no length that is taken over ends, or goes on: both can be read.
             return Verdict::May;
         }
+        let Some(next) = self.later_links(link).next() else { return Verdict::May };
         match next.connack {
+            // What an unanswered CONNECT did is not known.
             None => Verdict::May,
             Some(_) if next.clean_start => Verdict::Must,
             Some(_) if next.connect_at > due.1.saturating_add(self.rules.late_us) => Verdict::Must,
@@ -95,7 +99,7 @@ impl Oracle {
         });
         let Some((_, ended)) = ended else { return };
         let (due, _) = self.will_due(link, will, ended);
-        let replaced = self.next_link(link).is_some_and(|next| next.clean_start);
+        let replaced = self.later_links(link).any(|later| later.clean_start);
         self.require(written_at >= due || replaced, || {
             format!("the will m{id} of {name} was published before it was due")
         });
