@@ -216,10 +216,9 @@ impl Oracle {
 
     /// [MQTT-3.1.2-24]
     fn judge_size(&mut self, session: usize, publish: &Publish) {
-        let account = &self.clients[self.sessions[session].client];
-        let Some(maximum) = account.packet_bytes_max else { return };
+        let Some(maximum) = self.links[self.sessions[session].link].packet_bytes_max else { return };
         let least = publish.payload.len() + 2;
-        let name = account.name.clone();
+        let name = self.name_of(session);
         self.require(least <= maximum as usize, || {
             format!("{name} takes packets of {maximum} bytes and got one of more than {least}")
         });

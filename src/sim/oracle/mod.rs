@@ -74,8 +74,6 @@ struct Account {
     session: Option<usize>,
     /// Every link it opened, oldest first.
     links: Vec<usize>,
-    /// Its largest packet, if it said.
-    packet_bytes_max: Option<u32>,
 }
 
 /// A connection, as far as a CONNECT was sent on it.
@@ -84,6 +82,7 @@ struct Link {
     clean_start: bool,
     expiry: u32,
     receive_maximum: u16,
+    packet_bytes_max: Option<u32>,
     connect_at: u64,
     connack: Option<(Tick, u64)>,
     resumed: bool,
@@ -179,7 +178,6 @@ impl Oracle {
             protocol,
             session: None,
             links: Vec::new(),
-            packet_bytes_max: None,
         });
         self.clients.len() - 1
     }
@@ -214,6 +212,7 @@ impl Oracle {
             clean_start: facts.clean_start,
             expiry: facts.expiry,
             receive_maximum: facts.receive_maximum.unwrap_or(u16::MAX),
+            packet_bytes_max: facts.packet_bytes_max,
             connect_at: self.now,
             connack: None,
             resumed: false,
@@ -228,7 +227,6 @@ impl Oracle {
         self.links.0.insert(link, record);
         let account = &mut self.clients[client];
         account.links.push(link);
-        account.packet_bytes_max = facts.packet_bytes_max;
         if let Some(session) = account.session.filter(|_| facts.clean_start) {
             self.sessions[session].leave(tick);
         }

@@ -68,9 +68,11 @@ impl Oracle {
         }
     }
 
-    /// Whether the receiver's limit may forbid the packet; properties are estimated. [MQTT-3.1.2-25]
+    /// Whether the receiver's limit, on any of its connections, may forbid the packet; properties
+    /// are estimated. [MQTT-3.1.2-25]
     fn is_too_big(&self, session: usize, message: &Message) -> bool {
-        let maximum = self.clients[self.sessions[session].client].packet_bytes_max;
+        let links = self.links.0.values().filter(|link| link.session == Some(session));
+        let maximum = links.filter_map(|link| link.packet_bytes_max).min();
         let payload = super::payload_of(0, message.body).len() + 8;
         maximum.is_some_and(|maximum| payload + message.topic.len() + 90 > maximum as usize)
     }
