@@ -262,10 +262,10 @@ impl Client {
     /// Subscribes.
     pub(super) fn subscribe(
         &mut self,
-        asked: Vec<(FilterKey, Options)>,
+        mut asked: Vec<(FilterKey, Options)>,
         oracle: &mut Oracle,
     ) -> Vec<u8> {
-        oracle.subscribe_sent(self.link.expect("a connected client has a link"), &asked);
+        oracle.subscribe_sent(self.link.expect("a connected client has a link"), &mut asked);
         let packet_id = self.next_packet_id();
         let filters: Vec<FilterOptions> = asked
             .iter()

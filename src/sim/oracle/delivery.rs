@@ -128,7 +128,10 @@ impl Oracle {
             self.judge_will(id, link, written_at);
         }
         self.judge_form(session, id, publish);
-        self.judge_expiry(id, publish, written_at);
+        // One that was begun to be sent in time may be sent again later.
+        if !publish.dup {
+            self.judge_expiry(id, publish, written_at);
+        }
         self.judge_size(session, publish);
         if publish.retain {
             self.judge_flagged(session, id, publish, &reasons);
@@ -233,7 +236,7 @@ impl Oracle {
         };
         let name = self.name_of(session);
         let retain = self.messages[id].retain;
-        let again = self.may_come_again(session, id, publish, reasons);
+        let again = self.may_come_again(session, id, reasons);
         let live_max = reasons.live_max(self.messages[id].routings_max());
         self.require(live <= live_max || again, || {
             if live == 1 {
@@ -258,9 +261,11 @@ impl Oracle {
 
     /// A group takes back what a member that went away had not acknowledged, and may give it to
     /// the same one when it returns.
-    fn may_come_again(&self, session: usize, id: MessageId, publish: &Publish, reasons: &Reasons) -> bool {
+    fn may_come_again(&self, session: usize, id: MessageId, reasons: &Reasons) -> bool {
         let since = self.messages[id].first_sent;
-        publish.qos == 1 && reasons.groups > 0 && self.was_away(session, since)
+        let published = self.messages[id].qos;
+        let at_least_once = reasons.shared.iter().any(|o| o.qos.min(published) == 1);
+        at_least_once && self.was_away(session, since)
     }
 
     /// The retain flag is set: the answer to a SUBSCRIBE, or live to one who wants to see it.
@@ -277,7 +282,7 @@ impl Oracle {
         let shows = reasons.all_live().any(|options| options.retain_as_published);
         let live_max = if shows { reasons.live_max(self.messages[id].routings_max()) } else { 0 };
         let questions = reasons.questions.len() as u32;
-        let again = shows && self.may_come_again(session, id, publish, reasons);
+        let again = shows && self.may_come_again(session, id, reasons);
         self.require(flagged <= live_max + questions || again, || {
             format!("m{id} reached {name} {flagged} times as retained, asked {questions} times")
         });

@@ -408,13 +408,14 @@ impl Oracle {
         settle(&mut self.messages[id], Fate::Abandoned(tick));
     }
 
-    /// A SUBSCRIBE goes out.
-    pub(super) fn subscribe_sent(&mut self, link: usize, asked: &[(FilterKey, Options)]) {
+    /// A SUBSCRIBE goes out; it is noted in what is asked when it was.
+    pub(super) fn subscribe_sent(&mut self, link: usize, asked: &mut [(FilterKey, Options)]) {
         let tick = self.step();
         let Some(session) = self.links[link].session else { return };
         let session = &mut self.sessions[session];
         for (key, options) in asked {
-            let options = Options { asked: tick, sure: None, ..*options };
+            options.asked = tick;
+            let options = *options;
             match session.holding(key) {
                 Some(holding) => holding.versions.push(options),
                 None => session.holdings.push(Holding {
@@ -438,24 +439,7 @@ impl Oracle {
             self.require(code == options.qos, || {
                 format!("{} asked for QoS {} and was granted {code}", key.text(), options.qos)
             });
-            let holdings = &mut self.sessions[session].holdings;
-            let Some(at) = holdings.iter().rposition(|h| h.key == *key && h.gone.is_none()) else {
-                continue;
-            };
-            holdings[at].sure.get_or_insert(tick);
-            let wanted = options.subscription_id;
-            let version = holdings[at].versions.iter_mut().find(|version| {
-                version.sure.is_none() && version.byte() == options.byte()
-                    && version.subscription_id == wanted
-            });
-            if let Some(version) = version {
-                version.sure = Some(tick);
-            }
-            for older in &mut holdings[..at] {
-                if older.key == *key {
-                    older.gone.get_or_insert(tick);
-                }
-            }
+            self.sessions[session].grant(key, options.asked, tick);
         }
     }
 

@@ -218,4 +218,24 @@ impl Session {
     pub(in crate::sim) fn holding(&mut self, key: &FilterKey) -> Option<&mut Holding> {
         self.holdings.iter_mut().find(|h| h.key == *key && h.leaving.is_none() && h.gone.is_none())
     }
+
+    /// The SUBSCRIBE of `asked` was answered: what it asked for holds, unless an UNSUBSCRIBE sent
+    /// after it was answered before; and what was given up before it is gone.
+    pub(in crate::sim) fn grant(&mut self, key: &FilterKey, asked: Tick, tick: Tick) {
+        let at = self.holdings.iter().position(|holding| {
+            holding.key == *key && holding.versions.iter().any(|version| version.asked == asked)
+        });
+        let Some(at) = at else { return };
+        for older in self.holdings[..at].iter_mut().filter(|older| older.key == *key) {
+            older.gone.get_or_insert(tick);
+        }
+        let holding = &mut self.holdings[at];
+        if holding.gone.is_some() {
+            return;
+        }
+        holding.sure.get_or_insert(tick);
+        for version in holding.versions.iter_mut().filter(|version| version.asked == asked) {
+            version.sure = Some(tick);
+        }
+    }
 }
