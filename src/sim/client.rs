@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::oracle::{ConnectFacts, FilterKey, MessageId, Options, Oracle, WillFacts, payload_of};
+use super::oracle::{ConnectFacts, FilterKey, MessageId, Options, Oracle, Tick, WillFacts, payload_of};
 use super::wire::{
     self, AckKind, Connect, FilterOptions, Packet, Property, Protocol, Publish, Value, Will,
     property,
@@ -84,7 +84,8 @@ struct Outgoing {
 #[derive(Clone, Debug)]
 enum Request {
     Subscribe(Vec<(FilterKey, Options)>),
-    Unsubscribe(Vec<FilterKey>),
+    /// And when it was sent.
+    Unsubscribe(Tick, Vec<FilterKey>),
 }
 
 /// What the broker said of itself in CONNACK.
@@ -282,10 +283,11 @@ impl Client {
 
     /// Unsubscribes.
     pub(super) fn unsubscribe(&mut self, keys: Vec<FilterKey>, oracle: &mut Oracle) -> Vec<u8> {
-        oracle.unsubscribe_sent(self.link.expect("a connected client has a link"), &keys);
+        let link = self.link.expect("a connected client has a link");
+        let tick = oracle.unsubscribe_sent(link, &keys);
         let packet_id = self.next_packet_id();
         let filters: Vec<String> = keys.iter().map(FilterKey::text).collect();
-        self.requests.insert(packet_id, Request::Unsubscribe(keys));
+        self.requests.insert(packet_id, Request::Unsubscribe(tick, keys));
         wire::encode_unsubscribe(self.protocol, packet_id, &filters)
     }
 
@@ -388,7 +390,9 @@ impl Client {
                 _ => oracle.violate(format!("{} got SUBACK {packet_id} unasked", self.name)),
             },
             Packet::UnsubAck { packet_id, codes } => match self.requests.remove(&packet_id) {
-                Some(Request::Unsubscribe(keys)) => oracle.unsuback(self.link(), &keys, &codes),
+                Some(Request::Unsubscribe(tick, keys)) => {
+                    oracle.unsuback(self.link(), tick, &keys, &codes);
+                }
                 _ => oracle.violate(format!("{} got UNSUBACK {packet_id} unasked", self.name)),
             },
             Packet::PingResp if self.pings > 0 => self.pings -= 1,

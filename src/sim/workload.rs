@@ -26,6 +26,9 @@ pub(super) struct Workload {
     /// How often it begins anew, of 1000.
     clean_permille: u64,
     subscription_ids: u32,
+    /// The same on every connection: were it to shrink, the broker could neither send a QoS 2
+    /// message again that the client holds half of, nor tell it so.
+    packet_bytes_max: Option<u32>,
     large: bool,
 }
 
@@ -38,9 +41,13 @@ impl Workload {
         let first = common.below(TOPICS.len() as u64) as usize;
         let topics = TOPICS.iter().cycle().skip(first).take(count).copied().collect::<Vec<_>>();
         let filters = topics.iter().chain(&FILTERS).copied().collect();
+        let protocol =
+            *manners.pick(&[Protocol::V5, Protocol::V5, Protocol::V311, Protocol::V31]);
+        let small = protocol == Protocol::V5 && manners.chance(100);
         Workload {
             index,
-            protocol: *manners.pick(&[Protocol::V5, Protocol::V5, Protocol::V311, Protocol::V31]),
+            protocol,
+            packet_bytes_max: small.then_some(250),
             answer_planned: false,
             acts: Random::new(plan.seed, Purpose::Workload, index as u64),
             clean_permille: *manners.pick(&[50, 300, 900]),
@@ -54,7 +61,8 @@ impl Workload {
 
     /// A client of 5.0 that only does what it is told.
     pub(super) fn observer(plan: &Plan, index: usize) -> Workload {
-        Workload { protocol: Protocol::V5, ..Workload::new(plan, index) }
+        let workload = Workload::new(plan, index);
+        Workload { protocol: Protocol::V5, packet_bytes_max: None, ..workload }
     }
 
     pub(super) fn client_id(&self) -> String {
@@ -114,7 +122,7 @@ impl Workload {
             keep_alive: *self.manners.pick(&[0, 0, 2, 10, 60]),
             receive_maximum: self.manners.pick(&[None, Some(1), Some(2), Some(5)]).filter(|_| v5),
             alias_maximum: self.manners.pick(&[None, Some(1), Some(5)]).filter(|_| v5),
-            packet_bytes_max: Some(250).filter(|_| v5 && self.manners.chance(100)),
+            packet_bytes_max: self.packet_bytes_max,
             will: None,
         }
     }
@@ -314,7 +322,6 @@ impl World {
         if self.phase != Phase::Chaos {
             how.clean_start = must_clean;
             how.keep_alive = 60;
-            how.packet_bytes_max = None;
             if self.workloads[client].is_v5() {
                 how.expiry = 3600;
             } else {

@@ -306,11 +306,12 @@ impl Oracle {
             let kept = self.messages[other].kept();
             kept.zip(first_asked).is_some_and(|(kept, asked)| kept < asked)
         });
-        // What came live before the question may still be on its way to where retained ones are
-        // kept; only what came live after it is known to the reader.
-        let last_asked = reasons.questions.iter().map(|options| options.asked).max();
+        // What came live before SUBACK may have passed its own copy to where retained messages
+        // are kept; the question can be answered with the one before.
+        let answered = reasons.questions.iter().map(|options| options.sure.unwrap_or(Tick::MAX));
+        let answered = answered.max().unwrap_or(Tick::MAX);
         let live = self.sessions[session].live_retained.get(&publish.topic);
-        let later = live.into_iter().flatten().filter(|(_, tick)| Some(**tick) > last_asked);
+        let later = live.into_iter().flatten().filter(|(_, tick)| **tick > answered);
         let overtaken = later.map(|(&other, _)| other).find(newer);
         if let Some(other) = replaced {
             self.violate(format!("{name} asked after m{other} was kept and got m{id} as retained"));
@@ -408,8 +409,10 @@ impl Oracle {
             .filter(|&id| self.messages[id].is_clear() && self.messages[id].topic == topic);
         let mut live_max = 0;
         let mut shows = false;
+        let mut again = false;
         for id in clears {
             let reasons = self.reasons(session, id);
+            again |= self.may_come_again(session, id, &reasons);
             live_max += reasons.live_max(self.messages[id].routings_max());
             shows |= reasons.all_live().any(|options| options.retain_as_published);
         }
@@ -422,7 +425,7 @@ impl Oracle {
         let seen = self.sessions[session].clears.entry(topic.to_owned()).or_default();
         seen.push(tick);
         let count = seen.len();
-        self.require(count <= live_max as usize, || {
+        self.require(count <= live_max as usize || again, || {
             format!("{name} got {count} empty messages on {topic:?}, of {live_max} published")
         });
     }

@@ -15,10 +15,10 @@ mod will;
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
-pub(super) use message::{Body, Fate, Message, MessageId, payload_of};
+pub(super) use message::{Body, Fate, Message, MessageId, Tick, payload_of};
 pub(super) use session::{FilterKey, Holding, Options};
 
-use message::Tick;
+
 use session::Session;
 use will::Will;
 
@@ -443,19 +443,26 @@ impl Oracle {
         }
     }
 
-    /// An UNSUBSCRIBE goes out.
-    pub(super) fn unsubscribe_sent(&mut self, link: usize, keys: &[FilterKey]) {
+    /// An UNSUBSCRIBE goes out; the answer is to be given back with its UNSUBACK.
+    pub(super) fn unsubscribe_sent(&mut self, link: usize, keys: &[FilterKey]) -> Tick {
         let tick = self.step();
-        let Some(session) = self.links[link].session else { return };
+        let Some(session) = self.links[link].session else { return tick };
         for holding in &mut self.sessions[session].holdings {
             if keys.contains(&holding.key) {
                 holding.leaving.get_or_insert(tick);
             }
         }
+        tick
     }
 
     /// Its UNSUBACK came.
-    pub(super) fn unsuback(&mut self, link: usize, keys: &[FilterKey], codes: &[u8]) {
+    pub(super) fn unsuback(
+        &mut self,
+        link: usize,
+        asked: Tick,
+        keys: &[FilterKey],
+        codes: &[u8],
+    ) {
         let tick = self.step();
         let Link { client, session, connack, .. } = self.links[link];
         if self.clients[client].protocol == Protocol::V5 {
@@ -467,8 +474,9 @@ impl Oracle {
         for (at, key) in keys.iter().enumerate() {
             let mut existed = false;
             for holding in &mut self.sessions[session].holdings {
-                // A SUBSCRIBE sent behind the UNSUBSCRIBE began a holding that is not leaving.
-                if holding.key == *key && holding.leaving.is_some() && holding.gone.is_none() {
+                // A SUBSCRIBE sent behind the UNSUBSCRIBE began another holding.
+                let left = holding.leaving.is_some_and(|leaving| leaving <= asked);
+                if holding.key == *key && left && holding.gone.is_none() {
                     // An UNSUBSCRIBE of an earlier connection may have been heard.
                     let asked_here = holding.leaving > connack.map(|(tick, _)| tick);
                     existed |= holding.sure.is_some() && asked_here;
