@@ -82,9 +82,11 @@ impl Message {
         }
     }
 
-    /// The latest tick at which it can have met a subscription.
+    /// The latest tick at which it can have met a subscription. Of a QoS 1 message that was sent
+    /// again, copies of an earlier sending may still be on their way.
     pub(in crate::sim) fn routed_before(&self) -> Tick {
-        self.kept().or(self.over).unwrap_or(Tick::MAX)
+        let once = self.qos != 1 || self.sends <= 1;
+        self.kept().filter(|_| once).or(self.over).unwrap_or(Tick::MAX)
     }
 
     /// How often the broker may have routed it: it knows a QoS 2 message again.
