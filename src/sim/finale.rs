@@ -21,6 +21,7 @@ impl World {
         self.rest("after wills were due");
         self.oracle.settle();
         self.oracle.judge_owed(None);
+        self.oracle.judge_known_values();
         self.judge_at_rest();
         self.probe();
         let observer = self.observe();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Oracle;
 use super::delivery::{certain_qos, groups_of, possibly_plain};
-use super::message::{Fate, Message, MessageId, Tick};
+use super::message::{Fate, Message, MessageId, Tick, matches};
 use super::session::FilterKey;
 
 impl Oracle {
@@ -44,6 +44,44 @@ impl Oracle {
             if message.qos > 0 || calm {
                 self.judge_owed_to_groups(id, &message, kept);
             }
+        }
+    }
+
+    /// Who subscribed and asked for retained messages knows the last one of every topic, whether
+    /// it was told as a retained one or live.
+    pub(in crate::sim) fn judge_known_values(&mut self) {
+        if self.rules.lossy || self.rules.damage {
+            return;
+        }
+        for (topic, ids) in self.retained_by_topic() {
+            let [last] = self.last_values(&ids)[..] else { continue };
+            let message = self.messages[last].clone();
+            if message.kept().is_none() || message.is_clear() || message.expiry.is_some() {
+                continue;
+            }
+            for session in 0..self.sessions.len() {
+                self.judge_known_value(session, last, &message, &topic);
+            }
+        }
+    }
+
+    fn judge_known_value(&mut self, index: usize, id: MessageId, message: &Message, topic: &str) {
+        let session = &self.sessions[index];
+        let own = session.client == message.publisher;
+        let told = session.holdings.iter().any(|holding| {
+            let asked = holding.versions.iter().any(|o| o.retain_handling == 0 && o.sure.is_some());
+            let least = holding.versions.iter().map(|o| o.qos).min().unwrap_or(0);
+            asked
+                && holding.key.group.is_none()
+                && matches(&holding.key.filter, topic)
+                && holding.leaving.is_none()
+                && least.min(message.qos) > 0
+                && !(own && holding.versions.iter().any(|o| o.no_local))
+        });
+        let known = session.copies.get(&id).is_some_and(|copies| copies.total() > 0);
+        if told && session.gone.is_none() && !known && !self.is_too_big(index, message) {
+            let name = self.name_of(index);
+            self.violate(format!("m{id} is retained on {topic:?} and {name} was never told"));
         }
     }
 
@@ -141,15 +179,8 @@ impl Oracle {
         if self.rules.damage {
             return (0, u64::MAX);
         }
-        let mut topics: BTreeMap<String, Vec<MessageId>> = BTreeMap::new();
-        for (id, message) in self.messages.iter().enumerate() {
-            let sent = message.sends > 0 || message.will_of.is_some();
-            if message.retain && sent && message.fate != Fate::Refused {
-                topics.entry(message.topic.clone()).or_default().push(id);
-            }
-        }
         let (mut least, mut most) = (0, 0);
-        for (topic, ids) in topics {
+        for (topic, ids) in self.retained_by_topic() {
             let last = self.last_values(&ids);
             let copies = &self.sessions[session].copies;
             let got: Vec<MessageId> =
@@ -171,6 +202,17 @@ impl Oracle {
             }
         }
         (least, most)
+    }
+
+    fn retained_by_topic(&self) -> BTreeMap<String, Vec<MessageId>> {
+        let mut topics: BTreeMap<String, Vec<MessageId>> = BTreeMap::new();
+        for (id, message) in self.messages.iter().enumerate() {
+            let sent = message.sends > 0 || message.will_of.is_some();
+            if message.retain && sent && message.fate != Fate::Refused {
+                topics.entry(message.topic.clone()).or_default().push(id);
+            }
+        }
+        topics
     }
 
     /// Those that may be the last: no other was surely kept after them.
