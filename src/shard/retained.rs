@@ -5,7 +5,9 @@
 //!
 //! 1. its interest is in place everywhere (see `interest`): live messages arrive from now on;
 //! 2. `RetainedFind` asks the topic's shard, or for a wildcard every shard; meanwhile the
-//!    stamps of live retained messages delivered to the session are noted;
+//!    stamps of live retained messages delivered to the session are noted. A shard that is asked
+//!    first lets every other shard `Settle`: a message routed before the interest was in place,
+//!    or before the subscription was, may have passed the asker and not have arrived here;
 //! 3. if anything was found, `Flush` asks every shard to answer behind what it has sent: then
 //!    everything older than what was found has arrived. What was found and is newer than the
 //!    noted stamp of its topic is delivered.
@@ -28,6 +30,20 @@ pub struct Retention {
     store: RetainedStore<Arc<Message>>,
     bytes: u64,
     cleared: Cleared,
+    /// Questions that are answered when the round in progress is over.
+    asked: Vec<Question>,
+    /// Questions that came too late for it: one round serves all that wait for it.
+    asked_later: Vec<Question>,
+    /// Shards that have not settled in this round.
+    unsettled: usize,
+}
+
+/// Another shard's [`ShardMessage::RetainedFind`].
+#[derive(Debug)]
+struct Question {
+    from: ShardId,
+    ticket: Key,
+    filter: Arc<str>,
 }
 
 /// Topics that were cleared a short while ago, and by which publication: an older message for one
@@ -64,11 +80,23 @@ impl Retention {
         let [a, b, c, d] = hash_keys;
         let last = HashMap::with_hasher(ahash::RandomState::with_seeds(a, b, c, d));
         let cleared = Cleared { last, oldest_first: VecDeque::new() };
-        Retention { store: RetainedStore::new(hash_keys), bytes: 0, cleared }
+        Retention {
+            store: RetainedStore::new(hash_keys),
+            bytes: 0,
+            cleared,
+            asked: Vec::new(),
+            asked_later: Vec::new(),
+            unsettled: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.store.len()
+    }
+
+    /// Questions of other shards that were not answered yet.
+    pub fn questions(&self) -> usize {
+        self.asked.len() + self.asked_later.len()
     }
 
     /// The latest publication that is known to have set or cleared the topic.
@@ -235,10 +263,44 @@ impl Shard {
         now: Time,
         from: ShardId,
         ticket: Key,
-        filter: &str,
+        filter: Arc<str>,
     ) {
-        let messages = self.retention.find(now, filter);
-        self.send(from, ShardMessage::RetainedFound { ticket, messages });
+        let question = Question { from, ticket, filter };
+        if self.count == 2 {
+            // The asker is the only other shard, and the question came behind all it has sent.
+            return self.answer_question(now, &question);
+        }
+        self.retention.asked_later.push(question);
+        if self.retention.unsettled == 0 {
+            self.start_round();
+        }
+    }
+
+    fn start_round(&mut self) {
+        self.retention.asked = std::mem::take(&mut self.retention.asked_later);
+        self.retention.unsettled = self.count - 1;
+        for to in self.others() {
+            self.send(to, ShardMessage::Settle);
+        }
+    }
+
+    pub(super) fn handle_settled(&mut self, now: Time) {
+        self.retention.unsettled -= 1;
+        if self.retention.unsettled > 0 {
+            return;
+        }
+        for question in std::mem::take(&mut self.retention.asked) {
+            self.answer_question(now, &question);
+        }
+        if !self.retention.asked_later.is_empty() {
+            self.start_round();
+        }
+    }
+
+    fn answer_question(&mut self, now: Time, question: &Question) {
+        let messages = self.retention.find(now, &question.filter);
+        let ticket = question.ticket;
+        self.send(question.from, ShardMessage::RetainedFound { ticket, messages });
     }
 
     pub(super) fn handle_retained_found(&mut self, ticket: Key, messages: Vec<Arc<Message>>) {
