@@ -10,9 +10,9 @@ use crate::sim::wire::Publish;
 struct Reasons {
     /// Options of subscriptions that are not shared.
     plain: Vec<Options>,
-    /// Those of groups, and how many groups there are.
+    /// Those of groups, and the groups.
     shared: Vec<Options>,
-    groups: u32,
+    group_keys: Vec<FilterKey>,
     /// SUBSCRIBEs that may be answered with the message as a retained one.
     questions: Vec<Options>,
     /// Options the answers may come with: those of the moment when they are sent.
@@ -151,12 +151,10 @@ impl Oracle {
         };
         let to = message.routed_before().min(self.tick);
         let mut reasons = Reasons::default();
-        let matching = session.holdings.iter().filter(|h| matches(&h.key.filter, &message.topic));
-        for holding in matching {
+        for holding in session.holdings.iter().filter(|h| matches(&h.key.filter, &message.topic)) {
             if holding.key.group.is_some() {
                 if self.group_existed(&holding.key, from, to) && holding.possible(from, self.tick) {
-                    reasons.shared.extend(holding.options(from, self.tick));
-                    reasons.groups += 1;
+                    reasons.add_group(session, holding);
                 }
                 continue;
             }
@@ -166,7 +164,9 @@ impl Oracle {
                 reasons.plain.extend(options);
             }
             reasons.add_certain(holding, from, to, own);
-            reasons.add_questions(holding, message.retain);
+            if message.retain {
+                reasons.add_questions(session, holding);
+            }
         }
         reasons
     }
@@ -253,7 +253,7 @@ impl Oracle {
         self.judge_subscription_ids(session, id, publish, reasons);
         self.judge_order(session, id, publish, reasons);
         self.seen.shared += u64::from(!reasons.shared.is_empty());
-        if retain && publish.qos > 0 {
+        if retain && publish.qos > 0 && reasons.shared.is_empty() {
             let topic = publish.topic.clone();
             self.sessions[session].live_retained.entry(topic).or_default().insert(id, self.tick);
         }
@@ -381,10 +381,10 @@ impl Oracle {
         let first = self.sessions[session].copies.get(&id).is_some_and(|c| c.total() == 1);
         let unsure = reasons.certain_qos.is_none() || !reasons.shared.is_empty();
         let may_be_lost = publish.qos == 0 || self.rules.lossy;
-        // The first routing may have met a subscription of lower QoS, and been lost.
+        // The first routing may have met a subscription of lower QoS and been lost, or expired.
         let raised = reasons.certain_qos.is_some_and(|qos| qos.min(message.qos) < publish.qos);
-        let resent = message.sends > 1;
-        let exempt = message.will_of.is_some() || (resent && (may_be_lost || raised));
+        let first_may_be_lost = may_be_lost || raised || message.expiry.is_some();
+        let exempt = message.will_of.is_some() || (message.sends > 1 && first_may_be_lost);
         if !first || unsure || exempt {
             return;
         }
@@ -459,7 +459,7 @@ impl Reasons {
 
     /// Overlapping subscriptions of a session get one copy, each group may give one more.
     fn live_max(&self, routings: u32) -> u32 {
-        routings * (u32::from(!self.plain.is_empty()) + self.groups)
+        routings * (u32::from(!self.plain.is_empty()) + self.group_keys.len() as u32)
     }
 
     fn add_certain(&mut self, holding: &Holding, from: Tick, to: Tick, own: bool) {
@@ -476,16 +476,24 @@ impl Reasons {
         }
     }
 
-    fn add_questions(&mut self, holding: &Holding, retained: bool) {
+    /// The group may have given it to the session when its subscription had other options.
+    fn add_group(&mut self, session: &Session, holding: &Holding) {
+        if !self.group_keys.contains(&holding.key) {
+            self.group_keys.push(holding.key.clone());
+            self.shared.extend(session.options_of(&holding.key));
+        }
+    }
+
+    fn add_questions(&mut self, session: &Session, holding: &Holding) {
         for (index, options) in holding.versions.iter().enumerate() {
             let answered = match options.retain_handling {
                 0 => true,
                 1 => index == 0 || holding.sure.is_none_or(|sure| sure > options.asked),
                 _ => false,
             };
-            if retained && answered {
+            if answered {
                 self.questions.push(*options);
-                self.answers.extend(&holding.versions[index..]);
+                self.answers.extend(session.options_of(&holding.key));
             }
         }
     }

@@ -33,7 +33,8 @@ pub(in crate::sim) struct Session {
     /// The latest message delivered of a publisher, at a QoS published and a QoS delivered.
     pub(in crate::sim) latest: BTreeMap<(usize, u8, u8), MessageId>,
     /// Messages published to be retained that reached the client live, by topic. Those it got at
-    /// QoS 0 are not here: they may pass messages of higher QoS that wait for its window.
+    /// QoS 0 are not here, for they may pass messages of higher QoS that wait for its window, nor
+    /// those that a group may have given to it.
     pub(in crate::sim) live_retained: BTreeMap<String, BTreeMap<MessageId, Tick>>,
     /// The last use of each packet identifier towards the client.
     pub(in crate::sim) flights: BTreeMap<u16, Flight>,
@@ -217,6 +218,11 @@ impl Session {
     /// The subscription with this key that was not given up.
     pub(in crate::sim) fn holding(&mut self, key: &FilterKey) -> Option<&mut Holding> {
         self.holdings.iter_mut().find(|h| h.key == *key && h.leaving.is_none() && h.gone.is_none())
+    }
+
+    /// Every options it ever asked for with a filter.
+    pub(in crate::sim) fn options_of(&self, key: &FilterKey) -> impl Iterator<Item = &Options> {
+        self.holdings.iter().filter(move |h| h.key == *key).flat_map(|h| &h.versions)
     }
 
     /// The SUBSCRIBE of `asked` was answered: what it asked for holds, unless an UNSUBSCRIBE sent
