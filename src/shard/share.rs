@@ -355,8 +355,11 @@ impl Shard {
         options: SubscriptionOptions,
         subscription_id: u32,
     ) {
-        // [MQTT-4.8.2-3]
-        let qos = message.qos.min(options.qos);
+        let takes = self.sessions.get(session).is_some_and(|seat| {
+            seat.connection.is_some() && seat.session.subscriptions.contains_key(&*group)
+        });
+        // [MQTT-4.8.2-3]: for whoever takes it in the end.
+        let qos = if takes { message.qos.min(options.qos) } else { message.qos };
         let delivery = Delivery {
             retain: message.retain && options.retain_as_published,
             message,
@@ -368,9 +371,6 @@ impl Shard {
             share: (qos > QoS::AtMostOnce)
                 .then(|| Box::new(ShareTicket { group: Arc::clone(&group), number })),
         };
-        let takes = self.sessions.get(session).is_some_and(|seat| {
-            seat.connection.is_some() && seat.session.subscriptions.contains_key(&*group)
-        });
         match takes {
             true if qos == QoS::AtMostOnce => {
                 let publication = Publication::of(&delivery.message);
