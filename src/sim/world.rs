@@ -279,6 +279,20 @@ impl World {
             self.plan_turn(shard);
         }
         self.plan_timer(shard);
+        if self.plan.lossy {
+            self.judge_queues(shard);
+        }
+    }
+
+    /// Where queues are short they are full all the time, and never more than full. Those of
+    /// groups may hold what members give back beside.
+    fn judge_queues(&mut self, shard: usize) {
+        let Census { queued, sessions, .. } = self.hosts[shard].census();
+        let most = sessions * self.plan.mqtt.queue_messages_max as usize;
+        if queued > most {
+            let sentence = format!("shard {shard} has {queued} messages in queues of {most}");
+            self.oracle.violate(sentence);
+        }
     }
 
     fn plan_timer(&mut self, shard: usize) {

@@ -255,7 +255,7 @@ impl Oracle {
         self.seen.shared += u64::from(!reasons.shared.is_empty());
         if retain && publish.qos > 0 && reasons.shared.is_empty() {
             let topic = publish.topic.clone();
-            self.sessions[session].live_retained.entry(topic).or_default().insert(id, self.tick);
+            self.sessions[session].live_retained.entry(topic).or_default().insert(id);
         }
     }
 
@@ -306,13 +306,8 @@ impl Oracle {
             let kept = self.messages[other].kept();
             kept.zip(first_asked).is_some_and(|(kept, asked)| kept < asked)
         });
-        // What came live before SUBACK may have passed its own copy to where retained messages
-        // are kept; the question can be answered with the one before.
-        let answered = reasons.questions.iter().map(|options| options.sure.unwrap_or(Tick::MAX));
-        let answered = answered.max().unwrap_or(Tick::MAX);
         let live = self.sessions[session].live_retained.get(&publish.topic);
-        let later = live.into_iter().flatten().filter(|(_, tick)| **tick > answered);
-        let overtaken = later.map(|(&other, _)| other).find(newer);
+        let overtaken = live.into_iter().flatten().copied().find(newer);
         if let Some(other) = replaced {
             self.violate(format!("{name} asked after m{other} was kept and got m{id} as retained"));
         }

@@ -5,7 +5,7 @@
 //! and asks either whether a subscription *surely* existed throughout or whether it *possibly*
 //! existed at some moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::{MessageId, Tick};
 
@@ -35,7 +35,7 @@ pub(in crate::sim) struct Session {
     /// Messages published to be retained that reached the client live, by topic. Those it got at
     /// QoS 0 are not here, for they may pass messages of higher QoS that wait for its window, nor
     /// those that a group may have given to it.
-    pub(in crate::sim) live_retained: BTreeMap<String, BTreeMap<MessageId, Tick>>,
+    pub(in crate::sim) live_retained: BTreeMap<String, BTreeSet<MessageId>>,
     /// The last use of each packet identifier towards the client.
     pub(in crate::sim) flights: BTreeMap<u16, Flight>,
 }
