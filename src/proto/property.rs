@@ -112,8 +112,8 @@ properties! {
     ReceiveMaximum(u16) = 0x21, "receive maximum", two_bytes_nonzero;
     /// The largest topic alias the sender takes.
     TopicAliasMaximum(u16) = 0x22, "topic alias maximum", two_bytes;
-    /// In the place of a topic name; not 0.
-    TopicAlias(u16) = 0x23, "topic alias", topic_alias;
+    /// In the place of a topic name.
+    TopicAlias(u16) = 0x23, "topic alias", two_bytes;
     /// The highest QoS the server takes.
     MaximumQoS(QoS) = 0x24, "maximum qos", maximum_qos;
     /// Whether the server keeps retained messages.
@@ -158,13 +158,6 @@ mod value {
 
     pub(super) fn two_bytes_nonzero(id: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
         nonzero(id, reader.two_byte_integer()?)
-    }
-
-    pub(super) fn topic_alias(_: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
-        match reader.two_byte_integer()? {
-            0 => Err(DecodeError::TopicAliasZero), // [MQTT-3.3.2-8]
-            alias => Ok(alias),
-        }
     }
 
     pub(super) fn four_bytes(_: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {

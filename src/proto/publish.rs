@@ -208,6 +208,7 @@ impl<'a> PublishProperties<'a> {
                     remaining = properties.remaining();
                     continue;
                 }
+                Property::TopicAlias(0) => return Err(DecodeError::TopicAliasZero),
                 Property::TopicAlias(alias) => publish.topic_alias = Some(alias),
                 Property::MessageExpiryInterval(s) => publish.message_expiry_interval = Some(s),
                 property if property.is_forwarded() => {
