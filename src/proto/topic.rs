@@ -111,7 +111,6 @@ impl<'a> TopicFilter<'a> {
 
     /// The topic filter of a string that was one before.
     #[inline]
-    #[allow(dead_code, reason = "for whoever keeps filters as strings")]
     pub(crate) fn from_checked(filter: &'a str) -> TopicFilter<'a> {
         debug_assert!(TopicFilter::new(filter).is_ok());
         TopicFilter(filter)
