@@ -1,5 +1,69 @@
 //! What the operator decides.
 
+mod auth;
+mod listener;
+mod log;
 mod mqtt;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub use auth::{AuthConfig, ScramVerifier, ScramVerifierError};
+pub use listener::{ListenAddress, ListenAddressError, ListenerConfig};
+pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
+
+/// A configuration that has been checked: every value is possible, alone and beside the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where clients connect, in the order of the file.
+    pub listeners: Vec<ListenerConfig>,
+    /// Shards, 1 to 64; unset: one for each usable CPU.
+    pub shards: Option<usize>,
+    /// The CPUs the shards are pinned to; unset: all that this process may use.
+    pub cpus: Option<Vec<usize>>,
+    /// Where the broker keeps what must outlive it.
+    pub data_dir: PathBuf,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Where the admin HTTP server listens; `None` turns it off.
+    pub admin: Option<SocketAddr>,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// What clients are promised and how much they may ask for.
+    pub mqtt: Mqtt,
+    /// Who may enter.
+    pub auth: AuthConfig,
+}
+
+/// What the acknowledgement of a QoS 1 or 2 message promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The message is on stable storage: it outlives the machine's power.
+    Fsync,
+    /// The message is with the operating system: it outlives the broker, not the machine.
+    Os,
+    /// The message is in memory: it ends with the broker.
+    Memory,
+}
+
+impl Durability {
+    /// What is promised unless the operator says otherwise.
+    pub const DEFAULT: Durability = Durability::Fsync;
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listeners: ListenerConfig::defaults(),
+            shards: None,
+            cpus: None,
+            data_dir: PathBuf::from("./data"),
+            durability: Durability::DEFAULT,
+            admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
+            log: LogConfig::default(),
+            mqtt: Mqtt::default(),
+            auth: AuthConfig::default(),
+        }
+    }
+}
