@@ -7,11 +7,19 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Who may enter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthConfig {
-    /// What SCRAM-SHA-256 needs to know of each user.
-    pub scram_users: BTreeMap<String, ScramVerifier>,
+use super::kind::{self, Kind as _, Verifiers};
+use super::table::table;
+
+table! {
+    /// Who may enter.
+    pub struct AuthConfig in "auth" {
+        /// What SCRAM-SHA-256 needs to know of each user: a table of `user = "verifier"`.
+        /// `hawker scram USER` asks for a password and prints the line. A verifier is enough to
+        /// check a password and not enough to log in with, but whoever reads it can try
+        /// passwords at home: keep the file readable for the broker alone. A user that is removed
+        /// stays connected until its connection ends.
+        pub scram_users: BTreeMap<String, ScramVerifier> = BTreeMap::new(), Verifiers, Connect;
+    }
 }
 
 /// What a server keeps of a user's password: enough to check it, not enough to use it.
@@ -33,7 +41,7 @@ pub struct ScramVerifier {
 impl ScramVerifier {
     /// Fewest rounds taken (RFC 7677, section 4).
     pub const ITERATIONS_MIN: u32 = 4096;
-    /// Most rounds taken: a client pays them too, and a second of hashing is enough.
+    /// Most rounds taken: the client pays them at every login, some seconds of hashing.
     pub const ITERATIONS_MAX: u32 = 10_000_000;
     /// Shortest salt taken, in bytes.
     pub const SALT_BYTES_MIN: usize = 8;

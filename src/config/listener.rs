@@ -74,7 +74,7 @@ pub enum ListenAddressError {
 impl fmt::Display for ListenAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ListenAddressError::Scheme => "it begins with tcp://",
+            ListenAddressError::Scheme => "begin it with tcp://",
             ListenAddressError::Host => "the host is a name or an address, such as 0.0.0.0 or [::]",
             ListenAddressError::Port => "the port is a number from 0 to 65535",
             ListenAddressError::Brackets => "an IPv6 address stands in brackets, such as [::1]",

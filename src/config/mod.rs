@@ -1,17 +1,29 @@
 //! What the operator decides.
 
 mod auth;
+mod check;
+mod draft;
+mod error;
+mod found;
+mod kind;
 mod listener;
 mod log;
 mod mqtt;
+mod process;
+pub mod reference;
+mod source;
+mod table;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use auth::{AuthConfig, ScramVerifier, ScramVerifierError};
+pub use error::{ConfigError, Fault, Origin, Problem};
+pub(crate) use kind::parse_cpus;
 pub use listener::{ListenAddress, ListenAddressError, ListenerConfig};
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
+pub use source::Source;
 
 /// A configuration that has been checked: every value is possible, alone and beside the others.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +62,9 @@ pub enum Durability {
 impl Durability {
     /// What is promised unless the operator says otherwise.
     pub const DEFAULT: Durability = Durability::Fsync;
+
+    const WORDS: &[(&str, Durability)] =
+        &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
 }
 
 impl Default for Config {
@@ -67,3 +82,6 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
