@@ -366,7 +366,7 @@ fn cpu(found: &Found<'_>) -> Option<usize> {
 }
 
 /// The kernel's list format: numbers and ranges with commas between.
-pub(crate) fn parse_cpus(text: &str) -> Option<Vec<usize>> {
+fn parse_cpus(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in text.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

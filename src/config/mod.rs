@@ -19,7 +19,6 @@ use std::path::PathBuf;
 
 pub use auth::{AuthConfig, ScramVerifier, ScramVerifierError};
 pub use error::{ConfigError, Fault, Origin, Problem};
-pub(crate) use kind::parse_cpus;
 pub use listener::{ListenAddress, ListenAddressError, ListenerConfig};
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
@@ -65,6 +64,22 @@ impl Durability {
 
     const WORDS: &[(&str, Durability)] =
         &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
+}
+
+impl Config {
+    /// The keys in which `new` differs that wait for a restart; a reload takes all others.
+    pub fn waiting_for_restart(&self, new: &Config) -> Vec<&'static str> {
+        let differences = [
+            ("listeners", self.listeners != new.listeners),
+            ("shards", self.shards != new.shards),
+            ("cpus", self.cpus != new.cpus),
+            ("data_dir", self.data_dir != new.data_dir),
+            ("durability", self.durability != new.durability),
+            ("admin", self.admin != new.admin),
+            ("log.format", self.log.format != new.log.format),
+        ];
+        differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
 }
 
 impl Default for Config {

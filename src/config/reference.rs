@@ -254,6 +254,32 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_names_every_key_that_waits_for_a_restart() {
+        let new = Config {
+            listeners: Vec::new(),
+            shards: Some(1),
+            cpus: Some(vec![0]),
+            data_dir: "elsewhere".into(),
+            durability: crate::config::Durability::Memory,
+            admin: None,
+            log: LogConfig { level: "off".into(), format: crate::config::LogFormat::Json },
+            ..Config::default()
+        };
+        let named = Config::default().waiting_for_restart(&new);
+        assert_eq!(new.waiting_for_restart(&new), [""; 0]);
+        for section in sections() {
+            for entry in &section.entries {
+                let key = if section.name == "listeners" {
+                    "listeners"
+                } else {
+                    &section.full_name(entry)
+                };
+                assert_eq!(named.contains(&key), entry.reload == Reload::Restart, "{key}");
+            }
+        }
+    }
+
+    #[test]
     fn every_key_says_what_it_does() {
         for section in sections() {
             for entry in &section.entries {

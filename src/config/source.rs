@@ -1,6 +1,8 @@
 //! Where a configuration comes from, to be asked again on SIGHUP.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
@@ -31,6 +33,9 @@ const SHORT_VARIABLES: [(&str, &str); 3] = [
     ("HAWKER_LOG", "log.level"),
     ("HAWKER_LOG_FORMAT", "log.format"),
 ];
+
+/// Largest file taken: a hundred thousand users and more.
+const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// The variable that names the file; the command line reads it.
 const FILE_VARIABLE: &str = "HAWKER_CONFIG";
@@ -79,7 +84,7 @@ impl Source {
     pub fn load(&self) -> Result<Config, ConfigError> {
         let mut draft = Draft::default();
         if let Some(file) = &self.file {
-            let bytes = std::fs::read(file)
+            let bytes = read_bounded(file)
                 .map_err(|error| ConfigError::Unreadable { file: file.clone(), error })?;
             draft.take_file(file, &bytes);
         }
@@ -98,6 +103,15 @@ impl Source {
         }
         draft.finish()
     }
+}
+
+fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// The variable that sets a key.

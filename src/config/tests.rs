@@ -224,6 +224,10 @@ fn no_file_can_cause_a_panic() {
         torn[end] = b"\xff\0[]\"={}\n"[end % 9];
         Draft::default().take_file("x".as_ref(), &torn);
     }
+    for deep in ["[", "{a=", "a.", "[[a.", "\"\"\"", "'"] {
+        let _ = file(&format!("cpus = {}", deep.repeat(10_000)));
+        let _ = file(&deep.repeat(10_000));
+    }
 }
 
 #[test]
