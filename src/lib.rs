@@ -19,6 +19,7 @@
 //! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
 //! | [`config`] | what the operator decides | anything else of ours |
 //! | `sys` | facts about machine and kernel | MQTT |
+//! | `cli` | flags, exit codes, where log lines go | MQTT |
 //! | `sim` | the other driver of the shards: one seed, many faults | wall clock, entropy |
 //!
 //! The core decides, the shell moves bytes: a [`shard::Shard`] is fed with
@@ -42,6 +43,8 @@ pub mod session;
 pub mod shard;
 pub mod time;
 
+#[cfg(feature = "runtime")]
+pub mod cli;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "sim")]
