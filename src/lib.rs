@@ -17,6 +17,9 @@
 //! | [`auth`] | who may enter | IO |
 //! | [`shard`] | one core's broker as a state machine | runtime, clocks, threads, unseeded hashers |
 //! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
+//! | [`config`] | what the operator decides | anything else of ours |
+//! | `sys` | facts about machine and kernel | MQTT |
+//! | `cli` | flags, exit codes, where log lines go | MQTT |
 //! | `sim` | the other driver of the shards: one seed, many faults | wall clock, entropy |
 //!
 //! The core decides, the shell moves bytes: a [`shard::Shard`] is fed with
@@ -42,6 +45,10 @@ pub mod shard;
 pub mod time;
 
 #[cfg(feature = "runtime")]
+pub mod cli;
+#[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "runtime")]
+pub mod sys;
