@@ -1,0 +1,12 @@
+//! What every test of the real binary needs: a broker process and a place for its files.
+//!
+//! Each test starts brokers of its own on ports of the kernel's choice, so tests run in parallel
+//! and in any order. A test binary takes this in with `mod support;`.
+
+#![allow(dead_code)] // each test binary uses its own part
+
+mod broker;
+mod directory;
+
+pub use broker::{Broker, Setup};
+pub use directory::Directory;
