@@ -33,6 +33,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod message;
 pub mod metrics;
 pub mod proto;
 pub mod router;

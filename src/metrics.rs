@@ -1,1 +1,81 @@
-//! Counters of a shard.
+//! What a shard counts: plain cells, published by whoever drives it.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Counters of one shard since its start.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct ShardMetrics {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl ShardMetrics {
+            /// Name, help text and value of every counter.
+            pub fn entries(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name),)+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections handed to this shard, by accepting or by a move.
+    connections_accepted_total,
+    /// Connections that ended.
+    connections_closed_total,
+    /// CONNECT packets answered with success.
+    connects_accepted_total,
+    /// CONNECT packets refused.
+    connects_refused_total,
+    /// Sessions taken over by a newer connection.
+    takeovers_total,
+    /// Connections ended for a protocol violation or malformed packet.
+    protocol_errors_total,
+    /// Connections ended because nothing arrived for one and a half times the keep-alive.
+    keep_alive_timeouts_total,
+    /// Bytes received.
+    received_bytes_total,
+    /// Bytes handed over for writing.
+    sent_bytes_total,
+    /// Packets received.
+    packets_received_total,
+    /// PUBLISH packets received at QoS 0.
+    publishes_received_qos0_total,
+    /// PUBLISH packets received at QoS 1.
+    publishes_received_qos1_total,
+    /// PUBLISH packets received at QoS 2, repetitions not counted.
+    publishes_received_qos2_total,
+    /// PUBLISH packets sent at QoS 0.
+    publishes_sent_qos0_total,
+    /// PUBLISH packets sent at QoS 1, repetitions not counted.
+    publishes_sent_qos1_total,
+    /// PUBLISH packets sent at QoS 2, repetitions not counted.
+    publishes_sent_qos2_total,
+    /// PUBLISH packets sent again after a reconnection.
+    publishes_resent_total,
+    /// Publications that matched no subscription anywhere.
+    publishes_unmatched_total,
+    /// Messages dropped because a session's queue was full.
+    dropped_queue_full_total,
+    /// QoS 0 messages dropped because the connection did not take what was written.
+    dropped_outbox_full_total,
+    /// QoS 0 messages dropped because their client was away.
+    dropped_away_total,
+    /// Messages dropped because they expired.
+    dropped_expired_total,
+    /// Messages dropped because they exceed the client's maximum packet size.
+    dropped_too_large_total,
+    /// Messages of shared groups dropped because the group's queue was full.
+    dropped_share_queue_full_total,
+    /// Retained messages refused because the retained store was full.
+    retained_refused_total,
+    /// Wills published.
+    wills_published_total,
+    /// Sessions that ended because they expired.
+    sessions_expired_total,
+    /// Messages handed to other shards.
+    lane_messages_sent_total,
+    /// Messages taken from other shards.
+    lane_messages_received_total,
+    /// Times reading from a publisher was paused.
+    reading_paused_total,
+}

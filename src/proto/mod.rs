@@ -3,35 +3,49 @@
 //! Knows nothing of connections, sessions, time or IO. A packet decoded from a stream borrows
 //! from the bytes it was read from; whoever wants to keep it copies what it keeps. Decoding is
 //! two steps: [`Frame::cut`] finds one whole packet at the front of what has arrived, then
-//! [`Packet::decode`] reads it by the rules of the connection's [`Version`]. CONNECT names
-//! its version itself.
+//! [`Packet::decode_from_client`] reads it by the rules of the connection's [`Version`]. CONNECT
+//! names its version itself.
 //!
 //! Both directions of every packet are here, so that clients (tests, the simulation) use the
 //! same codec and every packet can be tested by a round trip.
 
+mod ack;
+mod auth;
+mod connack;
 mod connect;
 mod decode;
+mod disconnect;
 mod encode;
 mod error;
+mod forward;
 mod frame;
 mod property;
 mod publish;
 mod reason;
 mod subscribe;
 mod topic;
+mod unsubscribe;
 
-pub use connect::{Auth, ConnAck, Connect, Credentials, Disconnect, Will};
+pub use ack::{Ack, encode_ack};
+pub use auth::Auth;
+pub use connack::ConnAck;
+pub use connect::{Connect, Credentials, Will};
+pub use disconnect::Disconnect;
+pub use encode::{PACKET_SIZE_MAX, PINGREQ, PINGRESP};
 pub use error::DecodeError;
+pub use forward::ForwardProperties;
 pub use frame::{Cut, Frame, PacketType};
-pub use property::{UserProperties, UserProperty};
-pub use publish::{Ack, Publish, PublishProperties};
+pub use property::{Property, PropertyId, UserProperties, UserProperty};
+pub use publish::{Publish, PublishProperties, SubscriptionIds};
 pub use reason::ReasonCode;
 pub use subscribe::{
     FilterAndOptions, RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions,
-    UnsubAck, Unsubscribe, UnsubscribeFilters,
 };
 pub use topic::{SubscriptionFilter, TopicError, TopicFilter, TopicName};
+pub use unsubscribe::{UnsubAck, Unsubscribe, UnsubscribeFilters};
 
+use decode::Sender;
+use std::fmt;
 use std::num::NonZeroU16;
 
 /// The protocol level a client speaks.
@@ -44,6 +58,16 @@ pub enum Version {
     V311 = 4,
     /// MQTT 5.0, level 5.
     V5 = 5,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Version::V31 => "3.1",
+            Version::V311 => "3.1.1",
+            Version::V5 => "5.0",
+        })
+    }
 }
 
 /// Quality of service of a message or a subscription.

@@ -1,6 +1,14 @@
-//! PUBLISH and the four packets that acknowledge it.
+//! PUBLISH: an application message on its way.
 
-use super::{PacketId, QoS, ReasonCode, TopicName, UserProperties};
+use super::decode::{Reader, Sender};
+use super::encode::{
+    PACKET_SIZE_MAX, put_packet_id, put_property, put_subscription_id, put_two_bytes,
+    put_variable_byte_integer, variable_byte_integer_len,
+};
+use super::forward::ForwardProperties;
+use super::frame::{DUP, VARIABLE_BYTE_INTEGER_MAX};
+use super::property::{Properties, Property, PropertyId, PropertyReader};
+use super::{DecodeError, Frame, PacketId, PacketType, QoS, TopicName, Version};
 
 /// A PUBLISH packet.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,18 +44,6 @@ pub struct PublishProperties<'a> {
     pub forward: ForwardProperties<'a>,
 }
 
-/// The properties of a message that are handed on as they came.
-///
-/// Holds encoded properties; hop-by-hop ones among them (topic alias, message expiry interval,
-/// subscription identifier) are left out when written.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ForwardProperties<'a> {
-    /// Encoded properties without the length before them.
-    raw: &'a [u8],
-    /// Bytes that remain when hop-by-hop properties are left out; `raw.len()` if there are none.
-    len: usize,
-}
-
 /// Subscription identifiers of an outgoing PUBLISH.
 #[derive(Clone, Copy, Debug)]
 pub enum SubscriptionIds<'a> {
@@ -57,15 +53,211 @@ pub enum SubscriptionIds<'a> {
     Encoded(&'a [u8]),
 }
 
-/// PUBACK, PUBREC, PUBREL or PUBCOMP.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ack<'a> {
-    /// The PUBLISH this is about.
-    pub packet_id: PacketId,
-    /// [`ReasonCode::Success`] in 3.1 and 3.1.1.
-    pub reason: ReasonCode,
-    /// For people; never parsed.
-    pub reason_string: Option<&'a str>,
-    /// User properties.
-    pub user_properties: UserProperties<'a>,
+const RETAIN: u8 = 0b0001;
+const QOS_SHIFT: u8 = 1;
+
+impl<'a> Publish<'a> {
+    #[inline]
+    pub(super) fn decode(
+        sender: Sender,
+        version: Version,
+        frame: Frame<'a>,
+    ) -> Result<Publish<'a>, DecodeError> {
+        let flags = frame.flags();
+        let qos = QoS::from_bits(flags >> QOS_SHIFT & 0b11).ok_or(DecodeError::QoS)?;
+        let dup = flags & DUP != 0;
+        if dup && qos == QoS::AtMostOnce {
+            return Err(DecodeError::DupAtMostOnce); // [MQTT-3.3.1-2]
+        }
+        let mut reader = Reader::new(frame.body());
+        let topic = TopicName::from_field(reader.binary()?)?;
+        let packet_id = match qos {
+            QoS::AtMostOnce => None, // [MQTT-2.2.1-2]
+            QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
+        };
+        let encoded = reader.properties(version)?;
+        let properties = if encoded.remaining() == 0 {
+            PublishProperties::default()
+        } else {
+            PublishProperties::decode(sender, encoded)?
+        };
+        if topic.is_empty() && properties.topic_alias.is_none() {
+            return Err(DecodeError::TopicMissing);
+        }
+        let retain = flags & RETAIN != 0;
+        Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+    }
+
+    /// Bytes that [`Publish::encode`] appends.
+    #[inline]
+    pub fn encoded_len(&self, version: Version) -> usize {
+        let remaining_length = self.remaining_length(version);
+        // Beyond the format's limit the length of the length no longer matters.
+        let clamped = remaining_length.min(VARIABLE_BYTE_INTEGER_MAX as usize) as u32;
+        1 + variable_byte_integer_len(clamped) + remaining_length
+    }
+
+    /// Appends the packet.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        if self.encode_head(version, out) {
+            out.extend_from_slice(self.payload);
+        }
+    }
+
+    /// Appends everything before the payload; the remaining length counts the payload. Nothing,
+    /// and false, if the packet is larger than [`PACKET_SIZE_MAX`].
+    pub fn encode_head(&self, version: Version, out: &mut Vec<u8>) -> bool {
+        let remaining_length = self.remaining_length(version);
+        if remaining_length > VARIABLE_BYTE_INTEGER_MAX as usize {
+            return false;
+        }
+        out.reserve(PACKET_SIZE_MAX.min(5 + remaining_length - self.payload.len()));
+        out.push(self.first_byte());
+        put_variable_byte_integer(out, remaining_length as u32);
+        let topic = self.topic.as_str().as_bytes();
+        put_two_bytes(out, topic.len() as u16);
+        out.extend_from_slice(topic);
+        if let Some(packet_id) = self.packet_id_written() {
+            put_packet_id(out, packet_id);
+        }
+        if version == Version::V5 {
+            put_variable_byte_integer(out, self.properties.encoded_len() as u32);
+            self.properties.encode(out);
+        }
+        true
+    }
+
+    fn first_byte(&self) -> u8 {
+        let mut flags = (self.qos as u8) << QOS_SHIFT;
+        // [MQTT-3.3.1-2]
+        if self.dup && self.qos != QoS::AtMostOnce {
+            flags |= DUP;
+        }
+        if self.retain {
+            flags |= RETAIN;
+        }
+        (PacketType::Publish as u8) << 4 | flags
+    }
+
+    fn remaining_length(&self, version: Version) -> usize {
+        let packet_id = if self.packet_id_written().is_some() { 2 } else { 0 };
+        let properties = match version {
+            Version::V31 | Version::V311 => 0,
+            Version::V5 => {
+                let length = self.properties.encoded_len();
+                variable_byte_integer_len(length.min(VARIABLE_BYTE_INTEGER_MAX as usize) as u32)
+                    + length
+            }
+        };
+        2 + self.topic.as_str().len() + packet_id + properties + self.payload.len()
+    }
+
+    /// [MQTT-2.2.1-2]
+    fn packet_id_written(&self) -> Option<PacketId> {
+        self.packet_id.filter(|_| self.qos != QoS::AtMostOnce)
+    }
 }
+
+impl<'a> PublishProperties<'a> {
+    /// No property.
+    pub const NONE: PublishProperties<'static> = PublishProperties {
+        topic_alias: None,
+        message_expiry_interval: None,
+        subscription_ids: SubscriptionIds::NONE,
+        forward: ForwardProperties::NONE,
+    };
+
+    fn decode(
+        sender: Sender,
+        mut properties: PropertyReader<'a>,
+    ) -> Result<PublishProperties<'a>, DecodeError> {
+        let mut publish = PublishProperties::NONE;
+        let mut forwarded = 0;
+        let mut remaining = properties.remaining();
+        while let Some(property) = properties.next_repeatable()? {
+            match property {
+                Property::SubscriptionIdentifier(_) => {
+                    // [MQTT-3.3.4-6]
+                    if sender == Sender::Client {
+                        return Err(DecodeError::PropertyFromWrongSide(property.id()));
+                    }
+                    publish.subscription_ids = SubscriptionIds::Encoded(properties.all());
+                    remaining = properties.remaining();
+                    continue;
+                }
+                Property::TopicAlias(alias) => publish.topic_alias = Some(alias),
+                Property::MessageExpiryInterval(s) => publish.message_expiry_interval = Some(s),
+                property if property.is_forwarded() => {
+                    forwarded += remaining - properties.remaining();
+                }
+                other => return Err(DecodeError::PropertyMisplaced(other.id())),
+            }
+            properties.only_once(property.id())?;
+            remaining = properties.remaining();
+        }
+        publish.forward = ForwardProperties::new(properties.all(), forwarded);
+        Ok(publish)
+    }
+
+    /// Bytes without the length before them.
+    #[inline]
+    fn encoded_len(&self) -> usize {
+        let topic_alias = if self.topic_alias.is_some() { 3 } else { 0 };
+        let expiry = if self.message_expiry_interval.is_some() { 5 } else { 0 };
+        topic_alias + expiry + self.subscription_ids.encoded_len() + self.forward.len()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_property(out, PropertyId::TopicAlias, self.topic_alias);
+        put_property(out, PropertyId::MessageExpiryInterval, self.message_expiry_interval);
+        for subscription_id in self.subscription_ids.iter() {
+            put_subscription_id(out, subscription_id);
+        }
+        self.forward.write_to(out);
+    }
+}
+
+impl<'a> SubscriptionIds<'a> {
+    /// No subscription identifier.
+    pub const NONE: SubscriptionIds<'static> = SubscriptionIds::Plain(&[]);
+
+    /// Each identifier; their order means nothing. [MQTT-3.3.4-4]
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let (plain, encoded): (&'a [u32], &'a [u8]) = match *self {
+            SubscriptionIds::Plain(plain) => (plain, &[]),
+            SubscriptionIds::Encoded(encoded) => (&[], encoded),
+        };
+        plain.iter().copied().chain(Properties::of_checked(encoded).filter_map(|property| {
+            match property {
+                Property::SubscriptionIdentifier(id) => Some(id),
+                _ => None,
+            }
+        }))
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.iter().map(|id| 1 + variable_byte_integer_len(id)).sum()
+    }
+}
+
+impl Default for SubscriptionIds<'_> {
+    fn default() -> Self {
+        SubscriptionIds::NONE
+    }
+}
+
+/// By content, written or read.
+impl PartialEq for SubscriptionIds<'_> {
+    fn eq(&self, other: &SubscriptionIds<'_>) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for SubscriptionIds<'_> {}

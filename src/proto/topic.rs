@@ -1,5 +1,10 @@
 //! Topic names and topic filters: both exist only if they are legal.
 
+use std::fmt;
+use std::str::Split;
+
+use super::DecodeError;
+
 /// A topic name: at least one character, no wildcard, no U+0000. [MQTT-4.7.3-1, -2, 3.3.2-2]
 ///
 /// Empty only inside a PUBLISH of 5.0 that uses a topic alias.
@@ -39,4 +44,223 @@ pub enum TopicError {
     /// `$share` without a share name or a filter, or a share name with a wildcard.
     /// [MQTT-4.8.2-1, -2]
     ShareName,
+}
+
+impl<'a> TopicName<'a> {
+    /// The topic name that this string is.
+    pub fn new(name: &'a str) -> Result<TopicName<'a>, TopicError> {
+        if name.is_empty() {
+            return Err(TopicError::Empty);
+        }
+        check_length(name)?;
+        check_name_bytes(name.as_bytes())?;
+        Ok(TopicName(name))
+    }
+
+    /// No topic name: the topic alias beside it says which.
+    #[inline]
+    pub fn empty() -> TopicName<'static> {
+        TopicName("")
+    }
+
+    /// The topic name of a string that was one before.
+    #[inline]
+    pub(crate) fn from_checked(name: &'a str) -> TopicName<'a> {
+        debug_assert!(name.is_empty() || TopicName::new(name).is_ok());
+        TopicName(name)
+    }
+
+    /// The topic name of a string field; may be empty.
+    #[inline]
+    pub(super) fn from_field(bytes: &'a [u8]) -> Result<TopicName<'a>, DecodeError> {
+        check_name_bytes(bytes).map_err(DecodeError::TopicName)?;
+        // [MQTT-3.3.2-1]
+        std::str::from_utf8(bytes).map(TopicName).map_err(|_| DecodeError::Utf8)
+    }
+
+    /// As a string.
+    #[inline]
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
+    /// Whether a topic alias stands for it.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its levels; each may be empty.
+    #[inline]
+    pub fn levels(&self) -> Split<'a, char> {
+        self.0.split('/')
+    }
+}
+
+impl<'a> TopicFilter<'a> {
+    /// The topic filter that this string is. Shared subscriptions are no filters but name one,
+    /// see [`SubscriptionFilter`].
+    pub fn new(filter: &'a str) -> Result<TopicFilter<'a>, TopicError> {
+        if filter.is_empty() {
+            return Err(TopicError::Empty);
+        }
+        check_length(filter)?;
+        if filter.as_bytes().contains(&0) {
+            return Err(TopicError::Null);
+        }
+        check_wildcards(filter)?;
+        Ok(TopicFilter(filter))
+    }
+
+    /// The topic filter of a string that was one before.
+    #[inline]
+    pub(crate) fn from_checked(filter: &'a str) -> TopicFilter<'a> {
+        debug_assert!(TopicFilter::new(filter).is_ok());
+        TopicFilter(filter)
+    }
+
+    /// As a string.
+    #[inline]
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
+    /// Its levels; each may be empty, `+` or, if last, `#`.
+    #[inline]
+    pub fn levels(&self) -> Split<'a, char> {
+        self.0.split('/')
+    }
+
+    /// Whether it may match more than one topic name.
+    pub fn has_wildcard(&self) -> bool {
+        self.0.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+    }
+
+    /// Whether a message on `topic` is meant. Level by level as the specification tells it; the
+    /// router has a faster way for many filters, and tests that compare it to this one.
+    pub fn matches(&self, topic: &str) -> bool {
+        // A leading wildcard means no topic that begins with `$`. [MQTT-4.7.2-1]
+        if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut topic_levels = topic.split('/');
+        for filter_level in self.levels() {
+            // `#` means its parent too: "sport/#" matches "sport".
+            if filter_level == "#" {
+                return true;
+            }
+            match topic_levels.next() {
+                Some(level) if filter_level == "+" || filter_level == level => {}
+                _ => return false,
+            }
+        }
+        topic_levels.next().is_none()
+    }
+}
+
+impl<'a> SubscriptionFilter<'a> {
+    /// The filter, and the group if it is a shared one. Shared subscriptions are of 5.0, but
+    /// clients of the older versions write them too and other brokers let them.
+    pub fn parse(text: &'a str) -> Result<SubscriptionFilter<'a>, TopicError> {
+        check_length(text)?;
+        if let Some(group_and_filter) = text.strip_prefix("$share/") {
+            let (group, filter) = group_and_filter.split_once('/').ok_or(TopicError::ShareName)?; // [MQTT-4.8.2-2]
+            if group.is_empty() || group.contains(['+', '#', '\0']) {
+                return Err(TopicError::ShareName); // [MQTT-4.8.2-1]
+            }
+            return SubscriptionFilter::shared(group, filter);
+        }
+        match text.strip_prefix("$queue/") {
+            Some(filter) => SubscriptionFilter::shared("", filter),
+            None => TopicFilter::new(text).map(SubscriptionFilter::Plain),
+        }
+    }
+
+    fn shared(group: &'a str, filter: &'a str) -> Result<SubscriptionFilter<'a>, TopicError> {
+        if filter.is_empty() {
+            return Err(TopicError::ShareName);
+        }
+        Ok(SubscriptionFilter::Shared { group, filter: TopicFilter::new(filter)? })
+    }
+
+    /// The filter that topics are matched with.
+    #[inline]
+    pub fn topic_filter(&self) -> TopicFilter<'a> {
+        match *self {
+            SubscriptionFilter::Plain(filter) | SubscriptionFilter::Shared { filter, .. } => filter,
+        }
+    }
+
+    /// Whether it is shared.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, SubscriptionFilter::Shared { .. })
+    }
+}
+
+impl fmt::Display for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Display for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// As the client wrote it.
+impl fmt::Display for SubscriptionFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SubscriptionFilter::Plain(filter) => write!(f, "{filter}"),
+            SubscriptionFilter::Shared { group: "", filter } => write!(f, "$queue/{filter}"),
+            SubscriptionFilter::Shared { group, filter } => write!(f, "$share/{group}/{filter}"),
+        }
+    }
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TopicError::Empty => "is empty",
+            TopicError::Null => "contains U+0000",
+            TopicError::TooLong => "is longer than 65535 bytes",
+            TopicError::Wildcard => "has a wildcard where none may be",
+            TopicError::ShareName => "lacks a legal share name or a filter after it",
+        })
+    }
+}
+
+impl std::error::Error for TopicError {}
+
+fn check_length(text: &str) -> Result<(), TopicError> {
+    if text.len() > usize::from(u16::MAX) { Err(TopicError::TooLong) } else { Ok(()) }
+}
+
+/// No U+0000 and no wildcard. One pass without an exit, so that it becomes vector code; which of
+/// the two it was is asked only on the way out.
+#[inline]
+fn check_name_bytes(bytes: &[u8]) -> Result<(), TopicError> {
+    let forbidden = bytes.iter().fold(false, |found, byte| found | matches!(byte, 0 | b'+' | b'#'));
+    if !forbidden {
+        return Ok(());
+    }
+    Err(if bytes.contains(&0) { TopicError::Null } else { TopicError::Wildcard })
+}
+
+fn check_wildcards(filter: &str) -> Result<(), TopicError> {
+    let mut levels = filter.split('/');
+    while let Some(level) = levels.next() {
+        let legal = match level {
+            "+" => true,
+            "#" => levels.next().is_none(),   // [MQTT-4.7.1-2]
+            _ => !level.contains(['+', '#']), // [MQTT-4.7.1-3]
+        };
+        if !legal {
+            return Err(TopicError::Wildcard);
+        }
+    }
+    Ok(())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Policy;
 use super::message::ShardMessage;
-use crate::config::Mqtt;
 
 /// A shard's number, 0 to 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,7 +120,7 @@ pub enum Input<'a> {
     /// The time that [`super::Shard::poll_timeout`] named has come.
     Timeout,
     /// The configuration changed.
-    Reconfigure(Arc<Mqtt>),
+    Reconfigure(Arc<Policy>),
     /// Say goodbye to every client and take no new one. [MQTT-3.14.4-1, reason 0x8B]
     Stop,
 }

@@ -1,5 +1,163 @@
-//! What crosses from one shard to another. Opaque to drivers.
+//! What crosses from one shard to another. Drivers carry it and look at none of it.
+
+use std::sync::Arc;
+
+use super::arena::Key;
+use super::effect::ShardId;
+use crate::message::{Message, Stamp};
+use crate::proto::SubscriptionOptions;
 
 /// One message on a lane.
 #[derive(Debug)]
-pub enum ShardMessage {}
+pub enum ShardMessage {
+    /// A publication. Answered by [`ShardMessage::Accepted`] if it has a ticket.
+    Forward {
+        /// What.
+        message: Arc<Message>,
+        /// The publisher's wait for it; QoS 1 and 2 only.
+        ticket: Option<Key>,
+        /// For the receiver's subscribers.
+        deliver: bool,
+        /// For the receiver's retained messages.
+        store: bool,
+        /// Hash of the publisher's client id, for groups that choose by it.
+        origin: u64,
+    },
+    /// A forwarded publication is as safe as was asked for.
+    Accepted {
+        /// Of the forward.
+        ticket: Key,
+    },
+    /// The sender has a first subscriber. Answered by [`ShardMessage::InterestAdded`].
+    InterestAdd {
+        /// For this filter.
+        filter: Arc<str>,
+        /// Tells this announcement from an earlier one.
+        serial: u64,
+    },
+    /// From now on every publication for the filter is forwarded.
+    InterestAdded {
+        /// Of the announcement.
+        filter: Arc<str>,
+        /// Of the announcement.
+        serial: u64,
+    },
+    /// The sender has no subscriber left.
+    InterestRemove {
+        /// For this filter.
+        filter: Arc<str>,
+    },
+    /// Which retained messages match? Answered by [`ShardMessage::RetainedFound`].
+    RetainedFind {
+        /// The asker's.
+        ticket: Key,
+        /// What they must match.
+        filter: Arc<str>,
+    },
+    /// These do.
+    RetainedFound {
+        /// Of the question.
+        ticket: Key,
+        /// Matching and not expired.
+        messages: Vec<Arc<Message>>,
+    },
+    /// Answer [`ShardMessage::Flushed`] behind everything sent so far.
+    Flush {
+        /// The asker's.
+        ticket: Key,
+        /// The latest stamp the asker has seen: later publications get later ones.
+        stamp: Stamp,
+    },
+    /// Everything sent before the question has arrived.
+    Flushed {
+        /// Of the question.
+        ticket: Key,
+    },
+    /// To a shared group's shard. Answered by [`ShardMessage::ShareJoined`].
+    ShareJoin {
+        /// `$share/{group}/{filter}`.
+        group: Arc<str>,
+        /// The filter within.
+        filter: Arc<str>,
+        /// Who joins, or changes its options.
+        member: Member,
+        /// Its wait.
+        ticket: Key,
+    },
+    /// The member gets messages from now on.
+    ShareJoined {
+        /// Of the join.
+        ticket: Key,
+    },
+    /// A member's subscription ended.
+    ShareLeave {
+        /// The group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+    },
+    /// A member's client came or went.
+    SharePresence {
+        /// The group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+        /// Messages it takes unacknowledged; 0 while it is away.
+        window: u16,
+    },
+    /// To a member's home shard: this one is yours.
+    ShareDeliver {
+        /// The group.
+        group: Arc<str>,
+        /// The session of the member.
+        session: Key,
+        /// The message.
+        message: Arc<Message>,
+        /// Its number in the group.
+        number: u64,
+        /// The member's options.
+        options: SubscriptionOptions,
+        /// The member's subscription identifier; 0 is none.
+        subscription_id: u32,
+    },
+    /// A member is done with a message, well or not.
+    ShareDone {
+        /// The group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+    },
+    /// A member left before acknowledging: somebody else shall have it.
+    ShareReturn {
+        /// The group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+        /// The message.
+        message: Arc<Message>,
+        /// Its number in the group.
+        number: u64,
+    },
+}
+
+/// A member of a shared group: a session of some shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberId {
+    /// Its home shard.
+    pub shard: ShardId,
+    /// Its session there.
+    pub session: Key,
+}
+
+/// A member's subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Who.
+    pub id: MemberId,
+    /// As granted.
+    pub options: SubscriptionOptions,
+    /// 0 is none.
+    pub subscription_id: u32,
+    /// Messages it takes unacknowledged; 0 while it is away.
+    pub window: u16,
+}

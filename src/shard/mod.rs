@@ -10,11 +10,391 @@
 //!
 //! Every change of state is synchronous, so no state is half-changed at a yield, and a driver
 //! that handles all that is ready before it polls gets one write a connection and turn.
+//!
+//! # The way of a message through the files
+//!
+//! `receive` cuts packets out of the stream; `connect` lets clients in, `session_end` sees them
+//! off; `publish` takes a message and owes its acknowledgement; `route` finds who wants it, here
+//! and on other shards; `deliver` puts it into sessions and connections; `acknowledge` hears that
+//! it arrived. `subscribe`, `interest`, `retained` and `share` are the four conversations between
+//! shards, `lane` is where they are heard.
 
+mod acknowledge;
+mod arena;
+mod census;
+mod connect;
+mod connection;
+mod deliver;
 mod effect;
+mod interest;
+mod journal;
+mod lane;
 mod message;
+mod publish;
+mod receive;
+mod retained;
+mod route;
+mod session_end;
+mod share;
+mod subscribe;
+mod timers;
+mod write;
 
-pub use message::ShardMessage;
+pub use arena::Key;
+pub use census::Census;
 pub use effect::{
     Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Sequence, ShardId, WriteBatch,
 };
+pub use message::{Member, MemberId, ShardMessage};
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use self::arena::Arena;
+use self::connection::{Connections, Pause};
+use self::interest::Interests;
+use self::journal::Journal;
+use self::publish::PendingPublish;
+use self::retained::{RetainedReads, Retention};
+use self::route::{Entry, Scratch};
+use self::share::Groups;
+use self::subscribe::PendingSubscribe;
+use self::timers::{Timer, Timers};
+use self::write::BufferPool;
+use crate::auth::ScramUsers;
+use crate::config::Mqtt;
+use crate::message::Stamp;
+use crate::metrics::ShardMetrics;
+use crate::proto::ReasonCode;
+use crate::router::TopicTree;
+use crate::session::Session;
+use crate::time::Time;
+
+/// What the operator decided, as far as it concerns shards.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Limits and choices.
+    pub mqtt: Mqtt,
+    /// Who may prove itself by SCRAM-SHA-256.
+    pub scram_users: ScramUsers,
+}
+
+/// How a shard is set up.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// Which one it is.
+    pub id: ShardId,
+    /// Of how many; 1 to [`ShardId::COUNT_MAX`].
+    pub count: usize,
+    /// What the operator decided.
+    pub policy: Arc<Policy>,
+    /// Whether what persistent sessions are owed is to be made durable before it is
+    /// acknowledged: [`Output::Sync`] is asked for only then.
+    pub journal: bool,
+    /// Unpredictable numbers.
+    pub seed: Seed,
+    /// When it starts.
+    pub now: Time,
+}
+
+/// One core's part of the broker.
+pub struct Shard {
+    id: ShardId,
+    count: usize,
+    policy: Arc<Policy>,
+    placement: ahash::RandomState,
+    hasher: ahash::RandomState,
+    random: Random,
+    stamp_micros: u64,
+    stopping: bool,
+
+    connections: Connections,
+    sessions: Arena<Box<Seat>>,
+    session_by_client_id: HashMap<Arc<str>, Key, ahash::RandomState>,
+    tree: TopicTree<Entry>,
+    retention: Retention,
+    reads: RetainedReads,
+    interests: Interests,
+    groups: Groups,
+    timers: Timers,
+    journal: Journal,
+
+    publishes: Arena<PendingPublish>,
+    subscribes: Arena<PendingSubscribe>,
+    /// Bit set of the shards whose lane is full.
+    full_lanes: u64,
+    paused: Vec<ConnectionId>,
+
+    outputs: VecDeque<Output>,
+    dirty: Vec<ConnectionId>,
+    /// Messages of this shard to itself: a group or a retained message may live here too.
+    loopback: VecDeque<ShardMessage>,
+    pool: BufferPool,
+    scratch: Scratch,
+    metrics: ShardMetrics,
+}
+
+/// A session and the connection it is attached to.
+#[derive(Debug)]
+struct Seat {
+    session: Session,
+    connection: Option<ConnectionId>,
+    /// The deadline in the timers that counts.
+    armed_for: Time,
+    /// Subscriptions to shared groups, so that most sessions need not look for any.
+    shares: u32,
+}
+
+impl Shard {
+    /// A shard without clients.
+    pub fn new(options: ShardOptions) -> Shard {
+        let ShardOptions { id, count, policy, journal, seed, now } = options;
+        assert!((1..=ShardId::COUNT_MAX).contains(&count), "1 to 64 shards");
+        assert!(id.index() < count, "a shard's number is below their count");
+        let [a, b, c, d] = seed.placement;
+        let placement = ahash::RandomState::with_seeds(a, b, c, d);
+        let [a, b, c, d] = seed.private;
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        Shard {
+            id,
+            count,
+            policy,
+            placement,
+            random: Random(a ^ b.rotate_left(32)),
+            stamp_micros: now.as_micros(),
+            stopping: false,
+            connections: Connections::default(),
+            sessions: Arena::new(),
+            session_by_client_id: HashMap::with_hasher(hasher.clone()),
+            tree: TopicTree::new(seed.private),
+            retention: Retention::new(seed.private),
+            reads: RetainedReads::new(),
+            interests: Interests::new(hasher.clone()),
+            groups: Groups::new(hasher.clone()),
+            timers: Timers::default(),
+            journal: Journal::new(journal),
+            publishes: Arena::new(),
+            subscribes: Arena::new(),
+            full_lanes: 0,
+            paused: Vec::new(),
+            outputs: VecDeque::new(),
+            dirty: Vec::new(),
+            loopback: VecDeque::new(),
+            pool: BufferPool::default(),
+            scratch: Scratch::default(),
+            metrics: ShardMetrics::default(),
+            hasher,
+        }
+    }
+
+    /// Something happened at `now`, which never goes back.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Accepted { connection, peer } => self.handle_accepted(now, connection, peer),
+            Input::Received { connection, bytes } => self.handle_received(now, connection, bytes),
+            Input::Sent { connection, batch } => self.handle_sent(now, connection, batch),
+            Input::Closed { connection } => self.handle_closed(now, connection),
+            Input::Lane { from, message } => {
+                self.metrics.lane_messages_received_total += 1;
+                self.handle_lane(now, from, message);
+            }
+            Input::LaneFull { to } => self.full_lanes |= bit(to),
+            Input::LaneReady { to } => {
+                self.full_lanes &= !bit(to);
+                self.resume_publishers(now);
+            }
+            Input::Synced { sequence } => self.handle_synced(now, sequence),
+            Input::Timeout => self.handle_timeout(now),
+            Input::Reconfigure(policy) => self.policy = policy,
+            Input::Stop => self.handle_stop(now),
+        }
+        while let Some(message) = self.loopback.pop_front() {
+            self.handle_lane(now, self.id, message);
+        }
+    }
+
+    /// What is to be done next; the driver carries out everything before it waits.
+    pub fn poll(&mut self) -> Option<Output> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if let Some(sequence) = self.journal.poll_sync() {
+                return Some(Output::Sync(sequence));
+            }
+            let id = self.dirty.pop()?;
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.dirty = false;
+            if connection.out.is_ready() {
+                let batch = connection.out.take();
+                self.metrics.sent_bytes_total += batch.len() as u64;
+                return Some(Output::Write { connection: id, batch });
+            }
+        }
+    }
+
+    /// When [`Input::Timeout`] is due at the latest; absent if nothing is waited for.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// What was counted so far.
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    fn mqtt(&self) -> &Mqtt {
+        &self.policy.mqtt
+    }
+
+    /// The home of a client id, topic or shared group.
+    fn place(&self, name: &str) -> ShardId {
+        if self.count == 1 {
+            return self.id;
+        }
+        ShardId((self.placement.hash_one(name) % self.count as u64) as u8)
+    }
+
+    /// Every shard but this one.
+    fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let id = self.id;
+        (0..self.count as u8).map(ShardId).filter(move |other| *other != id)
+    }
+
+    fn send(&mut self, to: ShardId, message: ShardMessage) {
+        if to == self.id {
+            self.loopback.push_back(message);
+        } else {
+            self.metrics.lane_messages_sent_total += 1;
+            self.outputs.push_back(Output::Lane { to, message });
+        }
+    }
+
+    /// A stamp later than every one handed out or seen.
+    fn next_stamp(&mut self, now: Time) -> Stamp {
+        self.stamp_micros = now.as_micros().max(self.stamp_micros + 1);
+        Stamp(self.stamp_micros << 6 | u64::from(self.id.0))
+    }
+
+    fn see_stamp(&mut self, stamp: Stamp) {
+        self.stamp_micros = self.stamp_micros.max(stamp.0 >> 6);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Connection(id) => self.check_connection(now, id),
+                Timer::Session(key) => self.check_session(now, key),
+            }
+        }
+    }
+
+    fn check_connection(&mut self, now: Time, id: ConnectionId) {
+        let connect_timeout_ms = self.mqtt().connect_timeout_ms;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.armed_for > now {
+            return;
+        }
+        // A connection that is not read from is not silent: the silence is ours.
+        if connection.paused != 0 {
+            connection.last_received = now;
+        }
+        let deadline = connection.deadline(connect_timeout_ms);
+        if deadline > now {
+            connection.armed_for = deadline;
+            self.timers.arm(deadline, Timer::Connection(id));
+        } else if connection.version().is_some() {
+            // [MQTT-3.1.2-22]
+            self.metrics.keep_alive_timeouts_total += 1;
+            self.disconnect(now, id, ReasonCode::KeepAliveTimeout);
+        } else {
+            tracing::info!(peer = %connection.peer.address, "closed: no CONNECT in time");
+            self.close(now, id);
+        }
+    }
+
+    /// Makes sure the connection is looked at by its deadline.
+    fn arm_connection(&mut self, id: ConnectionId) {
+        let connect_timeout_ms = self.mqtt().connect_timeout_ms;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let deadline = connection.deadline(connect_timeout_ms);
+        if deadline < connection.armed_for {
+            connection.armed_for = deadline;
+            self.timers.arm(deadline, Timer::Connection(id));
+        }
+    }
+
+    fn handle_stop(&mut self, now: Time) {
+        self.stopping = true;
+        for id in self.connections.ids() {
+            self.disconnect(now, id, ReasonCode::ServerShuttingDown);
+        }
+    }
+
+    fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Stops reading from a connection.
+    fn pause(&mut self, id: ConnectionId, why: Pause) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.paused == 0 {
+            self.metrics.reading_paused_total += 1;
+            self.outputs.push_back(Output::PauseReading(id));
+        }
+        connection.paused |= why as u8;
+        if matches!(why, Pause::Lane) {
+            self.paused.push(id);
+        }
+    }
+
+    /// Reads from a connection again, unless there is another reason not to.
+    fn unpause(&mut self, now: Time, id: ConnectionId, why: Pause) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.paused & why as u8 == 0 {
+            return;
+        }
+        connection.paused &= !(why as u8);
+        if connection.paused == 0 {
+            connection.last_received = now;
+            self.outputs.push_back(Output::ResumeReading(id));
+            self.read_on(now, id);
+        }
+    }
+
+    fn resume_publishers(&mut self, now: Time) {
+        if self.full_lanes == 0 {
+            for id in std::mem::take(&mut self.paused) {
+                self.unpause(now, id, Pause::Lane);
+            }
+        }
+    }
+}
+
+fn bit(shard: ShardId) -> u64 {
+    1 << shard.0
+}
+
+/// A small generator for choices that need no secrecy; the driver's seed makes it repeatable.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    /// SplitMix64.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}

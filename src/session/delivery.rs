@@ -1,0 +1,62 @@
+//! One message owed to one client.
+
+use std::sync::Arc;
+
+use crate::message::Message;
+use crate::proto::QoS;
+
+/// A message owed to a client, with what its subscriptions say of how.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What.
+    pub message: Arc<Message>,
+    /// The lower of the QoS published and granted. [MQTT-3.8.4-8]
+    pub qos: QoS,
+    /// The retain flag as this client shall see it.
+    pub retain: bool,
+    /// Of every matching subscription that has one. [MQTT-3.3.4-3, -4]
+    pub subscription_ids: SubscriptionIdSet,
+    /// Set if it is one member's share of a group's messages.
+    pub share: Option<Box<ShareTicket>>,
+}
+
+/// Where a shared group's message came from, so that it can be acknowledged or given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareTicket {
+    /// The group: `$share/{group}/{filter}`.
+    pub group: Arc<str>,
+    /// The message's number in the group.
+    pub number: u64,
+}
+
+/// The subscription identifiers of a delivery: usually none, or one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SubscriptionIdSet {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One([u32; 1]),
+    /// Several subscriptions matched.
+    Many(Box<[u32]>),
+}
+
+impl SubscriptionIdSet {
+    /// The set of these.
+    pub fn from_slice(ids: &[u32]) -> SubscriptionIdSet {
+        match ids {
+            [] => SubscriptionIdSet::None,
+            [id] => SubscriptionIdSet::One([*id]),
+            _ => SubscriptionIdSet::Many(ids.into()),
+        }
+    }
+
+    /// As a slice.
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            SubscriptionIdSet::None => &[],
+            SubscriptionIdSet::One(id) => id,
+            SubscriptionIdSet::Many(ids) => ids,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The window of QoS 1 and 2 messages sent to a client and not yet completed.
+
+use std::collections::VecDeque;
+
+use super::delivery::{Delivery, ShareTicket};
+use crate::proto::{PacketId, QoS};
+
+/// QoS 1 and 2 messages a client was sent and has not completed, in the order they were sent.
+///
+/// Packet identifiers are taken in sequence, so the window is a run of consecutive identifiers
+/// and an acknowledgement finds its entry by subtraction. An identifier acknowledged out of turn
+/// leaves a hole that closes when everything before it is done; a client that never acknowledges
+/// one message while acknowledging others is sent nothing more once the run is
+/// [`Inflight::SPAN_MAX`] long.
+///
+/// ```text
+///              sent                PUBACK
+///  QoS 1: ------------> Sent ------------------> done
+///              sent           PUBREC            PUBCOMP
+///  QoS 2: ------------> Sent -------> Released ---------> done
+///                         `--- PUBREC with an error -----> done
+/// ```
+///
+/// Invariants: the front entry is not a hole; `open` counts the entries that are not holes.
+#[derive(Debug)]
+pub struct Inflight {
+    /// Identifier of the front entry, or of the next message if there is none.
+    first: PacketId,
+    entries: VecDeque<Entry>,
+    open: usize,
+    /// After a reconnection: entries before this index have been sent on the new connection.
+    resent: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Completed out of turn.
+    Hole,
+    /// PUBLISH sent; PUBACK (QoS 1) or PUBREC (QoS 2) is awaited.
+    Sent(Delivery),
+    /// PUBREC received, PUBREL sent; PUBCOMP is awaited. Holds what is needed to tell a shared
+    /// group of the completion.
+    Released(Option<Box<ShareTicket>>),
+}
+
+/// What has to be sent again when a session is resumed.
+#[derive(Debug)]
+pub enum Resend {
+    /// The PUBLISH, with DUP set. [MQTT-4.4.0-1]
+    Publish(PacketId, Delivery),
+    /// The PUBREL.
+    PubRel(PacketId),
+}
+
+/// An acknowledgement that does not fit the state of its packet identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckError {
+    /// No message of this identifier is in flight: a repetition, or a lost session.
+    Unknown,
+    /// The message is of the other QoS, or at another step.
+    Mismatch,
+}
+
+impl Inflight {
+    /// Longest run of identifiers from the oldest incomplete message to the newest.
+    pub const SPAN_MAX: usize = 16_384;
+
+    /// An empty window.
+    pub fn new() -> Inflight {
+        let first = PacketId::new(1).expect("1 is not 0");
+        Inflight { first, entries: VecDeque::new(), open: 0, resent: None }
+    }
+
+    /// Messages in flight.
+    pub fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Whether another message may be sent within a window of `limit` messages.
+    pub fn has_room(&self, limit: u16) -> bool {
+        self.open < usize::from(limit) && self.entries.len() < Self::SPAN_MAX
+    }
+
+    /// Takes the next identifier for a message that is being sent. The caller asked `has_room`.
+    pub fn push(&mut self, delivery: Delivery) -> PacketId {
+        debug_assert!(delivery.qos > QoS::AtMostOnce, "QoS 0 has no packet identifier");
+        assert!(self.entries.len() < Self::SPAN_MAX, "the window was asked for room");
+        let packet_id = advance(self.first, self.entries.len());
+        self.entries.push_back(Entry::Sent(delivery));
+        self.open += 1;
+        packet_id
+    }
+
+    /// PUBACK: a QoS 1 message is complete.
+    pub fn acknowledge(&mut self, packet_id: PacketId) -> Result<Delivery, AckError> {
+        match self.entry(packet_id)? {
+            Entry::Sent(delivery) if delivery.qos == QoS::AtLeastOnce => {}
+            _ => return Err(AckError::Mismatch),
+        }
+        match self.complete(packet_id) {
+            Entry::Sent(delivery) => Ok(delivery),
+            Entry::Released(_) | Entry::Hole => unreachable!("matched as sent above"),
+        }
+    }
+
+    /// PUBREC: the client owns the QoS 2 message; the body is let go. A repeated PUBREC is fine.
+    pub fn receive(&mut self, packet_id: PacketId) -> Result<(), AckError> {
+        let entry = self.entry(packet_id)?;
+        match entry {
+            Entry::Sent(delivery) if delivery.qos == QoS::ExactlyOnce => {
+                *entry = Entry::Released(delivery.share.take());
+                Ok(())
+            }
+            Entry::Released(_) => Ok(()),
+            _ => Err(AckError::Mismatch),
+        }
+    }
+
+    /// PUBREC with an error: the client refuses the QoS 2 message, which is thereby complete.
+    pub fn refuse(&mut self, packet_id: PacketId) -> Result<Delivery, AckError> {
+        match self.entry(packet_id)? {
+            Entry::Sent(delivery) if delivery.qos == QoS::ExactlyOnce => {}
+            _ => return Err(AckError::Mismatch),
+        }
+        match self.complete(packet_id) {
+            Entry::Sent(delivery) => Ok(delivery),
+            Entry::Released(_) | Entry::Hole => unreachable!("matched as sent above"),
+        }
+    }
+
+    /// PUBCOMP: a QoS 2 message is complete.
+    pub fn finish(&mut self, packet_id: PacketId) -> Result<Option<Box<ShareTicket>>, AckError> {
+        match self.entry(packet_id)? {
+            Entry::Released(_) => {}
+            _ => return Err(AckError::Mismatch),
+        }
+        match self.complete(packet_id) {
+            Entry::Released(share) => Ok(share),
+            Entry::Sent(_) | Entry::Hole => unreachable!("matched as released above"),
+        }
+    }
+
+    /// Completes a message that could not be sent.
+    pub fn abandon(&mut self, packet_id: PacketId) {
+        if self.entry(packet_id).is_ok() {
+            self.complete(packet_id);
+        }
+    }
+
+    /// Takes a message back that was sent but can be delivered by somebody else.
+    pub fn take_back(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for entry in &mut self.entries {
+            if matches!(entry, Entry::Sent(delivery) if wanted(delivery)) {
+                if let Entry::Sent(delivery) = std::mem::replace(entry, Entry::Hole) {
+                    taken.push(delivery);
+                }
+            }
+        }
+        self.open -= taken.len();
+        self.close_holes();
+        taken
+    }
+
+    /// A new connection: everything in flight is to be sent again, oldest first.
+    /// [MQTT-4.4.0-1, 4.6.0-1]
+    pub fn start_resend(&mut self) {
+        self.resent = (!self.is_empty()).then_some(0);
+    }
+
+    /// Whether something is still to be sent again.
+    pub fn is_resending(&self) -> bool {
+        self.resent.is_some()
+    }
+
+    /// The next message to send again to a client that takes `window` unacknowledged; a client
+    /// that takes fewer than it took before gets the rest as it completes the first.
+    /// [MQTT-3.3.4-9]
+    pub fn poll_resend(&mut self, window: u16) -> Option<Resend> {
+        let mut index = self.resent?;
+        while matches!(self.entries.get(index), Some(Entry::Hole)) {
+            index += 1;
+        }
+        let resend = match self.entries.get(index) {
+            None => {
+                self.resent = None;
+                return None;
+            }
+            Some(Entry::Released(_)) => Resend::PubRel(advance(self.first, index)),
+            Some(Entry::Sent(_)) if !self.may_resend(index, window) => return None,
+            Some(Entry::Sent(delivery)) => {
+                Resend::Publish(advance(self.first, index), delivery.clone())
+            }
+            Some(Entry::Hole) => unreachable!("holes were skipped"),
+        };
+        self.resent = Some(index + 1);
+        Some(resend)
+    }
+
+    fn may_resend(&self, index: usize, window: u16) -> bool {
+        self.open <= usize::from(window)
+            || self.entries.iter().take(index).filter(|e| matches!(e, Entry::Sent(_))).count()
+                < usize::from(window)
+    }
+
+    /// Every delivery whose body is still held.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Sent(delivery) => Some(delivery),
+            _ => None,
+        })
+    }
+
+    /// Every ticket of a shared group still held by a released message.
+    pub fn released_shares(&self) -> impl Iterator<Item = &ShareTicket> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Released(Some(share)) => Some(&**share),
+            _ => None,
+        })
+    }
+
+    fn entry(&mut self, packet_id: PacketId) -> Result<&mut Entry, AckError> {
+        let index = distance(self.first, packet_id);
+        match self.entries.get_mut(index) {
+            None | Some(Entry::Hole) => Err(AckError::Unknown),
+            Some(entry) => Ok(entry),
+        }
+    }
+
+    fn complete(&mut self, packet_id: PacketId) -> Entry {
+        let index = distance(self.first, packet_id);
+        let entry = std::mem::replace(&mut self.entries[index], Entry::Hole);
+        self.open -= 1;
+        self.close_holes();
+        entry
+    }
+
+    fn close_holes(&mut self) {
+        while matches!(self.entries.front(), Some(Entry::Hole)) {
+            self.entries.pop_front();
+            self.first = advance(self.first, 1);
+            self.resent = self.resent.map(|index| index.saturating_sub(1));
+        }
+        if self.entries.is_empty() && self.entries.capacity() > 256 {
+            self.entries = VecDeque::new();
+        }
+        debug_assert_eq!(
+            self.open,
+            self.entries.iter().filter(|e| !matches!(e, Entry::Hole)).count(),
+            "open counts the entries that are not holes"
+        );
+    }
+}
+
+impl Default for Inflight {
+    fn default() -> Inflight {
+        Inflight::new()
+    }
+}
+
+/// Identifiers run 1 to 65,535 and start over.
+const IDENTIFIERS: usize = 65_535;
+
+// A run shorter than half of all identifiers keeps late acknowledgements of the last round apart.
+const _: () = assert!(Inflight::SPAN_MAX < IDENTIFIERS / 2);
+
+fn advance(from: PacketId, steps: usize) -> PacketId {
+    let value = (usize::from(from.get()) - 1 + steps) % IDENTIFIERS + 1;
+    PacketId::new(value as u16).expect("1 was added last")
+}
+
+fn distance(from: PacketId, to: PacketId) -> usize {
+    (usize::from(to.get()) + IDENTIFIERS - usize::from(from.get())) % IDENTIFIERS
+}

@@ -1,0 +1,71 @@
+//! What clients say of the messages they were sent: PUBACK, PUBREC and PUBCOMP.
+
+use super::connection::Connection;
+use super::effect::ConnectionId;
+use super::write::BufferPool;
+use super::{Key, Shard};
+use crate::proto::{Ack, PacketId, PacketType, ReasonCode, encode_ack};
+use crate::session::{AckError, ShareTicket};
+use crate::time::Time;
+
+impl Shard {
+    pub(super) fn handle_puback(&mut self, now: Time, id: ConnectionId, ack: &Ack<'_>) {
+        let Some(key) = self.session_of(id) else { return };
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        match seat.session.outbox.inflight.acknowledge(ack.packet_id) {
+            Ok(delivery) => self.completed(now, key, delivery.share.as_deref()),
+            Err(AckError::Unknown) => {}
+            Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
+        }
+    }
+
+    /// PUBREC is answered by PUBREL whatever is known of the message. [MQTT-4.3.3-4]
+    pub(super) fn handle_pubrec(&mut self, now: Time, id: ConnectionId, ack: &Ack<'_>) {
+        let Some(key) = self.session_of(id) else { return };
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        let inflight = &mut seat.session.outbox.inflight;
+        if ack.reason.is_error() {
+            match inflight.refuse(ack.packet_id) {
+                Ok(delivery) => self.completed(now, key, delivery.share.as_deref()),
+                Err(AckError::Unknown) => {}
+                Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
+            }
+            return;
+        }
+        let reason = match inflight.receive(ack.packet_id) {
+            Ok(()) => ReasonCode::Success,
+            Err(AckError::Unknown) => ReasonCode::PacketIdentifierNotFound,
+            Err(AckError::Mismatch) => {
+                return self.protocol_error(now, id, ReasonCode::ProtocolError);
+            }
+        };
+        self.write_acknowledgement(id, PacketType::PubRel, ack.packet_id, reason);
+    }
+
+    pub(super) fn handle_pubcomp(&mut self, now: Time, id: ConnectionId, ack: &Ack<'_>) {
+        let Some(key) = self.session_of(id) else { return };
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        match seat.session.outbox.inflight.finish(ack.packet_id) {
+            Ok(share) => self.completed(now, key, share.as_deref()),
+            Err(AckError::Unknown) => {}
+            Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
+        }
+    }
+
+    /// A message is complete: there is room for another.
+    fn completed(&mut self, now: Time, key: Key, share: Option<&ShareTicket>) {
+        self.share_done(key, share);
+        self.pump(now, key);
+    }
+
+    pub(super) fn session_of(&mut self, id: ConnectionId) -> Option<Key> {
+        Some(self.connections.get_mut(id)?.active_mut()?.session)
+    }
+}
+
+/// PUBREL of a session that is resumed. [MQTT-4.4.0-1]
+pub fn write_pubrel(connection: &mut Connection, pool: &mut BufferPool, packet_id: PacketId) {
+    let Some(version) = connection.version() else { return };
+    let tail = connection.out.tail(pool);
+    encode_ack(PacketType::PubRel, version, packet_id, ReasonCode::Success, tail);
+}

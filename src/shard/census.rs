@@ -1,0 +1,71 @@
+//! How much of everything a shard holds: for leak checks and gauges.
+
+use super::Shard;
+
+/// Counts of what a shard holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Connections, with or without a session.
+    pub connections: usize,
+    /// Sessions, connected or away.
+    pub sessions: usize,
+    /// Subscriptions of all sessions, shared ones included.
+    pub subscriptions: usize,
+    /// Filters in the tree: of this shard's sessions and groups, and of others' interest.
+    pub filters: usize,
+    /// Retained messages that live here.
+    pub retained: usize,
+    /// Messages waiting in sessions' queues.
+    pub queued: usize,
+    /// Messages in flight to clients.
+    pub inflight: usize,
+    /// QoS 2 messages taken and not released.
+    pub unreleased: usize,
+    /// Publications whose acknowledgement waits.
+    pub pending_publishes: usize,
+    /// SUBSCRIBEs whose SUBACK waits.
+    pub pending_subscribes: usize,
+    /// Announcements of interest not confirmed everywhere.
+    pub pending_interests: usize,
+    /// Reads of retained messages that wait for other shards.
+    pub retained_reads: usize,
+    /// Shared groups that live here.
+    pub groups: usize,
+    /// Their members.
+    pub group_members: usize,
+    /// Messages waiting in their queues.
+    pub group_queued: usize,
+    /// Connections not read from because of a full lane.
+    pub paused: usize,
+    /// Publications waiting for the log.
+    pub journal_waiters: usize,
+}
+
+impl Shard {
+    /// Counts what the shard holds; walks all sessions.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            connections: self.connections.len(),
+            sessions: self.sessions.len(),
+            filters: self.tree.len(),
+            retained: self.retention.len(),
+            pending_publishes: self.publishes.len(),
+            pending_subscribes: self.subscribes.len(),
+            pending_interests: self.interests.pending(),
+            retained_reads: self.reads.len(),
+            groups: self.groups.len(),
+            group_members: self.groups.members(),
+            group_queued: self.groups.queued(),
+            paused: self.paused.len(),
+            journal_waiters: self.journal.waiting(),
+            ..Census::default()
+        };
+        for (_, seat) in self.sessions.iter() {
+            census.subscriptions += seat.session.subscriptions.len();
+            census.queued += seat.session.outbox.queued();
+            census.inflight += seat.session.outbox.inflight.len();
+            census.unreleased += seat.session.inbound.len();
+        }
+        census
+    }
+}

@@ -1,0 +1,450 @@
+//! CONNECT and AUTH: who is let in, to which session.
+
+use std::sync::Arc;
+
+use super::connection::{
+    Acknowledgements, Active, Aliases, Authenticating, Phase, Reauthentication,
+};
+use super::effect::{ConnectionId, ShardId};
+use super::{Key, Seat, Shard};
+use crate::auth::{ScramError, ScramServer};
+use crate::message::Publication;
+use crate::proto::{
+    Auth, ConnAck, Connect, Cut, DecodeError, Frame, Packet, ReasonCode, Version,
+    Will as ConnectWill,
+};
+use crate::session::{NEVER_EXPIRES, Session, Will};
+use crate::time::Time;
+
+/// The one built-in method of enhanced authentication.
+const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
+
+/// Where a CONNECT led.
+pub(super) enum Admission {
+    /// Answered here, or waiting for an AUTH packet.
+    Decided,
+    /// The client's home is another shard.
+    Elsewhere(ShardId),
+}
+
+impl Shard {
+    pub(super) fn handle_connect(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        packet: &[u8],
+    ) -> Admission {
+        if let Err(reason) = self.check_connect(connect) {
+            self.refuse(now, id, connect.version, reason);
+            return Admission::Decided;
+        }
+        if !connect.client_id.is_empty() {
+            let home = self.place(connect.client_id);
+            if home != self.id {
+                return Admission::Elsewhere(home);
+            }
+        }
+        match connect.authentication_method {
+            Some(_) => self.start_authentication(now, id, connect, packet),
+            None if self.may_be_anonymous(id) => self.admit(now, id, connect, None),
+            None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
+        }
+        Admission::Decided
+    }
+
+    /// What can be said of a CONNECT without knowing its sender.
+    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        let mqtt = self.mqtt();
+        if connect.client_id.len() > usize::from(mqtt.client_id_bytes_max) {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if connect.client_id.is_empty() {
+            match connect.version {
+                // 3.1 knows no assigned client ids.
+                Version::V31 => return Err(ReasonCode::ClientIdentifierNotValid),
+                // [MQTT-3.1.3-8]
+                Version::V311 if !connect.clean_start => {
+                    return Err(ReasonCode::ClientIdentifierNotValid);
+                }
+                Version::V311 | Version::V5 => {}
+            }
+        }
+        match &connect.will {
+            Some(will) => {
+                self.check_publication(will.topic.as_str(), &will.properties.forward, will.payload)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn may_be_anonymous(&self, id: ConnectionId) -> bool {
+        let loopback = self.connections.get(id).is_some_and(|c| c.peer.listener.loopback);
+        self.mqtt().anonymous_allowed.unwrap_or(loopback)
+    }
+
+    /// A CONNECT that cannot be read: answered as far as its version is known.
+    pub(super) fn reject_connect(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        frame: Frame<'_>,
+        error: &DecodeError,
+    ) {
+        self.metrics.protocol_errors_total += 1;
+        if let Some(connection) = self.connections.get(id) {
+            tracing::info!(peer = %connection.peer.address, "connection refused: {error}");
+        }
+        match (Connect::peek_version(&frame), error.reason()) {
+            (Some(Version::V5), reason) => self.refuse(now, id, Version::V5, reason),
+            // [MQTT-3.1.2-2]
+            (_, reason @ ReasonCode::UnsupportedProtocolVersion) => {
+                self.refuse(now, id, Version::V311, reason);
+            }
+            (_, reason @ ReasonCode::ClientIdentifierNotValid) => {
+                self.refuse(now, id, Version::V311, reason);
+            }
+            _ => self.close(now, id),
+        }
+    }
+
+    /// CONNACK with an error, then close. [MQTT-3.2.2-5, 3.1.4-2]
+    pub(super) fn refuse(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        version: Version,
+        reason: ReasonCode,
+    ) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        self.metrics.connects_refused_total += 1;
+        tracing::info!(peer = %connection.peer.address, %reason, "connection refused");
+        let tail = connection.out.tail(&mut self.pool);
+        let mut connack = ConnAck::new(false, reason);
+        let text = reason.to_string();
+        connack.reason_string = Some(&text);
+        if version == Version::V5 || reason.connect_return_code() != 0 {
+            Packet::ConnAck(connack).encode(version, tail);
+        }
+        self.close(now, id);
+    }
+
+    fn start_authentication(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        packet: &[u8],
+    ) {
+        // [MQTT-4.12.0-1]
+        if connect.authentication_method != Some(SCRAM_SHA_256)
+            || self.policy.scram_users.is_empty()
+        {
+            return self.refuse(now, id, Version::V5, ReasonCode::BadAuthenticationMethod);
+        }
+        match self.start_scram(connect.authentication_data.unwrap_or_default()) {
+            Ok((exchange, data)) => {
+                let Some(connection) = self.connections.get_mut(id) else { return };
+                let connect = packet.to_vec();
+                connection.phase =
+                    Phase::Authenticating(Box::new(Authenticating { connect, exchange }));
+                self.write_auth(id, ReasonCode::ContinueAuthentication, &data);
+            }
+            Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
+        }
+    }
+
+    fn start_scram(&mut self, data: &[u8]) -> Result<(ScramServer, Vec<u8>), ScramError> {
+        let mut nonce = [0; 24];
+        for part in nonce.chunks_exact_mut(8) {
+            part.copy_from_slice(&self.random.next().to_le_bytes());
+        }
+        let decoy_key = self.placement.hash_one("scram decoy").to_le_bytes();
+        ScramServer::start(data, &self.policy.scram_users, &nonce, &decoy_key)
+    }
+
+    /// AUTH of a connection that waits for its CONNACK.
+    pub(super) fn continue_authentication(&mut self, now: Time, id: ConnectionId, auth: &Auth<'_>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        // [MQTT-4.12.0-5]
+        if auth.reason != ReasonCode::ContinueAuthentication
+            || auth.authentication_method != Some(SCRAM_SHA_256)
+        {
+            return self.refuse(now, id, Version::V5, ReasonCode::ProtocolError);
+        }
+        let phase = std::mem::replace(&mut connection.phase, Phase::AwaitConnect);
+        let Phase::Authenticating(authenticating) = phase else {
+            unreachable!("the caller saw the phase");
+        };
+        let Authenticating { connect, exchange } = *authenticating;
+        match exchange.finish(auth.authentication_data.unwrap_or_default()) {
+            Ok((user, data)) => {
+                let Ok(Cut::Whole { frame, .. }) = Frame::cut(&connect, u32::MAX) else {
+                    unreachable!("the packet was cut before");
+                };
+                let Ok(Packet::Connect(connect)) = Packet::decode_from_client(Version::V5, frame)
+                else {
+                    unreachable!("the packet was decoded before");
+                };
+                self.admit(now, id, &connect, Some((user, data)));
+            }
+            Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
+        }
+    }
+
+    /// AUTH of an active connection: it proves itself anew. [MQTT-4.12.1-1, -2]
+    pub(super) fn handle_auth(&mut self, now: Time, id: ConnectionId, auth: &Auth<'_>) {
+        let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
+            return;
+        };
+        let data = auth.authentication_data.unwrap_or_default();
+        // [MQTT-4.12.0-6, 4.12.0-7]: only who used a method may, and only that method.
+        let Some(authentication) = &mut active.authentication else {
+            return self.protocol_error(now, id, ReasonCode::ProtocolError);
+        };
+        if auth.authentication_method != Some(&*authentication.method) {
+            return self.protocol_error(now, id, ReasonCode::ProtocolError);
+        }
+        let exchange = authentication.exchange.take();
+        let outcome = match (auth.reason, exchange) {
+            (ReasonCode::ReAuthenticate, None) => match self.start_scram(data) {
+                Ok((exchange, data)) => {
+                    self.set_exchange(id, exchange);
+                    self.write_auth(id, ReasonCode::ContinueAuthentication, &data);
+                    Ok(())
+                }
+                Err(error) => Err(scram_reason(&error)),
+            },
+            (ReasonCode::ContinueAuthentication, Some(exchange)) => match exchange.finish(data) {
+                Ok((user, data)) if self.is_user(id, &user) => {
+                    self.write_auth(id, ReasonCode::Success, &data);
+                    Ok(())
+                }
+                Ok(_) => Err(ReasonCode::NotAuthorized),
+                Err(error) => Err(scram_reason(&error)),
+            },
+            _ => Err(ReasonCode::ProtocolError),
+        };
+        if let Err(reason) = outcome {
+            self.protocol_error(now, id, reason);
+        }
+    }
+
+    fn set_exchange(&mut self, id: ConnectionId, exchange: ScramServer) {
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
+            && let Some(authentication) = &mut active.authentication
+        {
+            authentication.exchange = Some(exchange);
+        }
+    }
+
+    fn is_user(&mut self, id: ConnectionId, user: &str) -> bool {
+        self.connections
+            .get_mut(id)
+            .and_then(|connection| connection.active_mut())
+            .and_then(|active| active.authentication.as_deref())
+            .is_some_and(|authentication| authentication.user == user)
+    }
+
+    fn write_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: &[u8]) {
+        let auth = Auth::new(reason, SCRAM_SHA_256, Some(data));
+        self.write_packet(id, &Packet::Auth(auth));
+    }
+
+    /// Lets a client in: its session is found or made, CONNACK sent, and what it is owed follows.
+    fn admit(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        proof: Option<(String, Vec<u8>)>,
+    ) {
+        let client_id: Arc<str> = match connect.client_id {
+            "" => self.assign_client_id(),
+            client_id => client_id.into(),
+        };
+        let known = self.session_by_client_id.get(&client_id).copied();
+        if known.is_none() && self.sessions.len() >= self.sessions_max() {
+            return self.refuse(now, id, connect.version, ReasonCode::QuotaExceeded);
+        }
+        let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
+        let session_present = resumed.is_some();
+        let expiry_interval = self.session_expiry_interval(connect);
+        let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
+        self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
+        self.write_connack(id, connect, &client_id, session_present, expiry_interval, proof);
+        self.metrics.connects_accepted_total += 1;
+        self.arm_connection(id);
+        self.announce_presence(key, true);
+        self.pump_connection(now, id);
+    }
+
+    fn sessions_max(&self) -> usize {
+        (self.mqtt().sessions_max as usize).div_ceil(self.count)
+    }
+
+    /// Unique and unguessable enough; its home is this shard, so the connection need not move.
+    fn assign_client_id(&mut self) -> Arc<str> {
+        loop {
+            let (a, b) = (self.random.next(), self.random.next());
+            let client_id = format!("auto-{a:016x}{b:016x}");
+            if self.place(&client_id) == self.id
+                && !self.session_by_client_id.contains_key(client_id.as_str())
+            {
+                return client_id.into();
+            }
+        }
+    }
+
+    fn session_expiry_interval(&self, connect: &Connect<'_>) -> u32 {
+        let asked = match connect.version {
+            Version::V5 => connect.session_expiry_interval.unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => NEVER_EXPIRES,
+        };
+        asked.min(self.mqtt().session_expiry_s_max)
+    }
+
+    /// Ends an older connection of the client, and its session if that is not wanted any more.
+    /// Returns the session if it goes on. [MQTT-3.1.4-3, 3.1.2-4, -5]
+    fn take_over(&mut self, now: Time, key: Key, clean_start: bool) -> Option<Key> {
+        if let Some(older) = self.sessions.get(key).and_then(|seat| seat.connection) {
+            self.metrics.takeovers_total += 1;
+            self.disconnect(now, older, ReasonCode::SessionTakenOver);
+        }
+        // The older connection's end may have ended the session.
+        self.sessions.get(key)?;
+        if clean_start {
+            self.end_session(now, key);
+            return None;
+        }
+        Some(key)
+    }
+
+    fn create_session(&mut self, client_id: &Arc<str>, expiry_interval: u32) -> Key {
+        let session = Session::new(Arc::clone(client_id), expiry_interval, self.hasher.clone());
+        let seat = Seat { session, connection: None, armed_for: Time::NEVER, shares: 0 };
+        let key = self.sessions.insert(Box::new(seat));
+        self.session_by_client_id.insert(Arc::clone(client_id), key);
+        key
+    }
+
+    fn attach(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        key: Key,
+        connect: &Connect<'_>,
+        expiry_interval: u32,
+        proof: Option<&(String, Vec<u8>)>,
+    ) {
+        let mqtt = &self.policy.mqtt;
+        let keep_alive = server_keep_alive(connect, mqtt.keep_alive_s_max);
+        let active = Active {
+            session: key,
+            version: connect.version,
+            silence_micros_max: u64::from(keep_alive) * 1_500_000,
+            packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
+            window: connect.receive_maximum.unwrap_or(u16::MAX).min(mqtt.inflight_messages_max),
+            problem_information: connect.request_problem_information,
+            connect_expiry_interval: expiry_interval,
+            aliases: Aliases::new(
+                connect.topic_alias_maximum.unwrap_or(0).min(mqtt.topic_alias_outbound_max),
+                self.hasher.clone(),
+            ),
+            acknowledgements: Acknowledgements::default(),
+            authentication: proof.map(|(user, _)| {
+                let (method, user) = (SCRAM_SHA_256.into(), user.clone());
+                Box::new(Reauthentication { method, user, exchange: None })
+            }),
+        };
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.phase = Phase::Active(Box::new(active));
+        seat.connection = Some(id);
+        seat.session.detached_at = None;
+        seat.session.expiry_interval = expiry_interval;
+        seat.session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will)));
+        seat.session.outbox.inflight.start_resend();
+        tracing::debug!(
+            client_id = %seat.session.client_id,
+            peer = %connection.peer.address,
+            at = now.as_micros(),
+            "connected"
+        );
+    }
+
+    fn write_connack(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        session_present: bool,
+        expiry_interval: u32,
+        proof: Option<(String, Vec<u8>)>,
+    ) {
+        let policy = Arc::clone(&self.policy);
+        let mqtt = &policy.mqtt;
+        let mut connack = ConnAck::new(false, ReasonCode::Success);
+        // 3.1 has no such flag; its bit is reserved there.
+        connack.session_present = session_present && connect.version != Version::V31;
+        let keep_alive = server_keep_alive(connect, mqtt.keep_alive_s_max);
+        let response_information = match &mqtt.response_topic_prefix {
+            Some(prefix) if connect.request_response_information => {
+                Some(format!("{prefix}{client_id}"))
+            }
+            _ => None,
+        };
+        if connect.version == Version::V5 {
+            let asked_expiry = connect.session_expiry_interval.unwrap_or(0);
+            connack.session_expiry_interval =
+                (asked_expiry != expiry_interval).then_some(expiry_interval);
+            connack.receive_maximum = Some(mqtt.receive_maximum);
+            connack.maximum_packet_size = Some(mqtt.packet_bytes_max);
+            connack.topic_alias_maximum =
+                Some(mqtt.topic_alias_maximum).filter(|maximum| *maximum > 0);
+            connack.assigned_client_id = Some(client_id).filter(|_| connect.client_id.is_empty());
+            connack.server_keep_alive =
+                Some(keep_alive).filter(|seconds| *seconds != connect.keep_alive);
+            connack.response_information = response_information.as_deref();
+            connack.authentication_method = connect.authentication_method;
+            connack.authentication_data = proof.as_ref().map(|(_, data)| data.as_slice());
+        }
+        self.write_packet(id, &Packet::ConnAck(connack));
+    }
+}
+
+/// The keep-alive in force, in seconds: the client's, or the longest allowed. Only 5.0 can be
+/// told of another. [MQTT-3.1.2-21]
+fn server_keep_alive(connect: &Connect<'_>, maximum: u16) -> u16 {
+    let asked = connect.keep_alive;
+    if maximum == 0 || connect.version != Version::V5 || (1..=maximum).contains(&asked) {
+        asked
+    } else {
+        maximum
+    }
+}
+
+fn keep_will(will: &ConnectWill<'_>) -> Will {
+    let mut publication = Publication::new(
+        will.topic.as_str(),
+        will.properties.forward,
+        will.payload,
+        will.qos,
+        Time::NEVER,
+    );
+    publication.retain = will.retain;
+    Will {
+        message: Arc::clone(publication.keep()),
+        message_expiry_interval: will.properties.message_expiry_interval,
+        delay_interval: will.delay_interval,
+    }
+}
+
+/// What a client is told of a failed proof: whether it was no proof at all, or not its own.
+fn scram_reason(error: &ScramError) -> ReasonCode {
+    match error {
+        ScramError::NotAuthorized => ReasonCode::NotAuthorized,
+        _ => ReasonCode::ProtocolError,
+    }
+}

@@ -1,0 +1,307 @@
+//! One network connection: what has arrived in part, what waits to be written, how far it is.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::arena::Key;
+use super::effect::{ConnectionId, Peer};
+use super::write::WriteBuffer;
+use crate::auth::ScramServer;
+use crate::proto::{PacketId, PacketType, ReasonCode, Version};
+use crate::time::Time;
+
+/// A connection of this shard.
+///
+/// ```text
+///               CONNECT                            CONNACK
+///  AwaitConnect -------> Authenticating (SCRAM) -----------> Active
+///       |   `---------------------------------------------^    |
+///       | CONNECT of another shard's client                     | DISCONNECT, error, takeover,
+///       v                                                       v keep-alive, closed by the peer
+///     moved                                                   closed
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub peer: Peer,
+    pub phase: Phase,
+    /// The beginning of a packet whose end has not arrived, or all that arrived while paused.
+    pub partial: Vec<u8>,
+    /// Bytes that `partial` must have before it is worth looking at.
+    pub needed: usize,
+    pub out: WriteBuffer,
+    /// Whether the connection stands in the shard's list of those with something to write.
+    pub dirty: bool,
+    /// Why nothing is read from it; a set of [`Pause`] bits.
+    pub paused: u8,
+    pub since: Time,
+    pub last_received: Time,
+    /// The deadline in the timers that counts; entries for other times are out of date.
+    pub armed_for: Time,
+}
+
+/// Reasons to stop reading from a connection.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub enum Pause {
+    /// A lane it publishes to is full.
+    Lane = 1,
+    /// Too many of its messages wait for their acknowledgement.
+    Acknowledgements = 2,
+}
+
+/// How far a connection is.
+#[derive(Debug)]
+pub enum Phase {
+    /// Nothing but CONNECT may come.
+    AwaitConnect,
+    /// A CONNECT asked for SCRAM: nothing but AUTH may come.
+    Authenticating(Box<Authenticating>),
+    /// A session is attached.
+    Active(Box<Active>),
+}
+
+/// A connection between CONNECT and CONNACK.
+#[derive(Debug)]
+pub struct Authenticating {
+    /// The CONNECT packet, acted on once its sender has proved itself.
+    pub connect: Vec<u8>,
+    pub exchange: ScramServer,
+}
+
+/// A connection with a session.
+#[derive(Debug)]
+pub struct Active {
+    pub session: Key,
+    pub version: Version,
+    /// Half as much again as the keep-alive, in microseconds; 0 is never. [MQTT-3.1.2-22]
+    pub silence_micros_max: u64,
+    /// What the client accepts. [MQTT-3.1.2-24]
+    pub packet_bytes_max: u32,
+    /// QoS 1 and 2 messages the client takes unacknowledged. [MQTT-3.3.4-9]
+    pub window: u16,
+    /// Reason strings may be sent anywhere. [MQTT-3.1.2-29]
+    pub problem_information: bool,
+    /// Session expiry as asked for in CONNECT: 0 forbids a later one. [MQTT-3.14.2-2]
+    pub connect_expiry_interval: u32,
+    pub aliases: Aliases,
+    pub acknowledgements: Acknowledgements,
+    /// The method of the CONNECT packet, and an exchange that renews it.
+    pub authentication: Option<Box<Reauthentication>>,
+}
+
+/// Enhanced authentication of an active connection.
+#[derive(Debug)]
+pub struct Reauthentication {
+    pub method: Box<str>,
+    pub user: String,
+    pub exchange: Option<ScramServer>,
+}
+
+/// Topic aliases of one connection, both ways.
+#[derive(Debug)]
+pub struct Aliases {
+    /// The client's: topic by alias - 1.
+    inbound: Vec<Option<Arc<str>>>,
+    /// Ours: alias by topic.
+    outbound: HashMap<Box<str>, u16, ahash::RandomState>,
+    /// How many we may set.
+    pub outbound_max: u16,
+}
+
+impl Aliases {
+    pub fn new(outbound_max: u16, hasher: ahash::RandomState) -> Aliases {
+        Aliases { inbound: Vec::new(), outbound: HashMap::with_hasher(hasher), outbound_max }
+    }
+
+    /// The client sets or changes an alias. The caller checked it against the maximum.
+    pub fn set_inbound(&mut self, alias: u16, topic: &str) {
+        let index = usize::from(alias) - 1;
+        if index >= self.inbound.len() {
+            self.inbound.resize(index + 1, None);
+        }
+        if self.inbound[index].as_deref() != Some(topic) {
+            self.inbound[index] = Some(topic.into());
+        }
+    }
+
+    /// The topic the client means.
+    pub fn inbound(&self, alias: u16) -> Option<Arc<str>> {
+        self.inbound.get(usize::from(alias).checked_sub(1)?)?.clone()
+    }
+
+    /// The alias to send for a topic, and whether the client knows it already.
+    pub fn outbound(&self, topic: &str) -> Option<(u16, bool)> {
+        if self.outbound_max == 0 {
+            return None;
+        }
+        if let Some(alias) = self.outbound.get(topic) {
+            return Some((*alias, true));
+        }
+        let next = u16::try_from(self.outbound.len()).unwrap_or(u16::MAX);
+        (next < self.outbound_max).then(|| (next + 1, false))
+    }
+
+    /// The client has been sent an alias with its topic.
+    pub fn set_outbound(&mut self, alias: u16, topic: &str) {
+        self.outbound.insert(topic.into(), alias);
+    }
+}
+
+/// Acknowledgements owed to a publisher: sent in the order its messages came, each once its
+/// message is safe. [MQTT-4.6.0-2, -3]
+#[derive(Debug, Default)]
+pub struct Acknowledgements {
+    waiting: VecDeque<Acknowledgement>,
+    /// Number of the front entry.
+    first: u64,
+}
+
+/// One acknowledgement owed.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledgement {
+    /// PUBACK or PUBREC.
+    pub packet_type: PacketType,
+    pub packet_id: PacketId,
+    pub reason: ReasonCode,
+    pub ready: bool,
+}
+
+impl Acknowledgements {
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Messages taken at QoS 1 and not acknowledged: they count against the receive maximum.
+    pub fn waiting_for_puback(&self) -> usize {
+        self.waiting.iter().filter(|entry| entry.packet_type == PacketType::PubAck).count()
+    }
+
+    /// Whether the acknowledgement of this packet identifier is still to be sent.
+    pub fn is_waiting(&self, packet_id: PacketId) -> bool {
+        self.waiting.iter().any(|entry| entry.packet_id == packet_id)
+    }
+
+    /// Adds one behind the others; returns its number.
+    pub fn push(&mut self, acknowledgement: Acknowledgement) -> u64 {
+        self.waiting.push_back(acknowledgement);
+        self.first + self.waiting.len() as u64 - 1
+    }
+
+    /// The message of this number is safe.
+    pub fn ready(&mut self, number: u64) {
+        let index = number.checked_sub(self.first).expect("only what is ready leaves the front");
+        self.waiting[index as usize].ready = true;
+    }
+
+    /// The next to send.
+    pub fn pop_ready(&mut self) -> Option<Acknowledgement> {
+        if !self.waiting.front()?.ready {
+            return None;
+        }
+        self.first += 1;
+        let front = self.waiting.pop_front();
+        if self.waiting.is_empty() && self.waiting.capacity() > 64 {
+            self.waiting = VecDeque::new();
+        }
+        front
+    }
+}
+
+impl Connection {
+    pub fn new(id: ConnectionId, peer: Peer, now: Time) -> Connection {
+        Connection {
+            id,
+            peer,
+            phase: Phase::AwaitConnect,
+            partial: Vec::new(),
+            needed: 0,
+            out: WriteBuffer::default(),
+            dirty: false,
+            paused: 0,
+            since: now,
+            last_received: now,
+            armed_for: Time::NEVER,
+        }
+    }
+
+    pub fn active_mut(&mut self) -> Option<&mut Active> {
+        match &mut self.phase {
+            Phase::Active(active) => Some(active),
+            _ => None,
+        }
+    }
+
+    /// The version spoken; CONNECT decides it.
+    pub fn version(&self) -> Option<Version> {
+        match &self.phase {
+            Phase::AwaitConnect => None,
+            Phase::Authenticating(_) => Some(Version::V5),
+            Phase::Active(active) => Some(active.version),
+        }
+    }
+
+    /// When the connection is given up if nothing more arrives.
+    pub fn deadline(&self, connect_timeout_ms: u32) -> Time {
+        match &self.phase {
+            Phase::AwaitConnect | Phase::Authenticating(_) => {
+                Time::from_micros(self.since.as_micros() + u64::from(connect_timeout_ms) * 1000)
+            }
+            Phase::Active(active) if active.silence_micros_max == 0 => Time::NEVER,
+            Phase::Active(active) => {
+                Time::from_micros(self.last_received.as_micros() + active.silence_micros_max)
+            }
+        }
+    }
+}
+
+/// The connections of a shard, by the driver's slots.
+#[derive(Debug, Default)]
+pub struct Connections {
+    slots: Vec<Option<Box<Connection>>>,
+    count: usize,
+}
+
+impl Connections {
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn insert(&mut self, connection: Connection) {
+        let index = connection.id.slot as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        let earlier = self.slots[index].replace(Box::new(connection));
+        assert!(earlier.is_none(), "the driver reuses a slot only after its connection ended");
+        self.count += 1;
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
+        (connection.id == id).then_some(connection)
+    }
+
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let connection = self.slots.get(id.slot as usize)?.as_deref()?;
+        (connection.id == id).then_some(connection)
+    }
+
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.as_ref()?.id != id {
+            return None;
+        }
+        self.count -= 1;
+        slot.take()
+    }
+
+    pub fn ids(&self) -> Vec<ConnectionId> {
+        self.slots.iter().flatten().map(|connection| connection.id).collect()
+    }
+}

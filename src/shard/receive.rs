@@ -1,0 +1,253 @@
+//! Bytes from clients: packets are cut out of the stream and handed to whoever acts on them.
+
+use super::Shard;
+use super::connect::Admission;
+use super::connection::{Connection, Phase};
+use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
+use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
+use crate::time::Time;
+
+/// What a packet means for those behind it in the stream.
+pub(super) enum Next {
+    /// Go on.
+    Packet,
+    /// The connection is gone, or must not be read for now.
+    Stop,
+    /// The connection belongs to another shard, this packet included.
+    Move(ShardId),
+}
+
+impl Shard {
+    pub(super) fn handle_accepted(&mut self, now: Time, id: ConnectionId, peer: Peer) {
+        self.metrics.connections_accepted_total += 1;
+        self.connections.insert(Connection::new(id, peer, now));
+        if self.stopping {
+            self.close(now, id);
+        } else {
+            self.arm_connection(id);
+        }
+    }
+
+    pub(super) fn handle_received(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        self.metrics.received_bytes_total += bytes.len() as u64;
+        connection.last_received = now;
+        if connection.paused == 0 && connection.partial.is_empty() {
+            let consumed = self.consume(now, id, bytes);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.partial.extend_from_slice(&bytes[consumed..]);
+            }
+            return;
+        }
+        connection.partial.extend_from_slice(bytes);
+        if connection.paused == 0 && connection.partial.len() >= connection.needed {
+            self.read_on(now, id);
+        }
+    }
+
+    /// Acts on what has arrived and was not acted on.
+    pub(super) fn read_on(&mut self, now: Time, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut partial = std::mem::take(&mut connection.partial);
+        let consumed = self.consume(now, id, &partial);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        debug_assert!(connection.partial.is_empty(), "nothing arrives while packets are read");
+        if consumed < partial.len() {
+            partial.drain(..consumed);
+            connection.partial = partial;
+        }
+    }
+
+    /// Acts on the whole packets at the front; returns how many bytes they had.
+    fn consume(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) -> usize {
+        let packet_bytes_max = self.mqtt().packet_bytes_max;
+        let mut consumed = 0;
+        while consumed < bytes.len() {
+            let unread = &bytes[consumed..];
+            let next = match Frame::cut(unread, packet_bytes_max) {
+                Ok(Cut::Whole { frame, size }) => {
+                    let next = self.handle_frame(now, id, frame, &unread[..size]);
+                    if !matches!(next, Next::Move(_)) {
+                        consumed += size;
+                    }
+                    next
+                }
+                Ok(Cut::Partial { needed }) => {
+                    if let Some(connection) = self.connections.get_mut(id) {
+                        connection.needed = needed;
+                    }
+                    break;
+                }
+                Err(error) => self.reject(now, id, &error),
+            };
+            match next {
+                Next::Packet => {}
+                Next::Stop => break,
+                Next::Move(to) => {
+                    self.connections.remove(id);
+                    let unread = bytes[consumed..].to_vec();
+                    self.outputs.push_back(Output::Move { connection: id, to, unread });
+                    return bytes.len();
+                }
+            }
+        }
+        consumed
+    }
+
+    fn handle_frame(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        frame: Frame<'_>,
+        packet: &[u8],
+    ) -> Next {
+        let Some(connection) = self.connections.get_mut(id) else { return Next::Stop };
+        self.metrics.packets_received_total += 1;
+        match &connection.phase {
+            Phase::AwaitConnect => self.handle_first_frame(now, id, frame, packet),
+            Phase::Authenticating(_) => {
+                match Packet::decode_from_client(Version::V5, frame) {
+                    Ok(Packet::Auth(auth)) => self.continue_authentication(now, id, &auth),
+                    // [MQTT-4.12.0-..]: nothing but AUTH or DISCONNECT before CONNACK.
+                    Ok(Packet::Disconnect(_)) => self.close(now, id),
+                    Ok(_) => self.refuse(now, id, Version::V5, ReasonCode::ProtocolError),
+                    Err(error) => self.refuse(now, id, Version::V5, error.reason()),
+                }
+                self.next_after(id)
+            }
+            Phase::Active(active) => {
+                let version = active.version;
+                match Packet::decode_from_client(version, frame) {
+                    Ok(packet) => self.handle_packet(now, id, packet),
+                    Err(error) => return self.reject(now, id, &error),
+                }
+                self.next_after(id)
+            }
+        }
+    }
+
+    fn next_after(&self, id: ConnectionId) -> Next {
+        match self.connections.get(id) {
+            Some(connection) if connection.paused == 0 => Next::Packet,
+            _ => Next::Stop,
+        }
+    }
+
+    /// The first packet must be a CONNECT. [MQTT-3.1.0-1]
+    fn handle_first_frame(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        frame: Frame<'_>,
+        packet: &[u8],
+    ) -> Next {
+        if frame.packet_type() != PacketType::Connect {
+            self.log_rejection(id, "the first packet is not CONNECT");
+            self.close(now, id);
+            return Next::Stop;
+        }
+        match Packet::decode_from_client(Version::V311, frame) {
+            Ok(Packet::Connect(connect)) => match self.handle_connect(now, id, &connect, packet) {
+                Admission::Elsewhere(home) => return Next::Move(home),
+                Admission::Decided => {}
+            },
+            Ok(_) => unreachable!("a CONNECT frame decodes to a CONNECT packet"),
+            Err(error) => self.reject_connect(now, id, frame, &error),
+        }
+        self.next_after(id)
+    }
+
+    fn handle_packet(&mut self, now: Time, id: ConnectionId, packet: Packet<'_>) {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(now, id, &publish),
+            Packet::PubAck(ack) => self.handle_puback(now, id, &ack),
+            Packet::PubRec(ack) => self.handle_pubrec(now, id, &ack),
+            Packet::PubRel(ack) => self.handle_pubrel(now, id, &ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(now, id, &ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe),
+            Packet::PingReq => self.write_packet(id, &Packet::PingResp), // [MQTT-3.12.4-1]
+            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
+            Packet::Auth(auth) => self.handle_auth(now, id, &auth),
+            // A second CONNECT [MQTT-3.1.0-2], or a packet only servers send.
+            _ => self.protocol_error(now, id, ReasonCode::ProtocolError),
+        }
+    }
+
+    /// Ends a connection whose bytes are no MQTT. [MQTT-4.13.1-1]
+    fn reject(&mut self, now: Time, id: ConnectionId, error: &DecodeError) -> Next {
+        self.log_rejection(id, error);
+        self.protocol_error(now, id, error.reason());
+        Next::Stop
+    }
+
+    fn log_rejection(&self, id: ConnectionId, error: impl std::fmt::Display) {
+        if let Some(connection) = self.connections.get(id) {
+            tracing::info!(peer = %connection.peer.address, "closed: {error}");
+        }
+    }
+
+    /// Ends a connection that broke the protocol.
+    pub(super) fn protocol_error(&mut self, now: Time, id: ConnectionId, reason: ReasonCode) {
+        self.metrics.protocol_errors_total += 1;
+        self.disconnect(now, id, reason);
+    }
+
+    /// Ends a connection from this side: DISCONNECT where the version has it, then close.
+    /// [MQTT-3.14.4-1]
+    pub(super) fn disconnect(&mut self, now: Time, id: ConnectionId, reason: ReasonCode) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if matches!(connection.phase, Phase::Active(_)) && connection.version() == Some(Version::V5)
+        {
+            let disconnect = Disconnect::new(reason);
+            self.write_packet(id, &Packet::Disconnect(disconnect));
+        }
+        self.end_connection(now, id, Some(reason));
+    }
+
+    /// Closes a connection without a word.
+    pub(super) fn close(&mut self, now: Time, id: ConnectionId) {
+        self.end_connection(now, id, None);
+    }
+
+    pub(super) fn end_connection(&mut self, now: Time, id: ConnectionId, why: Option<ReasonCode>) {
+        let Some(mut connection) = self.connections.remove(id) else { return };
+        let last = connection.out.take_last();
+        self.metrics.sent_bytes_total += last.len() as u64;
+        self.outputs.push_back(Output::Close { connection: id, last });
+        self.connection_gone(now, &mut connection, why);
+    }
+
+    /// The peer or the network ended a connection.
+    pub(super) fn handle_closed(&mut self, now: Time, id: ConnectionId) {
+        if let Some(mut connection) = self.connections.remove(id) {
+            self.pool.recycle(match connection.out.take_last() {
+                batch @ (WriteBatch::One(_) | WriteBatch::Many(_)) => batch,
+                WriteBatch::Empty => WriteBatch::Empty,
+            });
+            self.connection_gone(now, &mut connection, None);
+        }
+    }
+
+    pub(super) fn handle_sent(&mut self, now: Time, id: ConnectionId, batch: WriteBatch) {
+        self.pool.recycle(batch);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.out.confirm();
+        if connection.out.is_ready() {
+            self.mark_dirty(id);
+        }
+        self.pump_connection(now, id);
+    }
+
+    /// Encodes a packet for a connection; too long for its client, it is not sent.
+    /// [MQTT-3.1.2-24]
+    pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let version = connection.version().unwrap_or(Version::V311);
+        let packet_bytes_max =
+            connection.active_mut().map_or(u32::MAX, |active| active.packet_bytes_max);
+        if packet.encode_within(version, packet_bytes_max, connection.out.tail(&mut self.pool)) {
+            self.mark_dirty(id);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Retained messages: kept on the topic's shard, read by new subscriptions of every shard.
+//!
+//! A subscription reads them in three steps, so that a client never sees an older retained
+//! message after a newer live one, and never misses the newest:
+//!
+//! 1. its interest is in place everywhere (see `interest`): live messages arrive from now on;
+//! 2. `RetainedFind` asks the topic's shard, or for a wildcard every shard; meanwhile the
+//!    stamps of live retained messages delivered to the session are noted;
+//! 3. if anything was found, `Flush` asks every shard to answer behind what it has sent: then
+//!    everything older than what was found has arrived. What was found and is newer than the
+//!    noted stamp of its topic is delivered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::arena::Arena;
+use super::effect::{Sequence, ShardId};
+use super::{Key, Shard, ShardMessage};
+use crate::message::{Message, Publication, Stamp};
+use crate::proto::TopicFilter;
+use crate::router::RetainedStore;
+use crate::time::Time;
+
+/// This shard's retained messages.
+#[derive(Debug)]
+pub struct Retention {
+    store: RetainedStore<Arc<Message>>,
+    bytes: u64,
+}
+
+/// Subscriptions that are reading retained messages of other shards.
+#[derive(Debug)]
+pub struct RetainedReads {
+    reads: Arena<Read>,
+    /// Reads of each session that has any.
+    by_session: BTreeMap<Key, Vec<Key>>,
+}
+
+#[derive(Debug)]
+struct Read {
+    session: Key,
+    filter: Arc<str>,
+    /// Answers that are still to come in this step.
+    missing: usize,
+    flushing: bool,
+    found: Vec<Arc<Message>>,
+    /// Latest stamp of a live message delivered meanwhile, by topic.
+    live: HashMap<Box<str>, Stamp, ahash::RandomState>,
+}
+
+impl Retention {
+    pub fn new(hash_keys: [u64; 4]) -> Retention {
+        Retention { store: RetainedStore::new(hash_keys), bytes: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    fn remove(&mut self, topic: &str) {
+        if let Some(message) = self.store.remove(topic) {
+            self.bytes -= message.bytes() as u64;
+        }
+    }
+
+    fn insert(&mut self, message: Arc<Message>) {
+        self.bytes += message.bytes() as u64;
+        if let Some(earlier) = self.store.insert(message.topic(), Arc::clone(&message)) {
+            self.bytes -= earlier.bytes() as u64;
+        }
+    }
+
+    /// Messages that match and are still of use.
+    fn find(&self, now: Time, filter: &str) -> Vec<Arc<Message>> {
+        let mut found = Vec::new();
+        self.store.for_each_match(filter, |_, message| {
+            if message.expires > now {
+                found.push(Arc::clone(message));
+            }
+        });
+        found
+    }
+}
+
+impl RetainedReads {
+    pub fn new() -> RetainedReads {
+        RetainedReads { reads: Arena::new(), by_session: BTreeMap::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// A live retained message was delivered to a session.
+    pub fn see_live(&mut self, session: Key, publication: &Publication<'_>) {
+        let Some(tickets) = self.by_session.get(&session) else { return };
+        for ticket in tickets {
+            if let Some(read) = self.reads.get_mut(*ticket) {
+                match read.live.get_mut(publication.topic) {
+                    Some(stamp) => *stamp = publication.stamp.max(*stamp),
+                    None => {
+                        read.live.insert(publication.topic.into(), publication.stamp);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, read: Read) -> Key {
+        let session = read.session;
+        let ticket = self.reads.insert(read);
+        self.by_session.entry(session).or_default().push(ticket);
+        ticket
+    }
+
+    fn finish(&mut self, ticket: Key) -> Option<Read> {
+        let read = self.reads.remove(ticket)?;
+        if let Some(tickets) = self.by_session.get_mut(&read.session) {
+            tickets.retain(|other| *other != ticket);
+            if tickets.is_empty() {
+                self.by_session.remove(&read.session);
+            }
+        }
+        Some(read)
+    }
+}
+
+impl Shard {
+    /// Keeps a message as its topic's retained one, or forgets that if it is empty.
+    /// [MQTT-3.3.1-5, -6, -7]
+    pub(super) fn store_retained(
+        &mut self,
+        now: Time,
+        publication: &Publication<'_>,
+    ) -> Option<Sequence> {
+        self.see_stamp(publication.stamp);
+        let kept = self.retention.store.get(publication.topic);
+        if kept.is_some_and(|kept| kept.stamp > publication.stamp && kept.expires > now) {
+            return None;
+        }
+        if publication.payload.is_empty() {
+            self.retention.remove(publication.topic);
+            return self.journal.append();
+        }
+        let is_new = kept.is_none();
+        let mqtt = &self.policy.mqtt;
+        let messages_max = (mqtt.retained_messages_max as usize).div_ceil(self.count);
+        let bytes_max = mqtt.retained_bytes_max.div_ceil(self.count as u64);
+        if is_new && self.retention.len() >= messages_max
+            || self.retention.bytes + publication.keep().bytes() as u64 > bytes_max
+        {
+            self.metrics.retained_refused_total += 1;
+            tracing::warn!(
+                topic = publication.topic,
+                "retained message refused: the store is full"
+            );
+            // The topic's earlier message is not the last one any more.
+            self.retention.remove(publication.topic);
+            return None;
+        }
+        self.retention.insert(Arc::clone(publication.keep()));
+        self.journal.append()
+    }
+
+    /// Starts to read the retained messages of a subscription.
+    pub(super) fn read_retained(&mut self, now: Time, session: Key, filter: Arc<str>) {
+        let wildcard = TopicFilter::from_checked(&filter).has_wildcard();
+        let owner = self.place(&filter);
+        if self.count == 1 || (!wildcard && owner == self.id) {
+            // Whatever was live before these has been delivered: it came here with them.
+            for message in self.retention.find(now, &filter) {
+                self.deliver_found(now, session, &filter, &message);
+            }
+            return;
+        }
+        let asked: Vec<ShardId> = if wildcard { self.others().collect() } else { vec![owner] };
+        let ticket = self.reads.start(Read {
+            session,
+            filter: Arc::clone(&filter),
+            missing: asked.len(),
+            flushing: false,
+            found: if wildcard { self.retention.find(now, &filter) } else { Vec::new() },
+            live: HashMap::with_hasher(self.hasher.clone()),
+        });
+        for to in asked {
+            self.send(to, ShardMessage::RetainedFind { ticket, filter: Arc::clone(&filter) });
+        }
+    }
+
+    pub(super) fn handle_retained_find(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        ticket: Key,
+        filter: &str,
+    ) {
+        let messages = self.retention.find(now, filter);
+        self.send(from, ShardMessage::RetainedFound { ticket, messages });
+    }
+
+    pub(super) fn handle_retained_found(&mut self, ticket: Key, messages: Vec<Arc<Message>>) {
+        for message in &messages {
+            self.see_stamp(message.stamp);
+        }
+        let others = self.count - 1;
+        let stamp = Stamp(self.stamp_micros << 6 | 0x3f);
+        let Some(read) = self.reads.reads.get_mut(ticket) else { return };
+        read.found.extend(messages);
+        read.missing -= 1;
+        if read.missing > 0 {
+            return;
+        }
+        if read.found.is_empty() {
+            self.reads.finish(ticket);
+            return;
+        }
+        read.flushing = true;
+        read.missing = others;
+        for to in self.others() {
+            self.send(to, ShardMessage::Flush { ticket, stamp });
+        }
+    }
+
+    pub(super) fn handle_flush(&mut self, from: ShardId, ticket: Key, stamp: Stamp) {
+        self.see_stamp(stamp);
+        self.send(from, ShardMessage::Flushed { ticket });
+    }
+
+    pub(super) fn handle_flushed(&mut self, now: Time, ticket: Key) {
+        let Some(read) = self.reads.reads.get_mut(ticket) else { return };
+        debug_assert!(read.flushing, "nothing is flushed that was not asked for");
+        read.missing -= 1;
+        if read.missing > 0 {
+            return;
+        }
+        let Some(read) = self.reads.finish(ticket) else { return };
+        for message in &read.found {
+            let seen = read.live.get(message.topic()).copied().unwrap_or(Stamp::NONE);
+            if message.stamp > seen {
+                self.deliver_found(now, read.session, &read.filter, message);
+            }
+        }
+    }
+
+    fn deliver_found(&mut self, now: Time, session: Key, filter: &str, message: &Arc<Message>) {
+        let Some(seat) = self.sessions.get(session) else { return };
+        // It may have ended meanwhile.
+        if let Some(subscription) = seat.session.subscriptions.get(filter) {
+            self.deliver_retained(now, session, *subscription, message);
+        }
+    }
+}

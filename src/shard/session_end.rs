@@ -1,0 +1,199 @@
+//! How connections and sessions end: DISCONNECT, wills, expiry.
+
+use super::connection::Connection;
+use super::effect::ConnectionId;
+use super::route::Origin;
+use super::{Key, Shard, ShardMessage, Timer};
+use crate::message::Publication;
+use crate::proto::{Disconnect, QoS, ReasonCode, Version};
+use crate::session::Will;
+use crate::time::Time;
+
+impl Shard {
+    /// The client ends its connection on purpose.
+    pub(super) fn handle_disconnect(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        disconnect: &Disconnect<'_>,
+    ) {
+        let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
+            return;
+        };
+        let (key, granted) = (active.session, active.connect_expiry_interval);
+        if let Some(asked) = disconnect.session_expiry_interval {
+            // [MQTT-3.14.2-2]: a session that was to end with its connection stays so.
+            if granted == 0 && asked != 0 {
+                return self.protocol_error(now, id, ReasonCode::ProtocolError);
+            }
+            let expiry_interval = asked.min(self.mqtt().session_expiry_s_max);
+            if let Some(seat) = self.sessions.get_mut(key) {
+                seat.session.expiry_interval = expiry_interval;
+            }
+        }
+        // [MQTT-3.14.4-3]: only a normal disconnection discards the will.
+        if disconnect.reason == ReasonCode::Success
+            && let Some(seat) = self.sessions.get_mut(key)
+        {
+            seat.session.will = None;
+        }
+        self.end_connection(now, id, Some(disconnect.reason));
+    }
+
+    /// A connection is gone: its session is on its own.
+    pub(super) fn connection_gone(
+        &mut self,
+        now: Time,
+        connection: &mut Connection,
+        why: Option<ReasonCode>,
+    ) {
+        self.metrics.connections_closed_total += 1;
+        let peer = connection.peer.address;
+        let Some(active) = connection.active_mut() else { return };
+        let key = active.session;
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        debug_assert_eq!(seat.connection, Some(connection.id), "a session has one connection");
+        seat.connection = None;
+        seat.session.detached_at = Some(now);
+        seat.session.inbound.shrink();
+        match why {
+            Some(reason) => {
+                tracing::debug!(client_id = %seat.session.client_id, %peer, %reason, "disconnected");
+            }
+            None => {
+                tracing::debug!(client_id = %seat.session.client_id, %peer, "connection lost");
+            }
+        }
+        self.announce_presence(key, false);
+        self.give_back_shares(key);
+        self.check_session(now, key);
+    }
+
+    /// Publishes a will that is due, ends a session that has expired, or sees to it later.
+    pub(super) fn check_session(&mut self, now: Time, key: Key) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        if seat.connection.is_some() {
+            return;
+        }
+        if seat.session.will_due_at() <= now
+            && let Some(will) = seat.session.will.take()
+        {
+            self.publish_will(now, key, &will);
+        }
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        if seat.session.expires_at() <= now {
+            self.metrics.sessions_expired_total += u64::from(seat.session.is_persistent());
+            self.end_session(now, key);
+            return;
+        }
+        let due_at = seat.session.due_at();
+        if due_at != seat.armed_for || due_at <= now {
+            seat.armed_for = due_at;
+            self.timers.arm(due_at, Timer::Session(key));
+        }
+    }
+
+    /// Ends a session: its will is published, its subscriptions end, what it was owed is gone.
+    /// [MQTT-3.1.2-8, 4.1.0-2]
+    pub(super) fn end_session(&mut self, now: Time, key: Key) {
+        if let Some(will) = self.sessions.get_mut(key).and_then(|seat| seat.session.will.take()) {
+            self.publish_will(now, key, &will);
+        }
+        self.give_back_shares(key);
+        let Some(seat) = self.sessions.get(key) else { return };
+        debug_assert!(seat.connection.is_none(), "a connected session does not end");
+        let mut filters: Vec<_> = seat.session.subscriptions.keys().cloned().collect();
+        filters.sort_unstable();
+        for filter in filters {
+            self.remove_subscription(key, &filter);
+        }
+        if let Some(seat) = self.sessions.remove(key) {
+            self.session_by_client_id.remove(&seat.session.client_id);
+        }
+    }
+
+    fn publish_will(&mut self, now: Time, key: Key, will: &Will) {
+        self.metrics.wills_published_total += 1;
+        let message = &will.message;
+        let expires = will.message_expiry_interval.map_or(Time::NEVER, |s| now.after_seconds(s));
+        let mut publication = Publication::new(
+            message.topic(),
+            message.properties(),
+            message.payload(),
+            message.qos,
+            expires,
+        );
+        publication.retain = message.retain;
+        let origin = self.origin(key);
+        self.publish(now, &mut publication, origin, None);
+    }
+
+    /// Who publishes, for those who choose or exclude by it.
+    pub(super) fn origin(&self, key: Key) -> Origin {
+        let hash = match self.sessions.get(key) {
+            Some(seat)
+                if self.mqtt().share_strategy == crate::config::ShareStrategy::HashClient =>
+            {
+                self.placement.hash_one(&*seat.session.client_id)
+            }
+            _ => 0,
+        };
+        Origin { session: Some(key.index), hash }
+    }
+
+    /// Gives the shared groups' messages back that the client has not begun to own: all but the
+    /// QoS 2 messages in flight, which only this client may complete. [MQTT-4.8.2-4, -5]
+    fn give_back_shares(&mut self, key: Key) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        if seat.shares == 0 && seat.session.outbox.waiting().all(|d| d.share.is_none()) {
+            let mut inflight = seat.session.outbox.inflight.deliveries();
+            if inflight.all(|delivery| delivery.share.is_none()) {
+                return;
+            }
+        }
+        let outbox = &mut seat.session.outbox;
+        let mut returned = outbox
+            .inflight
+            .take_back(|delivery| delivery.share.is_some() && delivery.qos < QoS::ExactlyOnce);
+        returned.extend(outbox.take_back(|delivery| delivery.share.is_some()));
+        for delivery in returned {
+            self.return_share(key, delivery);
+        }
+    }
+
+    /// Tells the groups a session is a member of whether its client is there.
+    pub(super) fn announce_presence(&mut self, key: Key, there: bool) {
+        let Some(seat) = self.sessions.get(key) else { return };
+        if seat.shares == 0 {
+            return;
+        }
+        let window = match seat.connection {
+            Some(id) if there => self.window(id),
+            _ => 0,
+        };
+        let Some(seat) = self.sessions.get(key) else { return };
+        let mut groups: Vec<_> = seat
+            .session
+            .subscriptions
+            .keys()
+            .filter(|filter| super::share::is_share(filter))
+            .cloned()
+            .collect();
+        groups.sort_unstable();
+        let member = self.member_id(key);
+        for group in groups {
+            let to = self.place(&group);
+            self.send(to, ShardMessage::SharePresence { group, member, window });
+        }
+    }
+
+    /// QoS 1 and 2 messages a connection takes unacknowledged.
+    pub(super) fn window(&mut self, id: ConnectionId) -> u16 {
+        self.connections.get_mut(id).and_then(|c| c.active_mut()).map_or(0, |active| active.window)
+    }
+
+    /// Whether a session speaks 5.0 on its present connection.
+    pub(super) fn speaks_v5(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).and_then(|c| c.version()) == Some(Version::V5)
+    }
+}

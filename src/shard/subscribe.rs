@@ -1,0 +1,243 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::sync::Arc;
+
+use super::effect::ConnectionId;
+use super::interest::Waiter;
+use super::{Key, Shard, ShardMessage};
+use crate::message::Publication;
+use crate::proto::{
+    FilterAndOptions, Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscriptionFilter, SubscriptionOptions, UnsubAck, Unsubscribe, Version,
+};
+use crate::router::{Subscriber, SubscriberKey};
+use crate::session::Subscription;
+use crate::time::Time;
+
+/// A SUBSCRIBE whose SUBACK waits until every shard forwards what it asks for.
+#[derive(Debug)]
+pub struct PendingSubscribe {
+    connection: ConnectionId,
+    session: Key,
+    packet_id: PacketId,
+    reasons: Vec<u8>,
+    /// Answers that are still to come.
+    missing: u32,
+    /// Subscriptions that get retained messages.
+    retained: Vec<Arc<str>>,
+}
+
+impl Shard {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+    ) {
+        let Some(session) = self.session_of(id) else { return };
+        let ticket = self.subscribes.insert(PendingSubscribe {
+            connection: id,
+            session,
+            packet_id: subscribe.packet_id,
+            reasons: Vec::with_capacity(subscribe.filters.len()),
+            // Held by this function until every filter has been looked at.
+            missing: 1,
+            retained: Vec::new(),
+        });
+        let v5 = self.speaks_v5(id);
+        for FilterAndOptions { filter, options } in subscribe.filters.iter() {
+            let subscription =
+                Subscription { options, subscription_id: subscribe.subscription_id.unwrap_or(0) };
+            let granted = self.subscribe(session, filter, subscription, ticket);
+            let Some(pending) = self.subscribes.get_mut(ticket) else { return };
+            pending.reasons.push(match granted {
+                Ok(()) => options.qos as u8, // [MQTT-3.9.3-1]
+                Err(reason) if v5 => reason.as_u8(),
+                Err(_) => ReasonCode::UnspecifiedError.as_u8(),
+            });
+        }
+        self.settle_subscribe(now, ticket);
+    }
+
+    /// Makes or replaces one subscription. [MQTT-3.8.4-3]
+    fn subscribe(
+        &mut self,
+        session: Key,
+        filter: SubscriptionFilter<'_>,
+        subscription: Subscription,
+        ticket: Key,
+    ) -> Result<(), ReasonCode> {
+        let (plain, group) = match filter {
+            SubscriptionFilter::Plain(filter) => (filter, None),
+            SubscriptionFilter::Shared { group, filter } => (filter, Some(group)),
+        };
+        self.check_filter(session, plain.as_str())?;
+        let name: Arc<str> = match group {
+            None => plain.as_str().into(),
+            Some(_) => filter.to_string().into(),
+        };
+        let seat = self.sessions.get_mut(session).ok_or(ReasonCode::UnspecifiedError)?;
+        let is_new = seat.session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
+        match group {
+            None => self.subscribe_plain(session, &name, subscription, is_new, ticket),
+            Some(_) => {
+                seat.shares += u32::from(is_new);
+                let filter = plain.as_str().into();
+                self.join_group(session, name, filter, subscription, ticket);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_filter(&self, session: Key, filter: &str) -> Result<(), ReasonCode> {
+        let mqtt = self.mqtt();
+        let separators = filter.bytes().filter(|byte| *byte == b'/').count();
+        if separators >= usize::from(mqtt.topic_levels_max) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let count = self.sessions.get(session).map_or(0, |seat| seat.session.subscriptions.len());
+        if count >= mqtt.subscriptions_max as usize {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    fn subscribe_plain(
+        &mut self,
+        session: Key,
+        filter: &Arc<str>,
+        subscription: Subscription,
+        is_new: bool,
+        ticket: Key,
+    ) {
+        let entry = self.entry(filter);
+        let was_wanted = entry.is_wanted_here();
+        let Subscription { options, subscription_id } = subscription;
+        let key = SubscriberKey(session.index);
+        entry.subscribers.insert(Subscriber::new(key, options, subscription_id));
+        if !was_wanted {
+            self.announce_interest(filter);
+        }
+        if self.wait_for_interest(filter, Waiter::Subscribe(ticket)) {
+            self.subscribe_waits(ticket);
+        }
+        // [MQTT-3.3.1-9, -10, -11]
+        let sends = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        if sends && let Some(pending) = self.subscribes.get_mut(ticket) {
+            pending.retained.push(Arc::clone(filter));
+        }
+    }
+
+    fn join_group(
+        &mut self,
+        session: Key,
+        group: Arc<str>,
+        filter: Arc<str>,
+        subscription: Subscription,
+        ticket: Key,
+    ) {
+        let connection = self.sessions.get(session).and_then(|seat| seat.connection);
+        let window = connection.map_or(0, |id| self.window(id));
+        let member = super::Member {
+            id: self.member_id(session),
+            options: subscription.options,
+            subscription_id: subscription.subscription_id,
+            window,
+        };
+        let to = self.place(&group);
+        self.subscribe_waits(ticket);
+        self.send(to, ShardMessage::ShareJoin { group, filter, member, ticket });
+    }
+
+    fn subscribe_waits(&mut self, ticket: Key) {
+        if let Some(pending) = self.subscribes.get_mut(ticket) {
+            pending.missing += 1;
+        }
+    }
+
+    /// One of the answers a SUBSCRIBE waits for has come; after the last, SUBACK and the retained
+    /// messages go out. [MQTT-3.8.4-1]
+    pub(super) fn settle_subscribe(&mut self, now: Time, ticket: Key) {
+        let Some(pending) = self.subscribes.get_mut(ticket) else { return };
+        pending.missing -= 1;
+        if pending.missing > 0 {
+            return;
+        }
+        let Some(pending) = self.subscribes.remove(ticket) else { return };
+        if self.session_of(pending.connection) == Some(pending.session) {
+            let suback = SubAck::new(pending.packet_id, &pending.reasons);
+            self.write_packet(pending.connection, &Packet::SubAck(suback));
+        }
+        for filter in pending.retained {
+            self.read_retained(now, pending.session, filter);
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        _now: Time,
+        id: ConnectionId,
+        unsubscribe: &Unsubscribe<'_>,
+    ) {
+        let Some(session) = self.session_of(id) else { return };
+        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in unsubscribe.filters.iter() {
+            let reason = match self.remove_subscription(session, &filter.to_string()) {
+                true => ReasonCode::Success,
+                false => ReasonCode::NoSubscriptionExisted,
+            };
+            reasons.push(reason.as_u8());
+        }
+        let version = self.connections.get(id).and_then(|connection| connection.version());
+        // Only 5.0 has room for them. [MQTT-3.11.3-1]
+        if version != Some(Version::V5) {
+            reasons.clear();
+        }
+        let unsuback = UnsubAck::new(unsubscribe.packet_id, &reasons);
+        self.write_packet(id, &Packet::UnsubAck(unsuback));
+    }
+
+    /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]
+    pub(super) fn remove_subscription(&mut self, session: Key, filter: &str) -> bool {
+        let Some(seat) = self.sessions.get_mut(session) else { return false };
+        let Some((filter, _)) = seat.session.subscriptions.remove_entry(filter) else {
+            return false;
+        };
+        if super::share::is_share(&filter) {
+            seat.shares -= 1;
+            self.leave_group(session, filter);
+            return true;
+        }
+        if let Some(entry) = self.tree.get_mut(&filter) {
+            entry.subscribers.remove(SubscriberKey(session.index));
+            let (unwanted, empty) = (!entry.is_wanted_here(), entry.is_empty());
+            if unwanted {
+                self.withdraw_interest(&filter);
+            }
+            if empty {
+                self.tree.remove(&filter);
+            }
+        }
+        true
+    }
+
+    /// Sends one retained message to a new subscription.
+    pub(super) fn deliver_retained(
+        &mut self,
+        now: Time,
+        session: Key,
+        subscription: Subscription,
+        message: &Arc<crate::message::Message>,
+    ) {
+        let Subscription { options: SubscriptionOptions { qos, .. }, subscription_id } =
+            subscription;
+        let publication = Publication::of(message);
+        let ids: &[u32] = if subscription_id == 0 { &[] } else { &[subscription_id] };
+        // [MQTT-3.3.1-8]
+        let _ = self.deliver(now, session, &publication, qos, true, ids);
+    }
+}
