@@ -2,11 +2,8 @@
 
 use crate::script::{Script, scenarios};
 
-const MQTT_JS: Script = Script {
-    interpreter: "node",
-    script: "mqttjs/main.mjs",
-    installed: "node_modules/.fulfilled",
-};
+const MQTT_JS: Script =
+    Script { interpreter: "node", script: "mqttjs/main.mjs", installed: "node_modules/.fulfilled" };
 
 /// What every version can do.
 macro_rules! of_every_version {

@@ -47,13 +47,7 @@ pub struct Broker {
 impl Setup {
     /// `hawker run` with this many shards, on a loopback port of the kernel's choice.
     pub fn shards(shards: usize) -> Setup {
-        Setup {
-            shards,
-            config: None,
-            arguments: Vec::new(),
-            variables: Vec::new(),
-            listens: true,
-        }
+        Setup { shards, config: None, arguments: Vec::new(), variables: Vec::new(), listens: true }
     }
 
     /// Adds a configuration file with this text.
