@@ -1,11 +1,10 @@
 //! Clients that are scripts: one file that knows its scenarios by name.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::Broker;
+use crate::support::{Broker, is_present};
 
 /// An interpreter with a script that runs `SCENARIO HOST PORT VERSION PREFIX [foreign]` and
 /// answers `list`.
@@ -58,16 +57,6 @@ impl Script {
         command.arg(below(self.script));
         command
     }
-}
-
-/// Says so, or fails where clients are required, if a client is missing.
-pub(crate) fn is_present(present: bool, what: &str) -> bool {
-    if !present {
-        let required = env::var_os("HAWKER_TEST_CLIENTS").is_some_and(|value| value == "required");
-        assert!(!required, "{what} is missing: make clients");
-        eprintln!("skipped: {what} is missing: make clients");
-    }
-    present
 }
 
 /// Runs a command to its end: whether it succeeded, and all it said.

@@ -273,7 +273,7 @@ impl Log {
             ended || lines.iter().any(|line| line.contains(READY))
         });
         let lines = self.lines.lock().expect("no holder panics");
-        let address = lines.iter().find_map(|line| address_after(line, LISTENING))?;
+        let address = lines.iter().find_map(|line| listening(line))?;
         let admin = lines.iter().find_map(|line| address_after(line, "http://"));
         (ready && !ended).then_some((address, admin))
     }
@@ -302,6 +302,11 @@ impl Log {
         let lines = self.lines.lock().expect("no holder panics");
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
+}
+
+/// The MQTT address that a log line names.
+pub fn listening(line: &str) -> Option<SocketAddr> {
+    address_after(line, LISTENING)
 }
 
 /// The socket address that follows `mark` in a log line, text or JSON.

@@ -7,6 +7,8 @@
 
 mod broker;
 mod directory;
+mod tool;
 
-pub use broker::{Broker, Setup};
+pub use broker::{Broker, Setup, listening};
 pub use directory::Directory;
+pub use tool::is_present;

@@ -4,8 +4,7 @@ mod command;
 mod messages;
 mod properties;
 
-use crate::script::is_present;
-use crate::support::Broker;
+use crate::support::{Broker, is_present};
 use command::{Site, is_installed};
 
 /// Makes each scenario a test with one version and number of shards.
