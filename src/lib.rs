@@ -34,13 +34,18 @@
 //! - **takeover**: a CONNECT with the client id of a connected client; the older connection ends.
 //! - **turn**: one round of a shard: take what is ready, decide, write once.
 
+#[deny(clippy::disallowed_methods)]
 pub mod auth;
 pub mod config;
 pub mod message;
 pub mod metrics;
+#[deny(clippy::disallowed_methods)]
 pub mod proto;
+#[deny(clippy::disallowed_methods)]
 pub mod router;
+#[deny(clippy::disallowed_methods)]
 pub mod session;
+#[deny(clippy::disallowed_methods)]
 pub mod shard;
 pub mod time;
 
@@ -49,6 +54,7 @@ pub mod cli;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "sim")]
+#[deny(clippy::disallowed_methods)]
 pub mod sim;
 #[cfg(feature = "runtime")]
 pub mod sys;
