@@ -1,0 +1,73 @@
+# What one does with Hawker. `make` alone lists it.
+#
+# PROFILE picks the cargo profile of `run` and `build`: release, or dev for a quick build.
+
+PROFILE ?= release
+# The file that `run` reads, if any.
+CONFIG ?=
+# Seconds each fuzz target runs.
+FUZZ_SECONDS ?= 600
+# The seed that `sim` replays.
+SEED ?=
+
+CARGO ?= cargo
+HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test clients formatted fmt lint core doctest tests bench fuzz sim docs
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and run the broker on port 1883, data in ./data (CONFIG=FILE for a configuration)
+	$(HAWKER) run $(if $(CONFIG),-c $(CONFIG))
+
+build: ## build the broker and the load harness
+	$(CARGO) build --profile $(PROFILE) --workspace
+
+# The order is: what fails fast first, the test runner's own summary last.
+test: clients formatted lint core doctest build tests ## install what the tests need and run everything
+
+clients: ## install the MQTT clients the tests drive, into the project's own folders where possible
+	tests/clients/install
+
+formatted:
+	$(CARGO) fmt --all --check
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+lint: ## check the code with clippy
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+core: ## check that the library needs no runtime
+	$(CARGO) check --lib --no-default-features
+
+doctest: ## run the examples in the documentation
+	$(CARGO) test --doc --workspace --all-features
+
+# PROFILE is the one that the first-use paths of README.md are run with.
+# HAWKER_TEST_CLIENTS=required: a missing client fails its tests instead of skipping them.
+tests: export HAWKER_TEST_CLIENTS = required
+tests: export PROFILE := $(PROFILE)
+tests:
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    set -x; $(CARGO) nextest run --workspace --all-features --profile full; \
+	else \
+	    set -x; $(CARGO) test --workspace --all-features --all-targets --no-fail-fast; \
+	fi
+
+bench: ## run the benchmarks that need no kernel
+	$(CARGO) bench --workspace --all-features
+
+fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
+	@for target in $$($(CARGO) +nightly fuzz list); do \
+	    echo "== $$target"; \
+	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+sim: ## run the simulation, SEED=N to replay one
+	$(CARGO) run --release --features sim --bin sim -- $(SEED)
+
+docs: ## build the documentation of the code
+	$(CARGO) doc --no-deps --document-private-items --all-features

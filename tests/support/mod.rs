@@ -1,0 +1,14 @@
+//! What every test of the real binary needs: a broker process and a place for its files.
+//!
+//! Each test starts brokers of its own on ports of the kernel's choice, so tests run in parallel
+//! and in any order. A test binary takes this in with `mod support;`.
+
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
+
+mod broker;
+mod directory;
+mod tool;
+
+pub use broker::{Broker, Setup, listening};
+pub use directory::Directory;
+pub use tool::is_present;
