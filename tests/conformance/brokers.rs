@@ -31,7 +31,13 @@ impl Broker {
     /// That the broker still serves: connect, subscribe, publish, receive.
     pub fn probe(&self) {
         let topic = self.unique();
-        let mut client = Client::connect(self, &Connect::new(Version::V311, self.unique()));
+        let mut client = Client::ask(self, &Connect::new(Version::V311, self.unique()));
+        match client.expect_connack().reason {
+            0 => {}
+            // A broker that wants credentials has said so: it serves.
+            4 | 5 => return,
+            other => panic!("the probe was refused: {other}"),
+        }
         client.subscribe(&topic, 1);
         client.send(client.message(&topic, "well").qos(1, 7).bytes());
         let mut owed = 2;

@@ -1,5 +1,6 @@
 //! One connection to a broker, blocking, that reads strictly and watches what always holds.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ pub struct Client {
     /// Of the CONNACK, once there was one.
     pub connack: Option<ConnAck>,
     unread: Vec<u8>,
+    /// Packets that came while another one was waited for.
+    held: VecDeque<Packet>,
     packet_id: u16,
     packet_bytes_max: usize,
     topic_alias_max: u32,
@@ -53,6 +56,7 @@ impl Client {
             id: String::new(),
             connack: None,
             unread: Vec::new(),
+            held: VecDeque::new(),
             packet_id: 0,
             packet_bytes_max: usize::MAX,
             topic_alias_max: 0,
@@ -120,6 +124,13 @@ impl Client {
 
     /// What comes within `patience`.
     pub fn poll(&mut self, patience: Duration) -> Arrival {
+        match self.held.pop_front() {
+            Some(packet) => Arrival::Packet(packet),
+            None => self.poll_stream(patience),
+        }
+    }
+
+    fn poll_stream(&mut self, patience: Duration) -> Arrival {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(packet) = self.take() {
@@ -247,8 +258,22 @@ impl Client {
             1 => self.acknowledge(first::PUBACK, publish.packet_id),
             _ => {
                 self.send(wire::ack(first::PUBREC, publish.packet_id));
-                self.expect_ack(first::PUBREL, publish.packet_id);
+                self.await_pubrel(publish.packet_id);
                 self.acknowledge(first::PUBCOMP, publish.packet_id);
+            }
+        }
+    }
+
+    /// Waits for a PUBREL; what comes before it is kept for later.
+    #[track_caller]
+    fn await_pubrel(&mut self, packet_id: u16) {
+        loop {
+            match self.poll_stream(PATIENCE) {
+                Arrival::Packet(Packet::Ack(first::PUBREL, ack)) if ack.packet_id == packet_id => {
+                    return;
+                }
+                Arrival::Packet(packet) => self.held.push_back(packet),
+                other => panic!("expected PUBREL of {packet_id}, found {other:?}"),
             }
         }
     }

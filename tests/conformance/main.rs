@@ -19,5 +19,17 @@ mod client;
 mod packet;
 mod wire;
 
+mod alias;
+mod auth;
 mod connect;
+mod flow;
 mod malformed;
+mod ordering;
+mod properties;
+mod publish;
+mod qos;
+mod session;
+mod shared;
+mod subscribe;
+mod topics;
+mod will;
