@@ -26,7 +26,7 @@ build: ## build the broker and the load harness
 	$(CARGO) build --profile $(PROFILE) --workspace
 
 # The order is: what fails fast first, the test runner's own summary last.
-test: clients formatted lint core doctest tests ## install what the tests need and run everything
+test: clients formatted lint core doctest build tests ## install what the tests need and run everything
 
 clients: ## install the MQTT clients the tests drive, into the project's own folders where possible
 	tests/clients/install
@@ -46,8 +46,10 @@ core: ## check that the library needs no runtime
 doctest: ## run the examples in the documentation
 	$(CARGO) test --doc --workspace --all-features
 
+# PROFILE is the one that the first-use paths of README.md are run with.
 # HAWKER_TEST_CLIENTS=required: a missing client fails its tests instead of skipping them.
 tests: export HAWKER_TEST_CLIENTS = required
+tests: export PROFILE := $(PROFILE)
 tests:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    set -x; $(CARGO) nextest run --workspace --all-features --profile full; \

@@ -17,6 +17,9 @@
 //! | [`auth`] | who may enter | IO |
 //! | [`shard`] | one core's broker as a state machine | runtime, clocks, threads, unseeded hashers |
 //! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
+//! | [`config`] | what the operator decides | anything else of ours |
+//! | `sys` | facts about machine and kernel | MQTT |
+//! | `cli` | flags, exit codes, where log lines go | MQTT |
 //! | `sim` | the other driver of the shards: one seed, many faults | wall clock, entropy |
 //!
 //! The core decides, the shell moves bytes: a [`shard::Shard`] is fed with
@@ -31,17 +34,27 @@
 //! - **takeover**: a CONNECT with the client id of a connected client; the older connection ends.
 //! - **turn**: one round of a shard: take what is ready, decide, write once.
 
+#[deny(clippy::disallowed_methods)]
 pub mod auth;
 pub mod config;
 pub mod message;
 pub mod metrics;
+#[deny(clippy::disallowed_methods)]
 pub mod proto;
+#[deny(clippy::disallowed_methods)]
 pub mod router;
+#[deny(clippy::disallowed_methods)]
 pub mod session;
+#[deny(clippy::disallowed_methods)]
 pub mod shard;
 pub mod time;
 
 #[cfg(feature = "runtime")]
+pub mod cli;
+#[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "sim")]
+#[deny(clippy::disallowed_methods)]
 pub mod sim;
+#[cfg(feature = "runtime")]
+pub mod sys;

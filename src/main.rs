@@ -1,2 +1,7 @@
-//! The `hawker` command: flags and environment and file become a configuration, which runs.
-fn main() {}
+//! The `hawker` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hawker::cli::main()
+}

@@ -1,5 +1,102 @@
 //! What the operator decides.
 
+mod auth;
+mod check;
+mod draft;
+mod error;
+mod found;
+mod kind;
+mod listener;
+mod log;
 mod mqtt;
+mod process;
+pub mod reference;
+mod source;
+mod table;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub use auth::{AuthConfig, ScramVerifier, ScramVerifierError};
+pub use error::{ConfigError, Fault, Origin, Problem};
+pub use listener::{ListenAddress, ListenAddressError, ListenerConfig};
+pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
+pub use source::Source;
+
+/// A configuration that has been checked: every value is possible, alone and beside the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where clients connect, in the order of the file.
+    pub listeners: Vec<ListenerConfig>,
+    /// Shards, 1 to 64; unset: one for each usable CPU.
+    pub shards: Option<usize>,
+    /// The CPUs the shards are pinned to; unset: all that this process may use.
+    pub cpus: Option<Vec<usize>>,
+    /// Where the broker keeps what must outlive it.
+    pub data_dir: PathBuf,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Where the admin HTTP server listens; `None` turns it off.
+    pub admin: Option<SocketAddr>,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// What clients are promised and how much they may ask for.
+    pub mqtt: Mqtt,
+    /// Who may enter.
+    pub auth: AuthConfig,
+}
+
+/// What the acknowledgement of a QoS 1 or 2 message promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The message is on stable storage: it outlives the machine's power.
+    Fsync,
+    /// The message is with the operating system: it outlives the broker, not the machine.
+    Os,
+    /// The message is in memory: it ends with the broker.
+    Memory,
+}
+
+impl Durability {
+    /// What is promised unless the operator says otherwise.
+    pub const DEFAULT: Durability = Durability::Fsync;
+
+    const WORDS: &[(&str, Durability)] =
+        &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
+}
+
+impl Config {
+    /// The keys in which `new` differs that wait for a restart; a reload takes all others.
+    pub fn waiting_for_restart(&self, new: &Config) -> Vec<&'static str> {
+        let differences = [
+            ("listeners", self.listeners != new.listeners),
+            ("shards", self.shards != new.shards),
+            ("cpus", self.cpus != new.cpus),
+            ("data_dir", self.data_dir != new.data_dir),
+            ("durability", self.durability != new.durability),
+            ("admin", self.admin != new.admin),
+            ("log.format", self.log.format != new.log.format),
+        ];
+        differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listeners: ListenerConfig::defaults(),
+            shards: None,
+            cpus: None,
+            data_dir: PathBuf::from("./data"),
+            durability: Durability::DEFAULT,
+            admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
+            log: LogConfig::default(),
+            mqtt: Mqtt::default(),
+            auth: AuthConfig::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

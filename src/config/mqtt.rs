@@ -1,60 +1,123 @@
 //! The `[mqtt]` table: what clients are promised and how much they may ask for.
 
-/// Protocol limits and choices; every one holds for each shard alike.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mqtt {
-    /// How long a connection may take to send its CONNECT, in milliseconds.
-    pub connect_timeout_ms: u32,
-    /// Longest keep-alive a client may choose, in seconds; 0 accepts any, none included.
-    /// A 5.0 client that asks for more is told this one.
-    pub keep_alive_s_max: u16,
-    /// Longest client id, in bytes.
-    pub client_id_bytes_max: u16,
-    /// Largest packet taken from a client, in bytes.
-    pub packet_bytes_max: u32,
-    /// QoS 1 and 2 messages taken from a 5.0 client before the first is acknowledged.
-    pub receive_maximum: u16,
-    /// Topic aliases a 5.0 client may set; each keeps its topic in memory.
-    pub topic_alias_maximum: u16,
-    /// Topic aliases the broker sets towards a 5.0 client that takes them.
-    pub topic_alias_outbound_max: u16,
-    /// Deepest topic, in levels.
-    pub topic_levels_max: u16,
-    /// Longest a session is kept after its connection ended, in seconds; also that of the
-    /// persistent sessions of 3.1 and 3.1.1. 4294967295 keeps them for ever.
-    pub session_expiry_s_max: u32,
-    /// Sessions of the whole broker, connected or not.
-    pub sessions_max: u32,
-    /// Subscriptions of one session.
-    pub subscriptions_max: u32,
-    /// QoS 1 and 2 messages sent to a client and not yet acknowledged; the client's own receive
-    /// maximum lowers it.
-    pub inflight_messages_max: u16,
-    /// Messages waiting for one client beyond those in flight.
-    pub queue_messages_max: u32,
-    /// Their bytes: topic, properties and payload.
-    pub queue_bytes_max: u64,
-    /// Which message goes when the queue is full.
-    pub queue_policy: QueuePolicy,
-    /// Whether QoS 0 messages wait for a client that is away.
-    pub queue_qos0: bool,
-    /// Bytes written for a client and not yet taken by its connection, beyond which QoS 0
-    /// messages for it are dropped and QoS 1 and 2 messages wait in its queue.
-    pub outbox_bytes_max: u32,
-    /// Retained messages of the whole broker.
-    pub retained_messages_max: u32,
-    /// Their bytes.
-    pub retained_bytes_max: u64,
-    /// Whether a payload declared to be UTF-8 is checked. [MQTT-3.3.2-4]
-    pub payload_utf8_validated: bool,
-    /// How a shared subscription picks the member for a message.
-    pub share_strategy: ShareStrategy,
-    /// The prefix of response topics given to 5.0 clients that ask for it; the client id is added.
-    pub response_topic_prefix: Option<String>,
-    /// Whether a client may connect without credentials; unset: on loopback listeners only.
-    pub anonymous_allowed: Option<bool>,
-    /// How long a stopping broker waits for its connections to take what was written.
-    pub stop_timeout_ms: u32,
+use super::kind::{self, Choice, Kind as _, Optional, Sampled, Switch, bytes, count, milliseconds};
+use super::kind::{seconds, topic_prefix};
+use super::table::table;
+
+/// Largest packet the protocol can express: a remaining length of 268,435,455 bytes behind a
+/// fixed header of five. [MQTT 5.0, section 2.1.4]
+const PACKET_BYTES_MAX: u32 = 268_435_455 + 5;
+
+table! {
+    /// What clients are promised and how much they may ask for. All limits hold for the whole
+    /// broker or for one client as they say, whatever the number of shards.
+    pub struct Mqtt in "mqtt" {
+        /// How long a connection may take to send its CONNECT; then it is closed. Long enough
+        /// for a slow radio link, short enough that silent connections cannot pile up.
+        pub connect_timeout_ms: u32 = 10_000, milliseconds(50..=600_000), Connect;
+
+        /// Longest keep-alive a client may choose; 0 accepts any, none at all included. A 5.0
+        /// client that asks for more is told this one (Server Keep Alive); older ones keep theirs.
+        /// A client without a keep-alive whose network vanished stays connected until TCP gives
+        /// up on it.
+        pub keep_alive_s_max: u16 = 0, seconds(0..=65_535), Connect;
+
+        /// Longest client id. The standard wants at least 23 accepted; each is held in memory as
+        /// long as its session.
+        pub client_id_bytes_max: u16 = 1024, bytes(23..=65_535), Connect;
+
+        /// Largest packet taken from a client; one that sends a larger one is disconnected
+        /// (reason 0x95). A packet is held in memory until it is complete, so one client can
+        /// hold this much.
+        pub packet_bytes_max: u32 = 16 << 20, bytes(128..=PACKET_BYTES_MAX), Connect;
+
+        /// QoS 1 and 2 messages taken from a 5.0 client before the first is acknowledged
+        /// (Receive Maximum); one that sends more is disconnected (reason 0x93). Each costs a few
+        /// bytes.
+        pub receive_maximum: u16 = 1024, count(1..=65_535), Connect;
+
+        /// Topic aliases a 5.0 client may set (Topic Alias Maximum); 0 turns them off. Each keeps
+        /// its topic in memory as long as the connection.
+        pub topic_alias_maximum: u16 = 64, count(0..=65_535), Connect;
+
+        /// Topic aliases the broker sets towards a 5.0 client that takes them; 0 turns them off.
+        /// They save bytes on the network and cost a small table for each connection.
+        pub topic_alias_outbound_max: u16 = 16, count(0..=65_535), Connect;
+
+        /// Deepest topic name or filter, in levels; deeper ones are refused (reasons 0x8F and
+        /// 0x90). Matching a topic costs time for each of its levels.
+        pub topic_levels_max: u16 = 128, count(1..=65_535), Live;
+
+        /// Longest a session is kept after its connection ended; a client that asks for more is
+        /// told this. It is also how long the sessions of 3.1 and 3.1.1 clients without clean
+        /// session are kept. 4294967295 keeps them for ever, also those of clients that never
+        /// come back.
+        pub session_expiry_s_max: u32 = u32::MAX, seconds(0..=u32::MAX), Connect;
+
+        /// Sessions of the whole broker, connected or not; a client beyond them is refused
+        /// (reason 0x97).
+        pub sessions_max: u32 = 10_000_000, count(1..=u32::MAX), Live;
+
+        /// Subscriptions of one session; more are refused one by one (reason 0x97).
+        pub subscriptions_max: u32 = 100_000, count(1..=u32::MAX), Live;
+
+        /// QoS 1 and 2 messages sent to a client and not yet acknowledged; the client's own
+        /// receive maximum lowers it. Large windows make fast links full and redelivery long.
+        pub inflight_messages_max: u16 = 128, count(1..=65_535), Connect;
+
+        /// Messages that wait for one client, connected or away, beyond those in flight. At the
+        /// limit `queue_policy` decides which one is lost; each loss is counted.
+        pub queue_messages_max: u32 = 100_000, count(0..=u32::MAX), Live;
+
+        /// Their bytes: topic, properties and payload. The whole broker can come to hold this
+        /// for each of its sessions.
+        pub queue_bytes_max: u64 = 256 << 20, bytes(0..=1 << 40), Live;
+
+        /// Which message is lost when the queue is full: `drop-oldest` makes room for the new one,
+        /// `drop-newest` keeps what is there.
+        pub queue_policy: QueuePolicy = QueuePolicy::DropOldest, Choice(QueuePolicy::WORDS), Live;
+
+        /// Whether QoS 0 messages wait for a client that is away, too.
+        pub queue_qos0: bool = false, Switch, Live;
+
+        /// Bytes written for a client and not yet taken by its connection, beyond which QoS 0
+        /// messages for it are dropped and counted, and QoS 1 and 2 messages wait in its queue.
+        /// The memory that one slow client can hold beside its queue.
+        pub outbox_bytes_max: u32 = 1 << 20, bytes(4096..=1 << 30), Live;
+
+        /// Retained messages of the whole broker; a message beyond them is delivered and not
+        /// retained. 0 turns retaining off.
+        pub retained_messages_max: u32 = 1_000_000, count(0..=u32::MAX), Live;
+
+        /// Their bytes: topic, properties and payload.
+        pub retained_bytes_max: u64 = 1 << 30, bytes(0..=1 << 40), Live;
+
+        /// Whether a payload that its 5.0 publisher declares to be UTF-8 (Payload Format
+        /// Indicator) is checked; one that is not is refused (reason 0x99). Costs a look at each
+        /// byte. `[MQTT-3.3.2-4]`
+        pub payload_utf8_validated: bool = false, Switch, Live;
+
+        /// How a shared subscription picks the member for a message: `round-robin` in turn;
+        /// `random`; `sticky` the same one until it leaves or its window is full; `hash-client`
+        /// by the publisher's client id and `hash-topic` by the topic, so that what belongs
+        /// together comes to one member.
+        pub share_strategy: ShareStrategy = ShareStrategy::RoundRobin,
+            Choice(ShareStrategy::WORDS), Live;
+
+        /// What the topics for responses begin with that are given to 5.0 clients which ask for
+        /// them (Response Information); the client id follows. Unset: none are given.
+        pub response_topic_prefix: Option<String> = None,
+            Optional(Sampled(topic_prefix(), "\"response/\"")), Connect;
+
+        /// Whether a client may connect without a user name. Unset: on listeners that only this
+        /// machine can reach. With `true` and a listener on the network, anyone can read and
+        /// write everything.
+        pub anonymous_allowed: Option<bool> = None, Optional(Switch), Connect;
+
+        /// How long a stopping broker waits for its connections to take what was written for
+        /// them; then it closes them.
+        pub stop_timeout_ms: u32 = 5_000, milliseconds(0..=600_000), Live;
+    }
 }
 
 /// Which message goes when a session's queue is full.
@@ -65,6 +128,11 @@ pub enum QueuePolicy {
     DropOldest,
     /// The new one is not taken.
     DropNewest,
+}
+
+impl QueuePolicy {
+    const WORDS: &[(&str, QueuePolicy)] =
+        &[("drop-oldest", QueuePolicy::DropOldest), ("drop-newest", QueuePolicy::DropNewest)];
 }
 
 /// How a shared subscription picks the member for a message.
@@ -83,33 +151,12 @@ pub enum ShareStrategy {
     HashTopic,
 }
 
-impl Default for Mqtt {
-    fn default() -> Mqtt {
-        Mqtt {
-            connect_timeout_ms: 10_000,
-            keep_alive_s_max: 0,
-            client_id_bytes_max: 1024,
-            packet_bytes_max: 16 << 20,
-            receive_maximum: 1024,
-            topic_alias_maximum: 64,
-            topic_alias_outbound_max: 16,
-            topic_levels_max: 128,
-            session_expiry_s_max: u32::MAX,
-            sessions_max: 10_000_000,
-            subscriptions_max: 100_000,
-            inflight_messages_max: 128,
-            queue_messages_max: 100_000,
-            queue_bytes_max: 256 << 20,
-            queue_policy: QueuePolicy::DropOldest,
-            queue_qos0: false,
-            outbox_bytes_max: 1 << 20,
-            retained_messages_max: 1_000_000,
-            retained_bytes_max: 1 << 30,
-            payload_utf8_validated: false,
-            share_strategy: ShareStrategy::RoundRobin,
-            response_topic_prefix: None,
-            anonymous_allowed: None,
-            stop_timeout_ms: 5_000,
-        }
-    }
+impl ShareStrategy {
+    const WORDS: &[(&str, ShareStrategy)] = &[
+        ("round-robin", ShareStrategy::RoundRobin),
+        ("random", ShareStrategy::Random),
+        ("sticky", ShareStrategy::Sticky),
+        ("hash-client", ShareStrategy::HashClient),
+        ("hash-topic", ShareStrategy::HashTopic),
+    ];
 }

@@ -32,7 +32,14 @@ impl<'a> Auth<'a> {
         }
     }
 
-    pub(super) fn decode(sender: Sender, body: &'a [u8]) -> Result<Auth<'a>, DecodeError> {
+    pub(super) fn decode(
+        sender: Sender,
+        version: Version,
+        body: &'a [u8],
+    ) -> Result<Auth<'a>, DecodeError> {
+        if version != Version::V5 {
+            return Err(DecodeError::PacketTypeOfOtherVersion(PacketType::Auth, version));
+        }
         let mut reader = Reader::new(body);
         let mut auth = Auth {
             reason: ReasonCode::Success,
@@ -49,7 +56,7 @@ impl<'a> Auth<'a> {
             };
         }
         auth.reason = reader.reason(PacketType::Auth, sender)?;
-        auth.decode_properties(reader.properties(Version::V5)?)?;
+        auth.decode_properties(reader.properties(version)?)?;
         reader.end()?;
         Ok(auth)
     }

@@ -10,7 +10,8 @@ use super::encode::{
 use super::forward::ForwardProperties;
 use super::property::{Property, PropertyId, PropertyReader, authentication_checked};
 use super::{
-    DecodeError, Frame, PacketType, PublishProperties, QoS, TopicName, UserProperties, Version,
+    ConnAck, DecodeError, Frame, PacketType, PublishProperties, QoS, TopicName, UserProperties,
+    Version,
 };
 
 /// A CONNECT packet.
@@ -116,6 +117,8 @@ impl<'a> Connect<'a> {
     /// level, or the nearest one if the level is none of ours. `None` if the packet is no
     /// CONNECT or does not even say what it speaks; then there is nobody to answer.
     /// [MQTT-3.1.2-1, -2]
+    ///
+    /// [`Connect::refusal`] says what to answer.
     pub fn peek_version(frame: &Frame<'_>) -> Option<Version> {
         if frame.packet_type() != PacketType::Connect {
             return None;
@@ -129,6 +132,16 @@ impl<'a> Connect<'a> {
             b"MQTT" => Some(Version::V5),
             _ => None,
         }
+    }
+
+    /// The answer to a CONNECT that cannot be decoded, and the version to write it in.
+    ///
+    /// 5.0 tells the reason code. 3.1 and 3.1.1 tell an unacceptable protocol level, and close
+    /// without a word after anything else. [MQTT-3.1.4-1 of 3.1.1]
+    pub fn refusal(frame: &Frame<'_>, error: DecodeError) -> Option<(Version, ConnAck<'static>)> {
+        let version = Connect::peek_version(frame)?;
+        let answered = version == Version::V5 || matches!(error, DecodeError::ProtocolLevel(_));
+        answered.then(|| (version, ConnAck::new(false, error.reason())))
     }
 
     pub(super) fn decode(body: &'a [u8]) -> Result<Connect<'a>, DecodeError> {
@@ -342,12 +355,14 @@ fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), DecodeErro
 
 /// The connect flags, as far as they can be wrong without the rest.
 fn decode_flags(version: Version, flags: u8) -> Result<u8, DecodeError> {
-    // 3.1 did not use the reserved bit and said nothing of its value. [MQTT-3.1.2-3]
+    // 3.1 did not use the reserved bit, nor the will's bits without a will, and said nothing of
+    // their values. [MQTT-3.1.2-3]
     if flags & RESERVED != 0 && version != Version::V31 {
         return Err(DecodeError::ConnectFlags(flags));
     }
     // [MQTT-3.1.2-11, -13, -15 of 3.1.1]
-    if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
+    let will_bits_alone = flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0;
+    if will_bits_alone && version != Version::V31 {
         return Err(DecodeError::ConnectFlags(flags));
     }
     // [MQTT-3.1.2-22 of 3.1.1]

@@ -39,12 +39,20 @@ impl<'a> Packet<'a> {
             }
             PacketType::Unsubscribe => Unsubscribe::decode(version, checked_flags(version, frame)?)
                 .map(Packet::Unsubscribe),
+            PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
+                decode_ack(version, frame)
+            }
             PacketType::PingReq => empty(frame).map(|()| Packet::PingReq),
             other @ (PacketType::ConnAck
             | PacketType::SubAck
             | PacketType::UnsubAck
             | PacketType::PingResp) => Err(DecodeError::PacketFromWrongSide(other)),
-            _ => decode_from_any(Sender::Client, version, frame),
+            PacketType::Disconnect => {
+                Disconnect::decode(Sender::Client, version, frame.body()).map(Packet::Disconnect)
+            }
+            PacketType::Auth => {
+                Auth::decode(Sender::Client, version, frame.body()).map(Packet::Auth)
+            }
         }
     }
 
@@ -60,6 +68,9 @@ impl<'a> Packet<'a> {
             PacketType::ConnAck => ConnAck::decode(version, frame.body()).map(Packet::ConnAck),
             PacketType::SubAck => SubAck::decode(version, frame.body()).map(Packet::SubAck),
             PacketType::UnsubAck => UnsubAck::decode(version, frame.body()).map(Packet::UnsubAck),
+            PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
+                decode_ack(version, frame)
+            }
             PacketType::PingResp => empty(frame).map(|()| Packet::PingResp),
             other @ (PacketType::Connect
             | PacketType::Subscribe
@@ -68,27 +79,27 @@ impl<'a> Packet<'a> {
             PacketType::Disconnect if version != Version::V5 => {
                 Err(DecodeError::PacketFromWrongSide(PacketType::Disconnect))
             }
-            _ => decode_from_any(Sender::Server, version, frame),
+            PacketType::Disconnect => {
+                Disconnect::decode(Sender::Server, version, frame.body()).map(Packet::Disconnect)
+            }
+            PacketType::Auth => {
+                Auth::decode(Sender::Server, version, frame.body()).map(Packet::Auth)
+            }
         }
     }
 }
 
-/// The packets that both sides send, PUBLISH aside.
-fn decode_from_any<'a>(
-    sender: Sender,
-    version: Version,
-    frame: Frame<'a>,
-) -> Result<Packet<'a>, DecodeError> {
-    let body = checked_flags(version, frame)?;
-    match frame.packet_type() {
-        PacketType::PubAck => Ack::decode(PacketType::PubAck, version, body).map(Packet::PubAck),
-        PacketType::PubRec => Ack::decode(PacketType::PubRec, version, body).map(Packet::PubRec),
-        PacketType::PubRel => Ack::decode(PacketType::PubRel, version, body).map(Packet::PubRel),
-        PacketType::PubComp => Ack::decode(PacketType::PubComp, version, body).map(Packet::PubComp),
-        PacketType::Disconnect => Disconnect::decode(sender, version, body).map(Packet::Disconnect),
-        PacketType::Auth if version == Version::V5 => Auth::decode(sender, body).map(Packet::Auth),
-        other => Err(DecodeError::PacketTypeOfOtherVersion(other, version)),
-    }
+/// PUBACK, PUBREC, PUBREL and PUBCOMP, from either side.
+#[inline]
+fn decode_ack(version: Version, frame: Frame<'_>) -> Result<Packet<'_>, DecodeError> {
+    let packet_type = frame.packet_type();
+    let ack = Ack::decode(packet_type, version, checked_flags(version, frame)?)?;
+    Ok(match packet_type {
+        PacketType::PubAck => Packet::PubAck(ack),
+        PacketType::PubRec => Packet::PubRec(ack),
+        PacketType::PubRel => Packet::PubRel(ack),
+        _ => Packet::PubComp(ack),
+    })
 }
 
 /// The body, if the flags suit the version: DUP beside the reserved flags is of 3.1 alone.

@@ -219,3 +219,82 @@ pub(super) fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(u32, &[u8])>
 fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, &[u8])>, DecodeError> {
     Ok(variable_byte_integer(bytes)?.map(|(value, rest)| (value as usize, rest)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of variable byte integers in the specification: the first and the last value of
+    /// each length.
+    const BOUNDS: [(u32, &[u8]); 8] = [
+        (0, &[0x00]),
+        (127, &[0x7F]),
+        (128, &[0x80, 0x01]),
+        (16_383, &[0xFF, 0x7F]),
+        (16_384, &[0x80, 0x80, 0x01]),
+        (2_097_151, &[0xFF, 0xFF, 0x7F]),
+        (2_097_152, &[0x80, 0x80, 0x80, 0x01]),
+        (VARIABLE_BYTE_INTEGER_MAX, &[0xFF, 0xFF, 0xFF, 0x7F]),
+    ];
+
+    #[test]
+    fn a_variable_byte_integer_is_read_up_to_its_bounds() {
+        for (value, bytes) in BOUNDS {
+            assert_eq!(variable_byte_integer(bytes), Ok(Some((value, &[][..]))));
+            for len in 0..bytes.len() {
+                assert_eq!(variable_byte_integer(&bytes[..len]), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_variable_byte_integer_is_written_as_short_as_can_be() {
+        // [MQTT-1.5.5-1]
+        for (value, bytes) in BOUNDS {
+            let mut out = Vec::new();
+            super::super::encode::put_variable_byte_integer(&mut out, value);
+            assert_eq!(out, bytes);
+            assert_eq!(super::super::encode::variable_byte_integer_len(value), bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_variable_byte_integer_is_four_bytes_at_most_and_not_padded() {
+        for bytes in [
+            &[0x80, 0x80, 0x80, 0x80, 0x01][..],
+            &[0xFF, 0xFF, 0xFF, 0xFF],
+            &[0x80, 0x00],
+            &[0xFF, 0x80, 0x00],
+            &[0x80, 0x80, 0x80, 0x00],
+        ] {
+            assert_eq!(variable_byte_integer(bytes), Err(DecodeError::VariableByteInteger));
+        }
+    }
+
+    #[test]
+    fn nothing_yet_is_the_beginning_of_the_smallest_packet() {
+        assert_eq!(Frame::cut(&[], 100), Ok(Cut::Partial { needed: 2 }));
+        assert_eq!(Frame::cut(&[0x30], 100), Ok(Cut::Partial { needed: 2 }));
+        assert_eq!(Frame::cut(&[0x30, 0x80], 100), Ok(Cut::Partial { needed: 3 }));
+    }
+
+    #[test]
+    fn the_size_of_a_packet_counts_its_fixed_header() {
+        let bytes = [&[0x30, 0x80, 0x01][..], &[0; 128]].concat();
+        assert!(matches!(Frame::cut(&bytes, 131), Ok(Cut::Whole { size: 131, .. })));
+        assert_eq!(
+            Frame::cut(&bytes, 130),
+            Err(DecodeError::PacketTooLarge { size: 131, size_max: 130 }),
+        );
+    }
+
+    #[test]
+    fn every_first_byte_is_a_packet_or_refused() {
+        let legal = (0..=u8::MAX).filter(|first| Frame::cut(&[*first, 0], 100).is_ok());
+        // 16 of PUBLISH, 2 each of PUBREL, SUBSCRIBE and UNSUBSCRIBE, 1 of the other eleven.
+        assert_eq!(legal.count(), 16 + 2 * 3 + 11);
+        for first in 0..=0x0F {
+            assert_eq!(Frame::cut(&[first], 100), Err(DecodeError::ReservedPacketType));
+        }
+    }
+}

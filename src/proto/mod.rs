@@ -148,3 +148,6 @@ pub enum Packet<'a> {
     /// 15: enhanced authentication (5.0 only).
     Auth(Auth<'a>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,8 +112,8 @@ properties! {
     ReceiveMaximum(u16) = 0x21, "receive maximum", two_bytes_nonzero;
     /// The largest topic alias the sender takes.
     TopicAliasMaximum(u16) = 0x22, "topic alias maximum", two_bytes;
-    /// In the place of a topic name; not 0.
-    TopicAlias(u16) = 0x23, "topic alias", topic_alias;
+    /// In the place of a topic name.
+    TopicAlias(u16) = 0x23, "topic alias", two_bytes;
     /// The highest QoS the server takes.
     MaximumQoS(QoS) = 0x24, "maximum qos", maximum_qos;
     /// Whether the server keeps retained messages.
@@ -158,13 +158,6 @@ mod value {
 
     pub(super) fn two_bytes_nonzero(id: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
         nonzero(id, reader.two_byte_integer()?)
-    }
-
-    pub(super) fn topic_alias(_: PropertyId, reader: &mut Reader<'_>) -> Result<u16> {
-        match reader.two_byte_integer()? {
-            0 => Err(DecodeError::TopicAliasZero), // [MQTT-3.3.2-8]
-            alias => Ok(alias),
-        }
     }
 
     pub(super) fn four_bytes(_: PropertyId, reader: &mut Reader<'_>) -> Result<u32> {
@@ -363,5 +356,51 @@ pub(super) fn authentication_checked(
     match (method, data) {
         (None, Some(_)) => Err(DecodeError::AuthenticationMethodMissing),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_27_properties() {
+        let ids: Vec<PropertyId> = (0..=u8::MAX).filter_map(PropertyId::from_u8).collect();
+        assert_eq!(ids.len(), 27);
+        // The set of those seen has a bit for each.
+        assert!(ids.iter().all(|id| (*id as u8) < 64));
+    }
+
+    #[test]
+    fn user_properties_are_found_among_others_in_their_order() {
+        // [MQTT-3.3.2-18]
+        let encoded = b"\x26\0\x01b\0\x011\x1F\0\x01x\x26\0\x01a\0\0";
+        let read = UserProperties::Encoded(encoded);
+        assert_eq!(read, UserProperties::Plain(&[("b", "1"), ("a", "")]));
+        assert_ne!(read, UserProperties::Plain(&[("a", ""), ("b", "1")]));
+        assert!(!read.is_empty());
+        assert!(UserProperties::Encoded(b"\x1F\0\x01x").is_empty());
+        assert_eq!(UserProperties::default(), UserProperties::NONE);
+    }
+
+    #[test]
+    fn a_property_may_stand_once_and_a_user_property_as_often_as_it_likes() {
+        let mut reader = PropertyReader::new(b"\x26\0\0\0\0\x26\0\0\0\0\x13\0\x01\x13\0\x01");
+        assert!(matches!(reader.next(), Ok(Some(Property::UserProperty(("", ""))))));
+        assert!(matches!(reader.next(), Ok(Some(Property::UserProperty(("", ""))))));
+        assert_eq!(reader.next(), Ok(Some(Property::ServerKeepAlive(1))));
+        let repeated = DecodeError::PropertyRepeated(PropertyId::ServerKeepAlive);
+        assert_eq!(reader.next(), Err(repeated));
+    }
+
+    #[test]
+    fn booleans_are_0_or_1() {
+        for id in [0x01, 0x17, 0x19, 0x25, 0x28, 0x29, 0x2A] {
+            for value in 0..=u8::MAX {
+                let bytes = [id, value];
+                let read = PropertyReader::new(&bytes).next();
+                assert_eq!(read.is_ok(), value <= 1, "{id:#x} {value}");
+            }
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::decode::{Reader, Sender};
 use super::encode::{
-    PACKET_SIZE_MAX, put_packet_id, put_property, put_subscription_id, put_two_bytes,
-    put_variable_byte_integer, variable_byte_integer_len,
+    put_packet_id, put_property, put_subscription_id, put_two_bytes, put_variable_byte_integer,
+    variable_byte_integer_len,
 };
 use super::forward::ForwardProperties;
 use super::frame::{DUP, VARIABLE_BYTE_INTEGER_MAX};
@@ -56,6 +56,21 @@ pub enum SubscriptionIds<'a> {
 const RETAIN: u8 = 0b0001;
 const QOS_SHIFT: u8 = 1;
 
+/// Lengths of a packet's parts, so that they are counted once.
+#[derive(Clone, Copy)]
+struct Lengths {
+    /// Of the properties, without the length before them.
+    properties: usize,
+    /// Of all after the fixed header.
+    remaining: usize,
+}
+
+/// Bytes of a length; what the format cannot express is not written anyway.
+#[inline]
+fn length_len(length: usize) -> usize {
+    variable_byte_integer_len(u32::try_from(length).unwrap_or(u32::MAX))
+}
+
 impl<'a> Publish<'a> {
     #[inline]
     pub(super) fn decode(
@@ -91,29 +106,36 @@ impl<'a> Publish<'a> {
     /// Bytes that [`Publish::encode`] appends.
     #[inline]
     pub fn encoded_len(&self, version: Version) -> usize {
-        let remaining_length = self.remaining_length(version);
-        // Beyond the format's limit the length of the length no longer matters.
-        let clamped = remaining_length.min(VARIABLE_BYTE_INTEGER_MAX as usize) as u32;
-        1 + variable_byte_integer_len(clamped) + remaining_length
+        let remaining_length = self.lengths(version).remaining;
+        1 + length_len(remaining_length) + remaining_length
     }
 
-    /// Appends the packet.
+    /// Appends the packet; nothing if it is larger than [`PACKET_SIZE_MAX`](super::PACKET_SIZE_MAX).
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        if self.encode_head(version, out) {
+        let lengths = self.lengths(version);
+        if lengths.remaining <= VARIABLE_BYTE_INTEGER_MAX as usize {
+            out.reserve(5 + lengths.remaining);
+            self.put_head(version, lengths, out);
             out.extend_from_slice(self.payload);
         }
     }
 
     /// Appends everything before the payload; the remaining length counts the payload. Nothing,
-    /// and false, if the packet is larger than [`PACKET_SIZE_MAX`].
+    /// and false, if the packet is larger than [`PACKET_SIZE_MAX`](super::PACKET_SIZE_MAX).
     pub fn encode_head(&self, version: Version, out: &mut Vec<u8>) -> bool {
-        let remaining_length = self.remaining_length(version);
-        if remaining_length > VARIABLE_BYTE_INTEGER_MAX as usize {
-            return false;
+        let lengths = self.lengths(version);
+        let expressible = lengths.remaining <= VARIABLE_BYTE_INTEGER_MAX as usize;
+        if expressible {
+            out.reserve(5 + lengths.remaining - self.payload.len());
+            self.put_head(version, lengths, out);
         }
-        out.reserve(PACKET_SIZE_MAX.min(5 + remaining_length - self.payload.len()));
+        expressible
+    }
+
+    #[inline]
+    fn put_head(&self, version: Version, lengths: Lengths, out: &mut Vec<u8>) {
         out.push(self.first_byte());
-        put_variable_byte_integer(out, remaining_length as u32);
+        put_variable_byte_integer(out, lengths.remaining as u32);
         let topic = self.topic.as_str().as_bytes();
         put_two_bytes(out, topic.len() as u16);
         out.extend_from_slice(topic);
@@ -121,10 +143,24 @@ impl<'a> Publish<'a> {
             put_packet_id(out, packet_id);
         }
         if version == Version::V5 {
-            put_variable_byte_integer(out, self.properties.encoded_len() as u32);
-            self.properties.encode(out);
+            put_variable_byte_integer(out, lengths.properties as u32);
+            if lengths.properties > 0 {
+                self.properties.encode(out);
+            }
         }
-        true
+    }
+
+    #[inline]
+    fn lengths(&self, version: Version) -> Lengths {
+        let packet_id = if self.packet_id_written().is_some() { 2 } else { 0 };
+        let before_5 = 2 + self.topic.as_str().len() + packet_id + self.payload.len();
+        match version {
+            Version::V31 | Version::V311 => Lengths { properties: 0, remaining: before_5 },
+            Version::V5 => {
+                let properties = self.properties.encoded_len();
+                Lengths { properties, remaining: before_5 + length_len(properties) + properties }
+            }
+        }
     }
 
     fn first_byte(&self) -> u8 {
@@ -137,19 +173,6 @@ impl<'a> Publish<'a> {
             flags |= RETAIN;
         }
         (PacketType::Publish as u8) << 4 | flags
-    }
-
-    fn remaining_length(&self, version: Version) -> usize {
-        let packet_id = if self.packet_id_written().is_some() { 2 } else { 0 };
-        let properties = match version {
-            Version::V31 | Version::V311 => 0,
-            Version::V5 => {
-                let length = self.properties.encoded_len();
-                variable_byte_integer_len(length.min(VARIABLE_BYTE_INTEGER_MAX as usize) as u32)
-                    + length
-            }
-        };
-        2 + self.topic.as_str().len() + packet_id + properties + self.payload.len()
     }
 
     /// [MQTT-2.2.1-2]
@@ -185,6 +208,7 @@ impl<'a> PublishProperties<'a> {
                     remaining = properties.remaining();
                     continue;
                 }
+                Property::TopicAlias(0) => return Err(DecodeError::TopicAliasZero),
                 Property::TopicAlias(alias) => publish.topic_alias = Some(alias),
                 Property::MessageExpiryInterval(s) => publish.message_expiry_interval = Some(s),
                 property if property.is_forwarded() => {
@@ -242,8 +266,12 @@ impl<'a> SubscriptionIds<'a> {
         self.iter().next().is_none()
     }
 
+    #[inline]
     fn encoded_len(&self) -> usize {
-        self.iter().map(|id| 1 + variable_byte_integer_len(id)).sum()
+        match self {
+            SubscriptionIds::Plain([]) => 0,
+            _ => self.iter().map(|id| 1 + variable_byte_integer_len(id)).sum(),
+        }
     }
 }
 

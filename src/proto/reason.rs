@@ -330,3 +330,72 @@ impl fmt::Display for ReasonCode {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_its_own_reason_code_or_none() {
+        for value in 0..=u8::MAX {
+            match ReasonCode::from_u8(value) {
+                Some(reason) => assert_eq!(reason.as_u8(), value),
+                None => assert!(ReasonCode::ALL.iter().all(|reason| reason.as_u8() != value)),
+            }
+        }
+        assert_eq!(ReasonCode::ALL.len(), 43);
+    }
+
+    #[test]
+    fn errors_begin_at_0x80() {
+        let errors = ReasonCode::ALL.iter().filter(|reason| reason.is_error());
+        assert_eq!(errors.count(), 0xA2 - 0x80 + 1);
+        assert!(!ReasonCode::ReAuthenticate.is_error());
+        assert!(ReasonCode::UnspecifiedError.is_error());
+    }
+
+    #[test]
+    fn a_refusal_has_a_return_code_and_what_is_none_has_0() {
+        for reason in ReasonCode::ALL {
+            assert_eq!(reason.connect_return_code() == 0, !reason.is_error(), "{reason}");
+            assert!(reason.connect_return_code() <= 5);
+        }
+        for code in 0..=5 {
+            let reason = ReasonCode::from_connect_return_code(code).expect("0 to 5");
+            assert_eq!(reason.connect_return_code(), code);
+        }
+        assert_eq!(ReasonCode::from_connect_return_code(6), None);
+    }
+
+    /// Counted in the tables of 5.0, so that no line of them is lost.
+    #[test]
+    fn each_packet_has_as_many_reason_codes_as_its_table() {
+        let count = |packet, sender| {
+            ReasonCode::ALL.iter().filter(|reason| reason.belongs_to(packet, sender)).count()
+        };
+        for (packet, client, server) in [
+            (PacketType::ConnAck, 22, 22),
+            (PacketType::PubAck, 9, 9),
+            (PacketType::PubRec, 9, 9),
+            (PacketType::PubRel, 2, 2),
+            (PacketType::PubComp, 2, 2),
+            (PacketType::SubAck, 12, 12),
+            (PacketType::UnsubAck, 7, 7),
+            // Table 3-10 and "bad authentication method", which table 2-6 adds for servers.
+            (PacketType::Disconnect, 14, 29),
+            (PacketType::Auth, 2, 2),
+            (PacketType::Publish, 0, 0),
+        ] {
+            assert_eq!(count(packet, Sender::Client), client, "{packet}");
+            assert_eq!(count(packet, Sender::Server), server, "{packet}");
+        }
+    }
+
+    #[test]
+    fn names_are_lower_case() {
+        for reason in ReasonCode::ALL {
+            assert_eq!(reason.to_string(), reason.as_str().to_lowercase());
+        }
+        assert_eq!(ReasonCode::QuotaExceeded.to_string(), "quota exceeded");
+    }
+}

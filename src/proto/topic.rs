@@ -73,9 +73,9 @@ impl<'a> TopicName<'a> {
     /// The topic name of a string field; may be empty.
     #[inline]
     pub(super) fn from_field(bytes: &'a [u8]) -> Result<TopicName<'a>, DecodeError> {
+        let name = std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)?; // [MQTT-3.3.2-1]
         check_name_bytes(bytes).map_err(DecodeError::TopicName)?;
-        // [MQTT-3.3.2-1]
-        std::str::from_utf8(bytes).map(TopicName).map_err(|_| DecodeError::Utf8)
+        Ok(TopicName::from_checked(name))
     }
 
     /// As a string.
@@ -104,10 +104,7 @@ impl<'a> TopicFilter<'a> {
         if filter.is_empty() {
             return Err(TopicError::Empty);
         }
-        check_length(filter)?;
-        if filter.as_bytes().contains(&0) {
-            return Err(TopicError::Null);
-        }
+        check_characters(filter)?;
         check_wildcards(filter)?;
         Ok(TopicFilter(filter))
     }
@@ -162,10 +159,10 @@ impl<'a> SubscriptionFilter<'a> {
     /// The filter, and the group if it is a shared one. Shared subscriptions are of 5.0, but
     /// clients of the older versions write them too and other brokers let them.
     pub fn parse(text: &'a str) -> Result<SubscriptionFilter<'a>, TopicError> {
-        check_length(text)?;
+        check_characters(text)?;
         if let Some(group_and_filter) = text.strip_prefix("$share/") {
             let (group, filter) = group_and_filter.split_once('/').ok_or(TopicError::ShareName)?; // [MQTT-4.8.2-2]
-            if group.is_empty() || group.contains(['+', '#', '\0']) {
+            if group.is_empty() || group.contains(['+', '#']) {
                 return Err(TopicError::ShareName); // [MQTT-4.8.2-1]
             }
             return SubscriptionFilter::shared(group, filter);
@@ -235,6 +232,11 @@ impl fmt::Display for TopicError {
 
 impl std::error::Error for TopicError {}
 
+fn check_characters(text: &str) -> Result<(), TopicError> {
+    check_length(text)?;
+    if text.as_bytes().contains(&0) { Err(TopicError::Null) } else { Ok(()) }
+}
+
 fn check_length(text: &str) -> Result<(), TopicError> {
     if text.len() > usize::from(u16::MAX) { Err(TopicError::TooLong) } else { Ok(()) }
 }
@@ -263,4 +265,139 @@ fn check_wildcards(filter: &str) -> Result<(), TopicError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).unwrap_or_else(|error| panic!("{text:?} {error}"))
+    }
+
+    #[test]
+    fn a_topic_name_has_characters_but_no_wildcard_and_no_null() {
+        for legal in ["a", "/", "a//b", "$SYS/x", " ", "\u{FEFF}", "\u{FFFF}", "a b/\u{E4}"] {
+            assert_eq!(TopicName::new(legal).map(|name| name.as_str()), Ok(legal));
+        }
+        // [MQTT-4.7.3-1, -2, 4.7.0-1]
+        assert_eq!(TopicName::new(""), Err(TopicError::Empty));
+        assert_eq!(TopicName::new("a\0"), Err(TopicError::Null));
+        for wild in ["#", "+", "a/+/b", "a+"] {
+            assert_eq!(TopicName::new(wild), Err(TopicError::Wildcard));
+        }
+    }
+
+    #[test]
+    fn topics_end_at_65535_bytes() {
+        // [MQTT-4.7.3-3]
+        let longest = "a".repeat(65_535);
+        let longer = "a".repeat(65_536);
+        assert!(TopicName::new(&longest).is_ok());
+        assert!(TopicFilter::new(&longest).is_ok());
+        assert_eq!(TopicName::new(&longer), Err(TopicError::TooLong));
+        assert_eq!(TopicFilter::new(&longer), Err(TopicError::TooLong));
+        assert_eq!(SubscriptionFilter::parse(&longer), Err(TopicError::TooLong));
+    }
+
+    #[test]
+    fn wildcards_of_a_filter_are_whole_levels_and_the_last_may_be_a_hash() {
+        for legal in ["#", "+", "/", "+/+", "sport/#", "/+", "+/tennis/#", "sport/+/player1"] {
+            assert!(TopicFilter::new(legal).is_ok(), "{legal}");
+        }
+        // [MQTT-4.7.1-1, -2], the examples of the specification among them.
+        for illegal in ["sport/tennis#", "sport/tennis/#/ranking", "sport+", "#/", "##", "+a/b"] {
+            assert_eq!(TopicFilter::new(illegal), Err(TopicError::Wildcard), "{illegal}");
+        }
+        assert_eq!(TopicFilter::new(""), Err(TopicError::Empty));
+        assert_eq!(TopicFilter::new("a/\0"), Err(TopicError::Null));
+    }
+
+    #[test]
+    fn a_filter_without_wildcards_matches_itself_alone() {
+        assert!(filter("/finance").matches("/finance"));
+        for topic in ["finance", "/Finance", "/finance/", "/finance/x", "/", ""] {
+            assert!(!filter("/finance").matches(topic), "{topic}");
+        }
+        assert!(!filter("/finance").has_wildcard());
+    }
+
+    #[test]
+    fn a_hash_matches_what_is_below_and_its_parent() {
+        let players = filter("sport/tennis/player1/#");
+        assert!(players.has_wildcard());
+        for topic in ["", "/ranking", "/score/wimbledon", "/"] {
+            assert!(players.matches(&format!("sport/tennis/player1{topic}")), "{topic}");
+        }
+        for topic in ["sport/tennis/player10", "sport/tennis", "sport"] {
+            assert!(!players.matches(topic), "{topic}");
+        }
+        assert!(filter("#").matches("a") && filter("#").matches("/"));
+    }
+
+    #[test]
+    fn a_plus_matches_one_level() {
+        assert!(filter("sport/tennis/+").matches("sport/tennis/player1"));
+        assert!(!filter("sport/tennis/+").matches("sport/tennis/player1/ranking"));
+        assert!(!filter("sport/+").matches("sport"));
+        assert!(filter("sport/+").matches("sport/"));
+        for matching in ["+/+", "/+"] {
+            assert!(filter(matching).matches("/finance"), "{matching}");
+        }
+        assert!(!filter("+").matches("/finance"));
+        assert!(filter("+/b/#").matches("a/b"));
+    }
+
+    #[test]
+    fn a_leading_wildcard_does_not_match_a_topic_that_begins_with_a_dollar() {
+        // [MQTT-4.7.2-1]
+        for wild in ["#", "+", "+/monitor/Clients", "+/#"] {
+            assert!(!filter(wild).matches("$SYS/monitor/Clients"), "{wild}");
+            assert!(!filter(wild).matches("$SYS"), "{wild}");
+        }
+        assert!(filter("$SYS/#").matches("$SYS/monitor/Clients"));
+        assert!(filter("$SYS/monitor/+").matches("$SYS/monitor/Clients"));
+        assert!(filter("a/+").matches("a/$b"));
+    }
+
+    #[test]
+    fn a_shared_filter_names_its_group() {
+        let shared = |group, text| Ok(SubscriptionFilter::Shared { group, filter: filter(text) });
+        assert_eq!(SubscriptionFilter::parse("$share/g/a/#"), shared("g", "a/#"));
+        assert_eq!(SubscriptionFilter::parse("$share/g//"), shared("g", "/"));
+        assert_eq!(SubscriptionFilter::parse("$queue/a/+"), shared("", "a/+"));
+        for plain in ["$share", "$queue", "$shared/g/a", "a/$share/b/c", "/$share/g/a"] {
+            assert_eq!(
+                SubscriptionFilter::parse(plain),
+                Ok(SubscriptionFilter::Plain(filter(plain))),
+            );
+        }
+    }
+
+    #[test]
+    fn a_shared_filter_without_group_or_filter_is_none() {
+        // [MQTT-4.8.2-1, -2]
+        for text in [
+            "$share/",
+            "$share/g",
+            "$share/g/",
+            "$share//a",
+            "$share/+/a",
+            "$share/g#/a",
+            "$queue/",
+        ] {
+            assert_eq!(SubscriptionFilter::parse(text), Err(TopicError::ShareName), "{text}");
+        }
+        assert_eq!(SubscriptionFilter::parse("$share/g/a#"), Err(TopicError::Wildcard));
+        assert_eq!(SubscriptionFilter::parse("$share/g\0/a"), Err(TopicError::Null));
+        assert_eq!(SubscriptionFilter::parse(""), Err(TopicError::Empty));
+    }
+
+    #[test]
+    fn a_subscription_is_displayed_as_the_client_wrote_it() {
+        for text in ["a/+", "$share/g/a/#", "$queue/a"] {
+            let parsed = SubscriptionFilter::parse(text).expect("legal");
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
 }

@@ -204,7 +204,7 @@ impl Inflight {
 
     fn may_resend(&self, index: usize, window: u16) -> bool {
         self.open <= usize::from(window)
-            || self.entries.iter().take(index).filter(|e| matches!(e, Entry::Sent(_))).count()
+            || self.entries.iter().take(index).filter(|e| !matches!(e, Entry::Hole)).count()
                 < usize::from(window)
     }
 

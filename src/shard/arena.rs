@@ -82,6 +82,11 @@ impl<T> Arena<T> {
         })
     }
 
+    /// The entries, to look for one and change it.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     /// Every key, so that entries can be changed one after the other.
     pub fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()

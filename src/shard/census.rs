@@ -52,7 +52,7 @@ impl Shard {
             pending_publishes: self.publishes.len(),
             pending_subscribes: self.subscribes.len(),
             pending_interests: self.interests.pending(),
-            retained_reads: self.reads.len(),
+            retained_reads: self.reads.len() + self.retention.questions(),
             groups: self.groups.len(),
             group_members: self.groups.members(),
             group_queued: self.groups.queued(),

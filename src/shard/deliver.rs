@@ -75,7 +75,9 @@ impl Shard {
         subscription_ids: &[u32],
     ) {
         let Some(seat) = self.sessions.get_mut(key) else { return };
-        let queues = self.policy.mqtt.queue_qos0 && seat.session.is_persistent();
+        // A session that may not outlive its connection waits like any other while it has one: it
+        // may have been resumed with QoS 0 messages in its queue, which come before this one.
+        let queues = self.policy.mqtt.queue_qos0;
         let waits = seat.connection.is_none() || !seat.session.outbox.is_caught_up();
         if queues && waits {
             let delivery = Delivery {

@@ -26,11 +26,13 @@ impl Shard {
             }
             ShardMessage::InterestRemove { filter } => self.set_remote(&filter, from, false),
             ShardMessage::RetainedFind { ticket, filter } => {
-                self.handle_retained_find(now, from, ticket, &filter);
+                self.handle_retained_find(now, from, ticket, filter);
             }
             ShardMessage::RetainedFound { ticket, messages } => {
                 self.handle_retained_found(ticket, messages);
             }
+            ShardMessage::Settle => self.send(from, ShardMessage::Settled),
+            ShardMessage::Settled => self.handle_settled(now),
             ShardMessage::Flush { ticket, stamp } => self.handle_flush(from, ticket, stamp),
             ShardMessage::Flushed { ticket } => self.handle_flushed(now, ticket),
             ShardMessage::ShareJoin { group, filter, member, ticket } => {

@@ -61,6 +61,11 @@ pub enum ShardMessage {
         /// Matching and not expired.
         messages: Vec<Arc<Message>>,
     },
+    /// Answer [`ShardMessage::Settled`] behind everything sent so far: the sender was asked for its
+    /// retained messages, and a publication that the asker has seen may still be on its way.
+    Settle,
+    /// Everything sent before the question has arrived.
+    Settled,
     /// Answer [`ShardMessage::Flushed`] behind everything sent so far.
     Flush {
         /// The asker's.

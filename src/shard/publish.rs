@@ -21,6 +21,10 @@ pub struct PendingPublish {
     number: u64,
     /// Answers that are still to come.
     missing: u32,
+    /// Whose message it is, and which: a client that lost its connection asks again by another.
+    session: Key,
+    packet_type: PacketType,
+    packet_id: PacketId,
 }
 
 /// The acknowledgement a publication waits with.
@@ -59,7 +63,7 @@ impl Shard {
                 let Some(seat) = self.sessions.get_mut(session) else { return };
                 if !seat.session.inbound.insert(packet_id) {
                     // Taken before; only the acknowledgement was lost. [MQTT-4.3.3-10]
-                    return self.acknowledge_now(id, PacketType::PubRec, packet_id);
+                    return self.acknowledge_again(now, id, session, packet_id);
                 }
                 self.metrics.publishes_received_qos2_total += 1;
             }
@@ -237,6 +241,7 @@ impl Shard {
     ) -> Option<Key> {
         let v5 = self.speaks_v5(owed.connection);
         let active = self.connections.get_mut(owed.connection)?.active_mut()?;
+        let session = active.session;
         let reason = match matched {
             false if v5 => ReasonCode::NoMatchingSubscribers,
             _ => ReasonCode::Success,
@@ -257,7 +262,14 @@ impl Shard {
             self.send_acknowledgements(now, connection);
             return None;
         }
-        let ticket = self.publishes.insert(PendingPublish { connection, number, missing });
+        let ticket = self.publishes.insert(PendingPublish {
+            connection,
+            number,
+            missing,
+            session,
+            packet_type,
+            packet_id,
+        });
         if let Some(sequence) = appended {
             self.journal.wait(sequence, Waiter::Publish(ticket));
         }
@@ -298,14 +310,37 @@ impl Shard {
         }
     }
 
-    /// The answer to a repeated QoS 2 PUBLISH; in its turn if the first one still waits.
-    fn acknowledge_now(&mut self, id: ConnectionId, packet_type: PacketType, packet_id: PacketId) {
+    /// The answer to a repeated QoS 2 PUBLISH, in its turn. If the first one still waits for other
+    /// shards or the log, its acknowledgement goes to the connection that asked last, and not
+    /// before it is true. [MQTT-4.6.0-3]
+    fn acknowledge_again(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        session: Key,
+        packet_id: PacketId,
+    ) {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
-        if !active.acknowledgements.is_waiting(packet_id) {
-            self.write_acknowledgement(id, packet_type, packet_id, ReasonCode::Success);
+        if active.acknowledgements.is_waiting(packet_id) {
+            return;
         }
+        let pending = self.publishes.iter_mut().find(|pending| {
+            pending.session == session
+                && pending.packet_type == PacketType::PubRec
+                && pending.packet_id == packet_id
+        });
+        let number = active.acknowledgements.push(Acknowledgement {
+            packet_type: PacketType::PubRec,
+            packet_id,
+            reason: ReasonCode::Success,
+            ready: pending.is_none(),
+        });
+        if let Some(pending) = pending {
+            (pending.connection, pending.number) = (id, number);
+        }
+        self.send_acknowledgements(now, id);
     }
 
     pub(super) fn write_acknowledgement(

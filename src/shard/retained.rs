@@ -5,13 +5,16 @@
 //!
 //! 1. its interest is in place everywhere (see `interest`): live messages arrive from now on;
 //! 2. `RetainedFind` asks the topic's shard, or for a wildcard every shard; meanwhile the
-//!    stamps of live retained messages delivered to the session are noted;
+//!    stamps of live retained messages delivered to the session are noted. A shard that is asked
+//!    first lets every other shard `Settle`: a message routed before the interest was in place,
+//!    or before the subscription was, may have passed the asker and not have arrived here;
 //! 3. if anything was found, `Flush` asks every shard to answer behind what it has sent: then
 //!    everything older than what was found has arrived. What was found and is newer than the
 //!    noted stamp of its topic is delivered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::arena::Arena;
 use super::effect::{Sequence, ShardId};
@@ -26,6 +29,30 @@ use crate::time::Time;
 pub struct Retention {
     store: RetainedStore<Arc<Message>>,
     bytes: u64,
+    cleared: Cleared,
+    /// Questions that are answered when the round in progress is over.
+    asked: Vec<Question>,
+    /// Questions that came too late for it: one round serves all that wait for it.
+    asked_later: Vec<Question>,
+    /// Shards that have not settled in this round.
+    unsettled: usize,
+}
+
+/// Another shard's [`ShardMessage::RetainedFind`].
+#[derive(Debug)]
+struct Question {
+    from: ShardId,
+    ticket: Key,
+    filter: Arc<str>,
+}
+
+/// Topics that were cleared a short while ago, and by which publication: an older message for one
+/// of them may still be on its way from another shard, and must not rise again.
+#[derive(Debug)]
+struct Cleared {
+    /// By topic; and when, for `oldest_first` has an entry for every time a topic was cleared.
+    last: HashMap<Arc<str>, (Stamp, Time), ahash::RandomState>,
+    oldest_first: VecDeque<(Time, Arc<str>)>,
 }
 
 /// Subscriptions that are reading retained messages of other shards.
@@ -50,11 +77,32 @@ struct Read {
 
 impl Retention {
     pub fn new(hash_keys: [u64; 4]) -> Retention {
-        Retention { store: RetainedStore::new(hash_keys), bytes: 0 }
+        let [a, b, c, d] = hash_keys;
+        let last = HashMap::with_hasher(ahash::RandomState::with_seeds(a, b, c, d));
+        let cleared = Cleared { last, oldest_first: VecDeque::new() };
+        Retention {
+            store: RetainedStore::new(hash_keys),
+            bytes: 0,
+            cleared,
+            asked: Vec::new(),
+            asked_later: Vec::new(),
+            unsettled: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.store.len()
+    }
+
+    /// Questions of other shards that were not answered yet.
+    pub fn questions(&self) -> usize {
+        self.asked.len() + self.asked_later.len()
+    }
+
+    /// The latest publication that is known to have set or cleared the topic.
+    fn last_stamp(&self, topic: &str) -> Stamp {
+        let kept = self.store.get(topic).map_or(Stamp::NONE, |message| message.stamp);
+        kept.max(self.cleared.last.get(topic).map_or(Stamp::NONE, |(stamp, _)| *stamp))
     }
 
     fn remove(&mut self, topic: &str) {
@@ -79,6 +127,27 @@ impl Retention {
             }
         });
         found
+    }
+}
+
+impl Cleared {
+    /// How long a message may need from one shard to another, with much to spare.
+    const KEPT: Duration = Duration::from_secs(30);
+    /// More than a shard clears in that time, unless somebody means harm.
+    const TOPICS_MAX: usize = 1 << 16;
+
+    fn insert(&mut self, now: Time, topic: &str, stamp: Stamp) {
+        while let Some((at, _)) = self.oldest_first.front()
+            && (now.since(*at) > Self::KEPT || self.oldest_first.len() >= Self::TOPICS_MAX)
+        {
+            let Some((at, topic)) = self.oldest_first.pop_front() else { break };
+            if self.last.get(&topic).is_some_and(|(_, last)| *last == at) {
+                self.last.remove(&topic);
+            }
+        }
+        let topic: Arc<str> = topic.into();
+        self.last.insert(Arc::clone(&topic), (stamp, now));
+        self.oldest_first.push_back((now, topic));
     }
 }
 
@@ -134,15 +203,17 @@ impl Shard {
         publication: &Publication<'_>,
     ) -> Option<Sequence> {
         self.see_stamp(publication.stamp);
-        let kept = self.retention.store.get(publication.topic);
-        if kept.is_some_and(|kept| kept.stamp > publication.stamp && kept.expires > now) {
+        if self.retention.last_stamp(publication.topic) > publication.stamp {
             return None;
         }
         if publication.payload.is_empty() {
             self.retention.remove(publication.topic);
+            if self.count > 1 {
+                self.retention.cleared.insert(now, publication.topic, publication.stamp);
+            }
             return self.journal.append();
         }
-        let is_new = kept.is_none();
+        let is_new = self.retention.store.get(publication.topic).is_none();
         let mqtt = &self.policy.mqtt;
         let messages_max = (mqtt.retained_messages_max as usize).div_ceil(self.count);
         let bytes_max = mqtt.retained_bytes_max.div_ceil(self.count as u64);
@@ -192,10 +263,44 @@ impl Shard {
         now: Time,
         from: ShardId,
         ticket: Key,
-        filter: &str,
+        filter: Arc<str>,
     ) {
-        let messages = self.retention.find(now, filter);
-        self.send(from, ShardMessage::RetainedFound { ticket, messages });
+        let question = Question { from, ticket, filter };
+        if self.count == 2 {
+            // The asker is the only other shard, and the question came behind all it has sent.
+            return self.answer_question(now, &question);
+        }
+        self.retention.asked_later.push(question);
+        if self.retention.unsettled == 0 {
+            self.start_round();
+        }
+    }
+
+    fn start_round(&mut self) {
+        self.retention.asked = std::mem::take(&mut self.retention.asked_later);
+        self.retention.unsettled = self.count - 1;
+        for to in self.others() {
+            self.send(to, ShardMessage::Settle);
+        }
+    }
+
+    pub(super) fn handle_settled(&mut self, now: Time) {
+        self.retention.unsettled -= 1;
+        if self.retention.unsettled > 0 {
+            return;
+        }
+        for question in std::mem::take(&mut self.retention.asked) {
+            self.answer_question(now, &question);
+        }
+        if !self.retention.asked_later.is_empty() {
+            self.start_round();
+        }
+    }
+
+    fn answer_question(&mut self, now: Time, question: &Question) {
+        let messages = self.retention.find(now, &question.filter);
+        let ticket = question.ticket;
+        self.send(question.from, ShardMessage::RetainedFound { ticket, messages });
     }
 
     pub(super) fn handle_retained_found(&mut self, ticket: Key, messages: Vec<Arc<Message>>) {

@@ -47,13 +47,7 @@ pub struct Broker {
 impl Setup {
     /// `hawker run` with this many shards, on a loopback port of the kernel's choice.
     pub fn shards(shards: usize) -> Setup {
-        Setup {
-            shards,
-            config: None,
-            arguments: Vec::new(),
-            variables: Vec::new(),
-            listens: true,
-        }
+        Setup { shards, config: None, arguments: Vec::new(), variables: Vec::new(), listens: true }
     }
 
     /// Adds a configuration file with this text.
@@ -279,7 +273,7 @@ impl Log {
             ended || lines.iter().any(|line| line.contains(READY))
         });
         let lines = self.lines.lock().expect("no holder panics");
-        let address = lines.iter().find_map(|line| address_after(line, LISTENING))?;
+        let address = lines.iter().find_map(|line| listening(line))?;
         let admin = lines.iter().find_map(|line| address_after(line, "http://"));
         (ready && !ended).then_some((address, admin))
     }
@@ -308,6 +302,11 @@ impl Log {
         let lines = self.lines.lock().expect("no holder panics");
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
+}
+
+/// The MQTT address that a log line names.
+pub fn listening(line: &str) -> Option<SocketAddr> {
+    address_after(line, LISTENING)
 }
 
 /// The socket address that follows `mark` in a log line, text or JSON.

@@ -3,10 +3,12 @@
 //! Each test starts brokers of its own on ports of the kernel's choice, so tests run in parallel
 //! and in any order. A test binary takes this in with `mod support;`.
 
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
 
 mod broker;
 mod directory;
+mod tool;
 
-pub use broker::{Broker, Setup};
+pub use broker::{Broker, Setup, listening};
 pub use directory::Directory;
+pub use tool::is_present;

@@ -1,0 +1,103 @@
+//! The command line: flags, environment and file become a configuration, which runs.
+//!
+//! | exit code | means |
+//! |---|---|
+//! | 0 | done, stopped as asked, or nothing to mend |
+//! | 1 | the broker failed, or this machine cannot run it |
+//! | 2 | the command line or the configuration is wrong |
+
+mod arguments;
+mod doctor;
+pub mod logging;
+mod scram;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::config::{Config, Source};
+use crate::sys::{self, Finding, Verdict};
+use arguments::{Arguments, Command};
+
+/// What this build calls itself: version and commit.
+pub const VERSION: &str = env!("HAWKER_VERSION");
+
+const RUN_FAILED: u8 = 1;
+const USAGE_WRONG: u8 = 2;
+
+/// Does what the command line of this process asks for.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(settings) => run(settings.source()),
+        Command::CheckConfig { file } => check_config(&file),
+        Command::Doctor { settings, json } => match settings.source().load() {
+            Ok(config) => doctor::examine(&config, json),
+            Err(error) => refuse(&error),
+        },
+        Command::Scram { user, iterations } => match scram::print(&user, iterations) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => refuse(&error),
+        },
+    }
+}
+
+fn run(source: Source) -> ExitCode {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let _logging = logging::start(&config.log);
+    tracing::info!(
+        version = VERSION,
+        config = source.path().map(tracing::field::debug),
+        "starting"
+    );
+    if !can_run(&config) {
+        return ExitCode::from(RUN_FAILED);
+    }
+    match crate::runtime::run(config, source) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(RUN_FAILED)
+        }
+    }
+}
+
+/// Takes what the machine gives and says what it does not; refuses only what cannot work.
+fn can_run(config: &Config) -> bool {
+    if let Err(error) = sys::raise_limits() {
+        tracing::warn!("the limits of this process stay as they are: {error}");
+    }
+    let findings = sys::check(config);
+    findings.iter().for_each(log);
+    findings.iter().all(|finding| finding.verdict != Verdict::Problem)
+}
+
+fn log(finding: &Finding) {
+    let (subject, mend) = (finding.subject, finding.mend.as_deref());
+    match finding.verdict {
+        Verdict::Ok => tracing::debug!(subject, "{}", finding.what),
+        Verdict::Warning => tracing::warn!(subject, mend, "{}", finding.what),
+        Verdict::Problem => tracing::error!(subject, mend, "{}", finding.what),
+    }
+}
+
+fn check_config(file: &Path) -> ExitCode {
+    match Source::new().file(file).load() {
+        Ok(_) => {
+            // Whoever closed the pipe has the exit code.
+            let _ = writeln!(io::stdout(), "{}: ok", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &dyn Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{error}");
+    ExitCode::from(USAGE_WRONG)
+}

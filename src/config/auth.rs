@@ -1,0 +1,146 @@
+//! The `[auth]` table: who may enter.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::kind::{self, Kind as _, Verifiers};
+use super::table::table;
+
+table! {
+    /// Who may enter.
+    pub struct AuthConfig in "auth" {
+        /// What SCRAM-SHA-256 needs to know of each user: a table of `user = "verifier"`.
+        /// `hawker scram USER` asks for a password and prints the line. A verifier is enough to
+        /// check a password and not enough to log in with, but whoever reads it can try
+        /// passwords at home: keep the file readable for the broker alone. A user that is removed
+        /// stays connected until its connection ends.
+        pub scram_users: BTreeMap<String, ScramVerifier> = BTreeMap::new(), Verifiers, Connect;
+    }
+}
+
+/// What a server keeps of a user's password: enough to check it, not enough to use it.
+///
+/// Written as PostgreSQL does: `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`,
+/// the last three in Base64.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramVerifier {
+    /// Rounds of PBKDF2.
+    pub iterations: u32,
+    /// Drawn for this user and password.
+    pub salt: Vec<u8>,
+    /// `H(ClientKey)` of RFC 5802.
+    pub stored_key: [u8; 32],
+    /// `ServerKey` of RFC 5802.
+    pub server_key: [u8; 32],
+}
+
+impl ScramVerifier {
+    /// Fewest rounds taken (RFC 7677, section 4).
+    pub const ITERATIONS_MIN: u32 = 4096;
+    /// Most rounds taken: the client pays them at every login, some seconds of hashing.
+    pub const ITERATIONS_MAX: u32 = 10_000_000;
+    /// Shortest salt taken, in bytes.
+    pub const SALT_BYTES_MIN: usize = 8;
+    /// Longest salt taken, in bytes.
+    pub const SALT_BYTES_MAX: usize = 64;
+}
+
+impl fmt::Display for ScramVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "SCRAM-SHA-256${}:{}${}:{}",
+            self.iterations,
+            STANDARD.encode(&self.salt),
+            STANDARD.encode(self.stored_key),
+            STANDARD.encode(self.server_key),
+        )
+    }
+}
+
+/// Keys do not belong in logs.
+impl fmt::Debug for ScramVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramVerifier")
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a text is no [`ScramVerifier`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScramVerifierError {
+    /// Not the four parts in their order.
+    Shape,
+    /// The rounds are no number, or too few, or too many.
+    Iterations,
+    /// The salt is not Base64, or too short, or too long.
+    Salt,
+    /// A key is not Base64 or not 32 bytes.
+    Key,
+}
+
+impl fmt::Display for ScramVerifierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ScramVerifierError::Shape => {
+                f.write_str("SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>")
+            }
+            ScramVerifierError::Iterations => write!(
+                f,
+                "from {} to {} iterations",
+                ScramVerifier::ITERATIONS_MIN,
+                ScramVerifier::ITERATIONS_MAX
+            ),
+            ScramVerifierError::Salt => write!(
+                f,
+                "a salt of {} to {} bytes in Base64",
+                ScramVerifier::SALT_BYTES_MIN,
+                ScramVerifier::SALT_BYTES_MAX
+            ),
+            ScramVerifierError::Key => f.write_str("keys of 32 bytes in Base64"),
+        }
+    }
+}
+
+impl std::error::Error for ScramVerifierError {}
+
+impl FromStr for ScramVerifier {
+    type Err = ScramVerifierError;
+
+    fn from_str(text: &str) -> Result<ScramVerifier, ScramVerifierError> {
+        let (iterations, salt, stored_key, server_key) =
+            parts(text).ok_or(ScramVerifierError::Shape)?;
+        let iterations = iterations.parse().map_err(|_| ScramVerifierError::Iterations)?;
+        if !(ScramVerifier::ITERATIONS_MIN..=ScramVerifier::ITERATIONS_MAX).contains(&iterations) {
+            return Err(ScramVerifierError::Iterations);
+        }
+        let salt = STANDARD.decode(salt).map_err(|_| ScramVerifierError::Salt)?;
+        if !(ScramVerifier::SALT_BYTES_MIN..=ScramVerifier::SALT_BYTES_MAX).contains(&salt.len()) {
+            return Err(ScramVerifierError::Salt);
+        }
+        Ok(ScramVerifier {
+            iterations,
+            salt,
+            stored_key: key(stored_key)?,
+            server_key: key(server_key)?,
+        })
+    }
+}
+
+fn parts(text: &str) -> Option<(&str, &str, &str, &str)> {
+    let rest = text.strip_prefix("SCRAM-SHA-256$")?;
+    let (hashing, keys) = rest.split_once('$')?;
+    let (iterations, salt) = hashing.split_once(':')?;
+    let (stored_key, server_key) = keys.split_once(':')?;
+    Some((iterations, salt, stored_key, server_key))
+}
+
+fn key(text: &str) -> Result<[u8; 32], ScramVerifierError> {
+    let bytes = STANDARD.decode(text).map_err(|_| ScramVerifierError::Key)?;
+    bytes.try_into().map_err(|_| ScramVerifierError::Key)
+}

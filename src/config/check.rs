@@ -1,0 +1,107 @@
+//! What is possible alone and not together.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::draft::Draft;
+use super::error::{Fault, Origin, Problem};
+use super::listener::{ListenAddress, ListenerConfig};
+use super::process::SHARDS_MAX;
+
+/// Bytes of a CONNECT around its client id: fixed header, protocol name, level, flags,
+/// keep-alive, property length, length of the id. [MQTT 5.0, section 3.1]
+const CONNECT_BYTES_BESIDE_ID: u32 = 5 + 6 + 1 + 1 + 2 + 1 + 2;
+
+/// Every conflict of the draft.
+pub(super) fn conflicts(draft: &Draft) -> Vec<Problem> {
+    let alone = [connect_too_large(draft), idle_cpus(draft), too_many_cpus(draft)];
+    let mut conflicts: Vec<Problem> = alone.into_iter().flatten().collect();
+    listeners_twice(draft, &mut conflicts);
+    admin_on_listener(draft, &mut conflicts);
+    conflicts
+}
+
+fn connect_too_large(draft: &Draft) -> Option<Problem> {
+    let needed = u32::from(draft.mqtt.client_id_bytes_max) + CONNECT_BYTES_BESIDE_ID;
+    let reason = format!(
+        "{} bytes cannot hold the CONNECT of a client whose id has mqtt.client_id_bytes_max = {} \
+         bytes; allow {needed} or lower that",
+        draft.mqtt.packet_bytes_max, draft.mqtt.client_id_bytes_max
+    );
+    let keys = ["mqtt.packet_bytes_max", "mqtt.client_id_bytes_max"];
+    (draft.mqtt.packet_bytes_max < needed).then(|| conflict(draft, keys, reason))
+}
+
+fn idle_cpus(draft: &Draft) -> Option<Problem> {
+    let (shards, cpus) = (usize::from(draft.process.shards?), draft.process.cpus.as_ref()?.len());
+    let reason = format!(
+        "{cpus} CPUs for {shards} shards leaves {} without work; name {shards} or ask for \
+         {cpus} shards",
+        cpus.saturating_sub(shards)
+    );
+    (cpus > shards).then(|| conflict(draft, ["cpus", "shards"], reason))
+}
+
+fn too_many_cpus(draft: &Draft) -> Option<Problem> {
+    let cpus = draft.process.cpus.as_ref()?.len();
+    let reason = format!("{cpus} CPUs are more than the {SHARDS_MAX} shards there can be");
+    let alone = draft.process.shards.is_none();
+    (alone && cpus > SHARDS_MAX).then(|| conflict(draft, ["cpus", "shards"], reason))
+}
+
+fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
+    let mut names: BTreeMap<&str, &Origin> = BTreeMap::new();
+    let mut addresses: BTreeMap<&ListenAddress, &Origin> = BTreeMap::new();
+    for listener in draft.listeners.iter().flatten() {
+        let report = |key: &str, reason: String| Problem {
+            origin: listener.origin.clone(),
+            key: format!("{}.{key}", listener.key),
+            fault: Fault::Conflict { reason },
+        };
+        if let Some(name) = &listener.table.name
+            && let Some(first) = names.insert(name, &listener.origin)
+        {
+            conflicts
+                .push(report("name", format!("\"{name}\" is the name of the listener at {first}")));
+        }
+        if let Some(address) = listener.table.address.as_ref().filter(|address| address.port != 0)
+            && let Some(first) = addresses.insert(address, &listener.origin)
+        {
+            let reason = format!("{address} is the address of the listener at {first}");
+            conflicts.push(report("address", reason));
+        }
+    }
+}
+
+fn admin_on_listener(draft: &Draft, conflicts: &mut Vec<Problem>) {
+    let Some(admin) = draft.process.admin.filter(|admin| admin.port() != 0) else { return };
+    let defaults = ListenerConfig::defaults();
+    let given = draft.listeners.iter().flatten().filter_map(|draft| draft.table.address.as_ref());
+    let built_in = defaults.iter().map(|listener| &listener.address);
+    let built_in = built_in.filter(|_| draft.listeners.is_none());
+    for address in given.chain(built_in) {
+        if address.port == admin.port() && overlap(&address.host, admin.ip()) {
+            let reason = format!("{admin} is taken by the listener {address}; change one port");
+            conflicts.push(conflict(draft, ["admin", "listeners"], reason));
+        }
+    }
+}
+
+/// Whether both cannot be bound at once; names are not looked up here.
+fn overlap(host: &str, admin: IpAddr) -> bool {
+    let Ok(host) = host.parse::<IpAddr>() else { return false };
+    let any = host.is_unspecified() || admin.is_unspecified();
+    host == admin || (any && host.is_ipv4() == admin.is_ipv4())
+}
+
+/// A conflict of two keys, reported where the last word on either was spoken.
+fn conflict(draft: &Draft, keys: [&str; 2], reason: String) -> Problem {
+    let origin = |key: &str| draft.origins.get(key).cloned().unwrap_or(Origin::Default);
+    let [first, second] = keys;
+    let (key, origin) = if origin(second) > origin(first) {
+        (second, origin(second))
+    } else {
+        (first, origin(first))
+    };
+    Problem { origin, key: key.to_owned(), fault: Fault::Conflict { reason } }
+}

@@ -1,0 +1,62 @@
+//! The keys outside of any table: the process, its threads and where things are.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::Durability;
+use super::kind::{self, Choice, Cpus, Kind as _, Optional, Sampled, count};
+use super::listener::ListenAddress;
+use super::table::table;
+
+/// The most shards a broker can have: one bit each in a set of 64.
+pub(super) const SHARDS_MAX: usize = 64;
+
+table! {
+    /// The process: its threads, its data and its admin server.
+    pub(super) struct Process in "" {
+        /// How many shards the broker has: threads that own their clients and share nothing.
+        /// Unset: as many as `cpus` names, or one for each CPU this process may use, 64 at the
+        /// most. More shards than CPUs is slow and never wrong.
+        pub(super) shards: Option<u8> = None, Optional(Sampled(count(1..=SHARDS_MAX as u8), "4")), Restart;
+
+        /// The CPUs that shards are pinned to, the first shard to the first one. Unset: those
+        /// this process may use. Leave one out for the kernel's network work where the machine
+        /// has many.
+        pub(super) cpus: Option<Vec<usize>> = None, Optional(Cpus), Restart;
+
+        /// Where the broker keeps what must outlive it; made if missing. A relative path counts
+        /// from the working directory. Two brokers never share one.
+        pub(super) data_dir: PathBuf = PathBuf::from("./data"), kind::folder(), Restart;
+
+        /// What an acknowledgement to a publisher promises for a QoS 1 or 2 message that someone
+        /// is owed: `fsync` that it is on stable storage and outlives a power failure; `os` that
+        /// it is with the operating system and outlives the broker's end, not the machine's;
+        /// `memory` that it is in memory and ends with the broker.
+        pub(super) durability: Durability = Durability::DEFAULT, Choice(Durability::WORDS), Restart;
+
+        /// Where the admin server listens (health, metrics); `off` turns it off. It asks nobody
+        /// for a password: keep it on an address that only operators reach.
+        pub(super) admin: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
+            kind::admin_address(), Restart;
+    }
+}
+
+table! {
+    /// Where clients connect, one `[[listeners]]` table for each place. Without any, the broker
+    /// listens on port 1883 of this machine's own addresses, 127.0.0.1 and, where it has IPv6,
+    /// ::1. `--listen` and `HAWKER_LISTEN` replace those of the file.
+    pub(super) struct ListenerTable in "listeners" {
+        /// What logs and metrics call it; different for each. Unset: its address.
+        pub(super) name: Option<String> = None, Optional(Sampled(kind::name(), "\"lan\"")), Restart;
+
+        /// Where it listens, `tcp://HOST:PORT`. The host is a name, looked up once at the start,
+        /// or an address: `0.0.0.0` is every IPv4 address and `[::]` every address of the
+        /// machine. On port 0 the kernel chooses and the broker logs what it chose. There is no
+        /// default.
+        pub(super) address: Option<ListenAddress> = None,
+            Optional(Sampled(kind::listen_address(), "\"tcp://0.0.0.0:1883\"")), Restart;
+
+        /// Whether the broker starts without it where the machine lacks the address.
+        pub(super) optional: bool = false, kind::Switch, Restart;
+    }
+}

@@ -1,0 +1,26 @@
+//! The only clock.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::time::Time;
+
+/// The wall clock of the broker's start, advanced by the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall: Time,
+    start: Instant,
+}
+
+impl Clock {
+    /// Reads the wall clock.
+    pub fn start() -> Clock {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Time::from_micros(since_1970.as_micros() as u64);
+        Clock { wall, start: Instant::now() }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Time {
+        self.wall.after(self.start.elapsed())
+    }
+}

@@ -1,0 +1,131 @@
+//! The kernel's queues for new connections, and whether the listeners can be had.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Finding, kernel_file};
+use crate::config::ListenerConfig;
+
+/// Connections that wait to be accepted; the kernel's own default since 5.4.
+const ACCEPT_QUEUE_WANTED: u32 = 4096;
+/// Connections in the middle of their handshake.
+const HANDSHAKE_QUEUE_WANTED: u32 = 1024;
+
+pub(super) fn accept_queue() -> Finding {
+    let size = kernel_file("/proc/sys/net/core/somaxconn");
+    judge_queue("backlog", "net.core.somaxconn", size.as_deref(), ACCEPT_QUEUE_WANTED)
+}
+
+pub(super) fn handshake_queue() -> Finding {
+    let size = kernel_file("/proc/sys/net/ipv4/tcp_max_syn_backlog");
+    judge_queue("backlog", "net.ipv4.tcp_max_syn_backlog", size.as_deref(), HANDSHAKE_QUEUE_WANTED)
+}
+
+fn judge_queue(subject: &'static str, key: &str, size: Option<&str>, wanted: u32) -> Finding {
+    let mend = format!("sudo sysctl -w {key}={wanted}; docker run --sysctl {key}={wanted}");
+    match size.and_then(|size| size.parse::<u32>().ok()) {
+        Some(size) if size >= wanted => Finding::ok(subject, format!("{key} is {size}")),
+        Some(size) => {
+            let what = format!("{key} is {size}: where many clients return at once, some wait");
+            Finding::warning(subject, what, mend)
+        }
+        // Network namespaces of old kernels hide it; what is hidden cannot be mended from here.
+        None => Finding::ok(subject, format!("{key} cannot be read here")),
+    }
+}
+
+pub(super) fn listeners(listeners: &[ListenerConfig]) -> Vec<Finding> {
+    listeners.iter().map(listener).collect()
+}
+
+fn listener(listener: &ListenerConfig) -> Finding {
+    let outcome = listener.address.resolve().and_then(|addresses| match addresses.is_empty() {
+        true => Err(io::Error::new(ErrorKind::NotFound, "no address of that name")),
+        false => addresses.into_iter().try_for_each(try_to_bind),
+    });
+    judge_listener(listener, outcome.err().as_ref())
+}
+
+/// Binds and lets go, without listening: no client can come to us by mistake.
+fn try_to_bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+fn judge_listener(listener: &ListenerConfig, error: Option<&io::Error>) -> Finding {
+    const SUBJECT: &str = "listener";
+    let address = &listener.address;
+    let Some(error) = error else { return Finding::ok(SUBJECT, format!("{address} can be had")) };
+    let port = address.port;
+    match error.kind() {
+        // The broker itself may be the one who runs; two of them is what the data folder prevents.
+        ErrorKind::AddrInUse => Finding::warning(
+            SUBJECT,
+            format!("{address} is in use, by a running broker or by another program"),
+            format!("sudo ss -ltnp sport = :{port} shows who; stop it, or choose another port"),
+        ),
+        ErrorKind::PermissionDenied => Finding::problem(
+            SUBJECT,
+            format!("{address}: ports this low are for the privileged"),
+            format!("sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port}"),
+        ),
+        _ if listener.optional => {
+            Finding::ok(SUBJECT, format!("{address} is skipped, as it may be: {error}"))
+        }
+        _ if address.host.parse::<IpAddr>().is_err() => Finding::problem(
+            SUBJECT,
+            format!("{address} cannot be had: {error}"),
+            format!("getent ahosts {} shows what the name stands for", address.host),
+        ),
+        _ => Finding::problem(
+            SUBJECT,
+            format!("{address} cannot be had: {error}"),
+            "ip address shows what this machine has; listen on one of these, or set optional = \
+             true for this listener"
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Verdict;
+
+    #[test]
+    fn a_short_queue_is_worth_a_warning() {
+        let judge = |size| judge_queue("backlog", "net.core.somaxconn", size, 4096);
+        assert_eq!(judge(Some("4096")).verdict, Verdict::Ok);
+        assert_eq!(judge(None).verdict, Verdict::Ok);
+        let short = judge(Some("128"));
+        assert_eq!(short.verdict, Verdict::Warning);
+        assert!(short.mend.expect("a remedy").contains("sudo sysctl -w net.core.somaxconn=4096"));
+    }
+
+    #[test]
+    fn only_what_would_stop_the_broker_is_a_problem() {
+        let verdict = |optional, kind: ErrorKind| {
+            let address = "tcp://[::1]:80".parse().expect("an address");
+            let listener = ListenerConfig { name: "x".into(), address, optional };
+            judge_listener(&listener, Some(&io::Error::from(kind))).verdict
+        };
+        assert_eq!(verdict(false, ErrorKind::AddrInUse), Verdict::Warning);
+        assert_eq!(verdict(true, ErrorKind::PermissionDenied), Verdict::Problem);
+        assert_eq!(verdict(true, ErrorKind::AddrNotAvailable), Verdict::Ok);
+        assert_eq!(verdict(false, ErrorKind::AddrNotAvailable), Verdict::Problem);
+    }
+
+    #[test]
+    fn a_port_that_is_listened_on_is_seen_as_taken() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("it is bound");
+        let error = try_to_bind(address).expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,132 @@
+//! Whole brokers from seeds: see `hawker::sim` for what is checked and what is not.
+//!
+//! A failing seed prints the command that repeats it. One that found a bug gets a name here.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use hawker::sim::{Options, Sabotage, run};
+
+/// Seeds that failed once, and what was wrong then.
+const REGRESSIONS: [(u64, usize, &str); 6] = [
+    (22, 3, "a resumed session counted no PUBREL against the client's receive maximum"),
+    (95, 8, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
+    (67, 1, "QoS 0 messages passed those that waited from before the session was shortened"),
+    (335, 1, "a DISCONNECT that had arrived was not acted on because reading was paused"),
+    (1362, 8, "an older retained message on its way between shards undid a clear"),
+    (7147, 2, "the same, seen by a subscriber of 2 shards"),
+];
+
+fn must_hold(options: &Options) -> hawker::sim::Report {
+    run(options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn all_hold(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        must_hold(&Options::seed(seed));
+    }
+}
+
+#[test]
+fn fixed_seeds_1_hold() {
+    all_hold(0..50);
+}
+
+#[test]
+fn fixed_seeds_2_hold() {
+    all_hold(50..100);
+}
+
+#[test]
+fn fixed_seeds_3_hold() {
+    all_hold(100..150);
+}
+
+#[test]
+fn fixed_seeds_4_hold() {
+    all_hold(150..200);
+}
+
+#[test]
+fn seeds_that_failed_once_hold() {
+    for (seed, shards, _) in REGRESSIONS {
+        must_hold(&Options { shards: Some(shards), ..Options::seed(seed) });
+    }
+}
+
+#[test]
+fn every_shard_count_holds() {
+    for shards in [1, 2, 3, 4, 5, 8, 16, 64] {
+        must_hold(&Options { shards: Some(shards), ..Options::seed(1000 + shards as u64) });
+    }
+}
+
+#[test]
+fn fresh_seeds_hold() {
+    let first = RandomState::new().build_hasher().finish() >> 16;
+    println!("seeds {first} to {}", first + 49);
+    all_hold(first..first + 50);
+}
+
+#[test]
+fn the_same_seed_twice_is_the_same_run() {
+    for seed in [1, 2, 3, 5, 8, 13, 21, 34] {
+        let options = Options::seed(seed);
+        assert_eq!(must_hold(&options), must_hold(&options), "seed {seed}");
+    }
+}
+
+#[test]
+fn different_seeds_are_different_runs() {
+    let hashes = (0..20).map(|seed| must_hold(&Options::seed(seed)).hash);
+    let distinct: std::collections::BTreeSet<u64> = hashes.collect();
+    assert_eq!(distinct.len(), 20);
+}
+
+/// What no run reaches is not tested, whatever the oracle would say of it.
+#[test]
+fn the_runs_reach_what_they_are_about() {
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..60 {
+        for (what, count) in must_hold(&Options::seed(seed)).seen {
+            *seen.entry(what).or_default() += count;
+        }
+    }
+    println!("{seen:#?}");
+    let missing: Vec<_> = seen.iter().filter(|(_, count)| **count < 10).collect();
+    assert!(missing.is_empty(), "hardly reached: {missing:?}");
+}
+
+fn is_found(fault: Sabotage) {
+    let found = (0..SEEDS_MAX).find(|&seed| {
+        let options = Options { sabotage: Some(fault), ..Options::seed(seed) };
+        run(&options).is_err()
+    });
+    let seed = found.unwrap_or_else(|| panic!("{fault:?} was not found in {SEEDS_MAX} seeds"));
+    println!("{fault:?} was found by seed {seed}");
+}
+
+/// How many seeds a fault may hide from.
+const SEEDS_MAX: u64 = 25;
+
+macro_rules! faults_are_found {
+    ($($name:ident: $fault:ident,)+) => {
+        $(#[test]
+        fn $name() {
+            is_found(Sabotage::$fault);
+        })+
+    };
+}
+
+faults_are_found! {
+    a_lost_lane_message_is_found: DropLaneMessage,
+    swapped_lane_messages_are_found: SwapLaneMessages,
+    a_publication_routed_twice_is_found: RepeatPublish,
+    an_acknowledged_and_forgotten_message_is_found: AcknowledgeAndForget,
+    an_unsent_delivery_is_found: DropDelivery,
+    swapped_deliveries_are_found: SwapDeliveries,
+    a_wrong_retain_flag_is_found: FlipRetain,
+    a_forgotten_unsubscribe_is_found: IgnoreUnsubscribe,
+    a_stopped_clock_is_found: StopTimers,
+    a_missed_end_of_a_connection_is_found: MissClosed,
+}
