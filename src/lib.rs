@@ -52,6 +52,8 @@ pub mod time;
 #[cfg(feature = "runtime")]
 pub mod cli;
 #[cfg(feature = "runtime")]
+mod control;
+#[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "sim")]
 #[deny(clippy::disallowed_methods)]

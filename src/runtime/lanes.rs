@@ -80,6 +80,12 @@ impl<T> LaneEnds<T> {
         self.lanes.count
     }
 
+    /// Every shard but this one.
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<T> {
+        let index = self.index;
+        (0..self.lanes.count).filter(move |other| *other != index)
+    }
+
     /// Adds to the batch for a shard.
     pub(super) fn send(&mut self, to: usize, item: T) {
         debug_assert_ne!(to, self.index, "a shard has no lane to itself");

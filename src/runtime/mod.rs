@@ -1,1 +1,304 @@
-//! The driver.
+//! The driver of the shards: threads, rings, sockets, lanes, the clock. It decides nothing about
+//! MQTT; it carries out what [`crate::shard`] says.
+
+mod buffers;
+pub mod clock;
+mod driver;
+mod entropy;
+mod lanes;
+mod listener;
+mod mailbox;
+mod ring;
+mod socket;
+
+pub(crate) use mailbox::Counted;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::mpsc::UnboundedSender;
+
+use self::clock::Clock;
+use self::driver::{Driver, Parts, Rings};
+use self::lanes::Lanes;
+use self::listener::ListenError;
+use self::mailbox::{Letter, Mailbox};
+use crate::auth::ScramUsers;
+use crate::config::{Config, Durability, Source};
+use crate::shard::{Policy, ShardId, ShardOptions};
+use crate::{control, sys};
+
+/// Why a broker could not start or go on.
+#[derive(Debug)]
+pub enum RunError {
+    /// A listener could not be opened.
+    Listen(ListenError),
+    /// The admin address could not be listened on.
+    Admin(SocketAddr, io::Error),
+    /// The kernel has no random numbers to give.
+    Entropy(getrandom::Error),
+    /// A shard's thread or ring could not be made.
+    Shard(usize, String),
+    /// Signals could not be listened for.
+    Signals(io::Error),
+    /// The configuration asks for what this version does not have.
+    Durability(Durability),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Listen(error) => error.fmt(f),
+            RunError::Admin(address, error) => write!(
+                f,
+                "admin address {address}: {error}; choose another with --admin, or none with \
+                 --admin off"
+            ),
+            RunError::Entropy(error) => write!(f, "no random numbers: {error}"),
+            RunError::Shard(index, error) => {
+                write!(f, "shard {index}: {error}; `hawker doctor` says what the machine lacks")
+            }
+            RunError::Signals(error) => write!(f, "signals: {error}"),
+            RunError::Durability(_) => f.write_str(
+                "this version keeps sessions and messages in memory only; say so with \
+                 --durability memory",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Runs a broker until SIGTERM or SIGINT. SIGHUP reads the configuration from `source` again.
+///
+/// # Errors
+///
+/// Only while starting, or if a shard fails.
+pub fn run(config: Config, source: Source) -> Result<(), RunError> {
+    // A shard that breaks an invariant must not leave half a broker behind.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
+    let broker = Broker::start(&config)?;
+    let mut running = config;
+    let mut stopping = false;
+    let handle = signals.handle();
+    let mailboxes = Arc::clone(&broker.mailboxes);
+    let waiter = std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => reload(&mut running, &source, &mailboxes),
+                _ if stopping => {
+                    tracing::warn!("stopped at once");
+                    std::process::exit(1);
+                }
+                _ => {
+                    tracing::info!("stopping; a second signal stops at once");
+                    stopping = true;
+                    for mailbox in mailboxes.iter() {
+                        mailbox.send(Letter::Stop);
+                    }
+                }
+            }
+        }
+    });
+    let outcome = broker.join();
+    handle.close();
+    // It has nothing left to do and nothing to report.
+    let _ = waiter.join();
+    tracing::info!("stopped");
+    outcome
+}
+
+fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("configuration not reloaded, nothing changed:\n{error}");
+            return;
+        }
+    };
+    let waiting = running.waiting_for_restart(&config);
+    if !waiting.is_empty() {
+        tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
+    }
+    crate::cli::logging::set_levels(&config.log.level);
+    let policy = policy(&config);
+    for mailbox in mailboxes {
+        mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
+    }
+    tracing::info!("configuration reloaded");
+    *running = config;
+}
+
+fn policy(config: &Config) -> Arc<Policy> {
+    Arc::new(Policy {
+        mqtt: config.mqtt.clone(),
+        scram_users: ScramUsers::from(&config.auth),
+    })
+}
+
+/// A running broker.
+pub struct Broker {
+    shards: Vec<ExecutorJoinHandle<io::Result<()>>>,
+    mailboxes: Arc<Vec<Mailbox>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Broker {
+    /// Starts every shard and returns when all of them listen.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub fn start(config: &Config) -> Result<Broker, RunError> {
+        if config.durability != Durability::Memory {
+            return Err(RunError::Durability(config.durability));
+        }
+        let usable = sys::usable_cpus();
+        let cpus = config.cpus.clone().unwrap_or_else(|| usable.clone());
+        let count = sys::shards(config, usable.len());
+        let (listening, addresses) =
+            listener::open(&config.listeners, count).map_err(RunError::Listen)?;
+        let admin = control::bind(config.admin)?;
+        let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
+        let mailboxes =
+            Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
+        let shards = start_shards(config, count, &cpus, listening, &mailboxes)?;
+        let broker = Broker { shards, mailboxes, addresses };
+        control::start(admin, broker.counter());
+        broker.announce(config, count, &cpus);
+        Ok(broker)
+    }
+
+    /// The addresses clients can connect to.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Begins to stop: every client is told goodbye.
+    pub fn stop(&self) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.send(Letter::Stop);
+        }
+    }
+
+    /// Waits for every shard to end.
+    ///
+    /// # Errors
+    ///
+    /// What made a shard fail.
+    pub fn join(self) -> Result<(), RunError> {
+        for (index, shard) in self.shards.into_iter().enumerate() {
+            match shard.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(RunError::Shard(index, error.to_string())),
+                Err(error) => return Err(RunError::Shard(index, error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// A way to ask every shard what it has counted.
+    fn counter(&self) -> Counter {
+        Counter { mailboxes: Arc::clone(&self.mailboxes) }
+    }
+
+    fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
+        for address in &self.addresses {
+            let open = config.mqtt.anonymous_allowed.unwrap_or(address.ip().is_loopback());
+            let credentials = if open { "anonymous clients allowed" } else { "credentials needed" };
+            tracing::info!("listening on tcp://{address} ({credentials})");
+        }
+        tracing::info!(shards, ?cpus, durability = ?config.durability, "hawker is ready");
+    }
+}
+
+/// Asks the shards what they have counted.
+#[derive(Clone)]
+pub(crate) struct Counter {
+    mailboxes: Arc<Vec<Mailbox>>,
+}
+
+impl Counter {
+    /// Every shard answers once.
+    pub(crate) fn ask(&self, answer: &UnboundedSender<Counted>) -> usize {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.send(Letter::Count(answer.clone()));
+        }
+        self.mailboxes.len()
+    }
+}
+
+fn start_shards(
+    config: &Config,
+    count: usize,
+    cpus: &[usize],
+    listening: Vec<Vec<listener::Listening>>,
+    mailboxes: &Arc<Vec<Mailbox>>,
+) -> Result<Vec<ExecutorJoinHandle<io::Result<()>>>, RunError> {
+    let seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
+    let policy = policy(config);
+    let lanes = Lanes::new(count);
+    let rings = Rings::new(count);
+    let clock = Clock::start();
+    let (ready, is_ready) = mpsc::channel();
+    let mut shards = Vec::new();
+    for (index, (seed, listening)) in seeds.into_iter().zip(listening).enumerate() {
+        let parts = Parts {
+            options: ShardOptions {
+                id: ShardId(index as u8),
+                count,
+                policy: Arc::clone(&policy),
+                journal: config.durability != Durability::Memory,
+                seed,
+                now: clock.now(),
+            },
+            clock,
+            listening,
+            ends: lanes.ends(index),
+            rings: Arc::clone(&rings),
+            mailboxes: Arc::clone(mailboxes),
+            stop_timeout: Duration::from_millis(config.mqtt.stop_timeout_ms.into()),
+        };
+        let ready = ready.clone();
+        let shard = executor(index, cpus[index % cpus.len()])
+            .spawn(move || async move {
+                // The main future turns the shard's own ring and sleeps in it; glommio itself
+                // never parks, as it has nothing in flight.
+                let driver = Driver::new(parts);
+                let outcome = driver.as_ref().map(|_| ()).map_err(ToString::to_string);
+                // The starter waits for this, or is gone because another shard failed.
+                let _ = ready.send((index, outcome));
+                driver?.run()
+            })
+            .map_err(|error| RunError::Shard(index, error.to_string()))?;
+        shards.push(shard);
+    }
+    for _ in 0..count {
+        let (index, outcome) = is_ready.recv().expect("every shard reports before it ends");
+        outcome.map_err(|error| RunError::Shard(index, error))?;
+    }
+    Ok(shards)
+}
+
+/// An executor pinned to a CPU. Its own memory and rings are as small as they go: the shard has a
+/// ring of its own.
+fn executor(index: usize, cpu: usize) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(&format!("shard-{index}"))
+        .io_memory(64 << 10)
+        .ring_depth(128)
+        // Shorter, glommio may park for ever with tasks that could run.
+        .preempt_timer(Duration::from_millis(100))
+}

@@ -42,6 +42,16 @@ pub struct Census {
 }
 
 impl Shard {
+    /// Connections, with or without a session.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Sessions, connected or away.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Counts what the shard holds; walks all sessions.
     pub fn census(&self) -> Census {
         let mut census = Census {

@@ -1,0 +1,116 @@
+//! The control thread: one tokio runtime beside the shards, never on the path of a message.
+//!
+//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::sync::mpsc;
+
+use crate::cli::VERSION;
+use crate::runtime::{Counted, Counter, RunError};
+
+/// How long a scrape waits for the shards.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Takes the admin address, before anything else has started.
+pub(crate) fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = address else { return Ok(None) };
+    let admin = |error| RunError::Admin(address, error);
+    let listener = TcpListener::bind(address).map_err(admin)?;
+    listener.set_nonblocking(true).map_err(admin)?;
+    Ok(Some(listener))
+}
+
+/// Starts the control thread.
+pub(crate) fn start(listener: Option<TcpListener>, counter: Counter) {
+    let Some(listener) = listener else { return };
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("admin on http://{address}");
+    }
+    std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || serve(listener, counter))
+        .expect("a thread can be made when the shards' have just been");
+}
+
+fn serve(listener: TcpListener, counter: Counter) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            axum::serve(listener, routes(counter)).await
+        })
+    });
+    if let Err(error) = outcome {
+        tracing::error!("the admin server ended: {error}");
+    }
+}
+
+fn routes(counter: Counter) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/version", get(|| async { format!("{VERSION}\n") }))
+        .route("/metrics", get(metrics))
+        .with_state(counter)
+}
+
+/// Ready means: every shard turns.
+async fn ready(State(counter): State<Counter>) -> impl IntoResponse {
+    match count(&counter).await {
+        Some(_) => (StatusCode::OK, "ready\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n"),
+    }
+}
+
+async fn metrics(State(counter): State<Counter>) -> impl IntoResponse {
+    match count(&counter).await {
+        Some(counted) => {
+            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+            (StatusCode::OK, kind, exposition(&counted)).into_response()
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response(),
+    }
+}
+
+/// What every shard has counted, or nothing if one does not answer.
+async fn count(counter: &Counter) -> Option<Vec<Counted>> {
+    let (answer, mut answers) = mpsc::unbounded_channel();
+    let shards = counter.ask(&answer);
+    let collect = async {
+        let mut counted = Vec::new();
+        while counted.len() < shards {
+            counted.push(answers.recv().await?);
+        }
+        counted.sort_by_key(|counted| counted.shard);
+        Some(counted)
+    };
+    tokio::time::timeout(COUNT_TIMEOUT, collect).await.ok().flatten()
+}
+
+/// The text format of Prometheus.
+fn exposition(counted: &[Counted]) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Counted) -> u64| {
+        let _ = writeln!(text, "# HELP hawker_{name} {help}\n# TYPE hawker_{name} {kind}");
+        for shard in counted {
+            let _ = writeln!(text, "hawker_{name}{{shard=\"{}\"}} {}", shard.shard, value(shard));
+        }
+    };
+    family("connections", "gauge", "Connections now.", &|c| c.connections as u64);
+    family("sessions", "gauge", "Sessions now, connected or away.", &|c| c.sessions as u64);
+    family("ring_enters_total", "counter", "Calls of io_uring_enter.", &|c| c.enters);
+    family("turns_total", "counter", "Turns of the shard's loop.", &|c| c.turns);
+    let names = counted.first().map(|first| first.metrics.entries()).unwrap_or_default();
+    for (index, (name, help, _)) in names.iter().enumerate() {
+        family(name, "counter", help, &|c| c.metrics.entries()[index].2);
+    }
+    text
+}

@@ -1,0 +1,687 @@
+//! The turn of a shard: take what is ready, let the core decide, write once, sleep.
+//!
+//! ```text
+//! enter the ring (submit; wait if nothing is to be done)
+//!   -> completions, lanes, letters, timers -> Shard::handle
+//!   -> Shard::poll -> sends, receives, closes, lane batches
+//!   -> flush the lanes, wake who sleeps
+//! ```
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
+
+use super::buffers::{self, Buffers};
+use super::clock::Clock;
+use super::lanes::{Flushed, LaneEnds};
+use super::listener::Listening;
+use super::mailbox::{Counted, Letter, Mailbox};
+use super::ring::{Completion, Ring, Wait};
+use super::socket::{GENERATION_MASK, Lingerers, Sending, Socket, Sockets, Stage};
+use crate::shard::{
+    ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
+};
+use crate::time::Time;
+
+/// How long a closed connection may take to read its last words.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long accepting pauses when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a shard sleeps at most while a lane of its is full.
+const STUCK_PAUSE: Duration = Duration::from_millis(1);
+
+/// What crosses from one shard's driver to another's.
+pub(super) enum LaneItem {
+    /// For the core.
+    Message(ShardMessage),
+    /// A connection whose home is the receiver.
+    Connection { fd: OwnedFd, peer: Peer, unread: Vec<u8> },
+}
+
+/// What shards know of each other's rings.
+pub(super) struct Rings(Vec<AtomicI32>);
+
+impl Rings {
+    pub(super) fn new(count: usize) -> Arc<Rings> {
+        Arc::new(Rings((0..count).map(|_| AtomicI32::new(-1)).collect()))
+    }
+}
+
+/// Everything one shard's thread is given.
+pub(super) struct Parts {
+    pub(super) options: ShardOptions,
+    pub(super) clock: Clock,
+    pub(super) listening: Vec<Listening>,
+    pub(super) ends: LaneEnds<LaneItem>,
+    pub(super) rings: Arc<Rings>,
+    pub(super) mailboxes: Arc<Vec<Mailbox>>,
+    pub(super) stop_timeout: Duration,
+}
+
+/// One shard's thread: its ring, its sockets and its core.
+pub(super) struct Driver {
+    // The ring goes first: nothing of the kernel's may outlive what it points to.
+    ring: Ring,
+    buffers: Buffers,
+    wake_count: Box<u64>,
+    shard: Shard,
+    index: usize,
+    clock: Clock,
+    listening: Vec<Listening>,
+    accept_again: Option<Time>,
+    sockets: Sockets,
+    lingerers: Lingerers,
+    ends: LaneEnds<LaneItem>,
+    rings: Arc<Rings>,
+    mailboxes: Arc<Vec<Mailbox>>,
+    stop_timeout: Duration,
+    stop_by: Option<Time>,
+    completions: Vec<Completion>,
+    turns: u64,
+}
+
+/// What a completion is of: an operation in the upper byte, then generation and slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Operation {
+    Accept = 1,
+    Receive = 2,
+    Send = 3,
+    /// A letter has come, or another shard could not be woken otherwise.
+    Wake = 4,
+    /// Another shard has flushed its lane.
+    LaneWake = 5,
+    /// This shard has woken another; the slot is its index.
+    LaneWoken = 6,
+    /// Whatever came of it is heard elsewhere.
+    Cancel = 7,
+}
+
+impl Operation {
+    fn token(self, id: ConnectionId) -> u64 {
+        u64::from(self as u8) << 56 | u64::from(id.generation) << 32 | u64::from(id.slot)
+    }
+
+    fn of(token: u64) -> Option<(Operation, ConnectionId)> {
+        let operation = match token >> 56 {
+            1 => Operation::Accept,
+            2 => Operation::Receive,
+            3 => Operation::Send,
+            4 => Operation::Wake,
+            5 => Operation::LaneWake,
+            6 => Operation::LaneWoken,
+            7 => Operation::Cancel,
+            _ => return None,
+        };
+        let generation = (token >> 32) as u32 & GENERATION_MASK;
+        Some((operation, ConnectionId { slot: token as u32, generation }))
+    }
+
+    fn numbered(self, slot: usize) -> u64 {
+        self.token(ConnectionId { slot: slot as u32, generation: 0 })
+    }
+}
+
+impl Driver {
+    /// Sets a shard up on the calling thread.
+    pub(super) fn new(parts: Parts) -> io::Result<Driver> {
+        let Parts { options, clock, listening, ends, rings, mailboxes, stop_timeout } = parts;
+        let ring = Ring::new()?;
+        let buffers = Buffers::register(&ring)?;
+        let index = options.id.index();
+        rings.0[index].store(ring.raw_fd(), Ordering::Release);
+        let mut driver = Driver {
+            ring,
+            buffers,
+            wake_count: Box::new(0),
+            shard: Shard::new(options),
+            index,
+            clock,
+            listening,
+            accept_again: None,
+            sockets: Sockets::default(),
+            lingerers: Lingerers::default(),
+            ends,
+            rings,
+            mailboxes,
+            stop_timeout,
+            stop_by: None,
+            completions: Vec::new(),
+            turns: 0,
+        };
+        driver.arm_wake()?;
+        for listener in 0..driver.listening.len() {
+            driver.arm_accept(listener)?;
+        }
+        Ok(driver)
+    }
+
+    /// Turns until the shard is told to stop and its connections are gone.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        loop {
+            let wait = self.wait();
+            self.ring.enter(wait)?;
+            self.ends.wake_up();
+            self.turns += 1;
+            let now = self.clock.now();
+            self.take_completions(now)?;
+            self.hear_lanes(now)?;
+            self.read_letters(now)?;
+            self.check_timers(now)?;
+            self.carry_out(now)?;
+            self.flush_lanes(now)?;
+            if self.stop_by.is_some_and(|by| self.sockets.len() == 0 || by <= now) {
+                return self.end();
+            }
+        }
+    }
+
+    /// How long the next enter may sleep; not at all if something is to be done already.
+    fn wait(&mut self) -> Option<Wait> {
+        if self.ends.is_stuck() {
+            return Some(Wait::AtMost(STUCK_PAUSE));
+        }
+        if self.ends.count() > 1 && !self.ends.fall_asleep() {
+            return None;
+        }
+        let deadlines =
+            [self.shard.poll_timeout(), self.lingerers.next(), self.accept_again, self.stop_by];
+        match deadlines.into_iter().flatten().min() {
+            None => Some(Wait::Forever),
+            Some(at) => match at.since(self.clock.now()) {
+                Duration::ZERO => None,
+                duration => Some(Wait::AtMost(duration)),
+            },
+        }
+    }
+
+    fn take_completions(&mut self, now: Time) -> io::Result<()> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.take(&mut completions);
+        for completion in completions.drain(..) {
+            let Some((operation, id)) = Operation::of(completion.token) else { continue };
+            match operation {
+                Operation::Accept => self.accepted(now, id.slot as usize, completion)?,
+                Operation::Receive => self.received(now, id, completion)?,
+                Operation::Send => self.sent(now, id, completion.result)?,
+                Operation::Wake => self.arm_wake()?,
+                Operation::LaneWoken if completion.result < 0 => {
+                    self.mailboxes[id.slot as usize].wake();
+                }
+                Operation::LaneWake | Operation::LaneWoken | Operation::Cancel => {}
+            }
+        }
+        self.completions = completions;
+        Ok(())
+    }
+
+    fn hear_lanes(&mut self, now: Time) -> io::Result<()> {
+        for from in self.ends.others() {
+            while let Some(mut batch) = self.ends.receive(from) {
+                for item in batch.drain(..) {
+                    match item {
+                        LaneItem::Message(message) => {
+                            let from = ShardId(from as u8);
+                            self.shard.handle(now, Input::Lane { from, message });
+                        }
+                        LaneItem::Connection { fd, peer, unread } => {
+                            self.open(now, fd, peer, &unread)?;
+                        }
+                    }
+                }
+                self.ends.recycle(from, batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_letters(&mut self, now: Time) -> io::Result<()> {
+        while let Some(letter) = self.mailboxes[self.index].receive() {
+            match letter {
+                Letter::Stop => {
+                    self.stop_by = Some(now.after(self.stop_timeout));
+                    self.stop_accepting()?;
+                    self.shard.handle(now, Input::Stop);
+                }
+                Letter::Reconfigure(policy) => {
+                    self.shard.handle(now, Input::Reconfigure(policy));
+                }
+                Letter::Count(answer) => {
+                    // Nobody listens any more: nobody is told.
+                    let _ = answer.send(Counted {
+                        shard: self.index,
+                        metrics: self.shard.metrics().clone(),
+                        connections: self.shard.connection_count(),
+                        sessions: self.shard.session_count(),
+                        enters: self.ring.enters,
+                        turns: self.turns,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_timers(&mut self, now: Time) -> io::Result<()> {
+        if self.shard.poll_timeout().is_some_and(|at| at <= now) {
+            self.shard.handle(now, Input::Timeout);
+        }
+        while let Some(id) = self.lingerers.pop_due(now) {
+            self.kill(id);
+        }
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            for listener in 0..self.listening.len() {
+                self.arm_accept(listener)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, now: Time) -> io::Result<()> {
+        while let Some(output) = self.shard.poll() {
+            match output {
+                Output::Write { connection, batch } => self.write(connection, batch)?,
+                Output::Close { connection, last } => self.close(now, connection, last)?,
+                Output::Move { connection, to, unread } => self.begin_move(connection, to, unread)?,
+                Output::PauseReading(id) => self.pause(id)?,
+                Output::ResumeReading(id) => self.resume(id)?,
+                Output::Lane { to, message } => {
+                    self.ends.send(to.index(), LaneItem::Message(message));
+                }
+                // Everything is kept in memory: as durable as was asked for.
+                Output::Sync(sequence) => self.shard.handle(now, Input::Synced { sequence }),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_lanes(&mut self, now: Time) -> io::Result<()> {
+        for to in self.ends.others() {
+            let was_full = self.ends.was_full(to);
+            let flushed = self.ends.flush(to);
+            let lane = ShardId(to as u8);
+            match flushed {
+                Flushed::Full if !was_full => self.shard.handle(now, Input::LaneFull { to: lane }),
+                Flushed::Full => {}
+                _ if was_full => self.shard.handle(now, Input::LaneReady { to: lane }),
+                _ => {}
+            }
+            if flushed == Flushed::SentToSleeper {
+                self.wake_shard(to)?;
+            }
+        }
+        self.carry_out(now)
+    }
+
+    fn wake_shard(&mut self, to: usize) -> io::Result<()> {
+        let ring = self.rings.0[to].load(Ordering::Acquire);
+        if ring < 0 {
+            self.mailboxes[to].wake();
+            return Ok(());
+        }
+        let token = Operation::LaneWake.numbered(0);
+        let wake = opcode::MsgRingData::new(Fd(ring), 0, token, None)
+            .build()
+            .user_data(Operation::LaneWoken.numbered(to));
+        // SAFETY: the operation points to nothing.
+        unsafe { self.ring.push(&wake) }
+    }
+
+    fn arm_wake(&mut self) -> io::Result<()> {
+        let fd = Fd(self.mailboxes[self.index].wake_fd());
+        let count: *mut u64 = &mut *self.wake_count;
+        let read = opcode::Read::new(fd, count.cast(), 8)
+            .build()
+            .user_data(Operation::Wake.numbered(0));
+        // SAFETY: the count is boxed and lives as long as the ring; nobody else looks at it.
+        unsafe { self.ring.push(&read) }
+    }
+
+    /// Everybody has been told goodbye, or the time for it is over.
+    fn end(mut self) -> io::Result<()> {
+        self.rings.0[self.index].store(-1, Ordering::Release);
+        for id in self.sockets.ids() {
+            self.kill(id);
+        }
+        // What was shut down completes at once; the loop is bounded for the case that it does not.
+        for _ in 0..100 {
+            if self.sockets.len() == 0 {
+                break;
+            }
+            self.ring.enter(Some(Wait::AtMost(Duration::from_millis(10))))?;
+            let now = self.clock.now();
+            self.take_completions(now)?;
+        }
+        Ok(())
+    }
+}
+
+/// Accepting.
+impl Driver {
+    fn arm_accept(&mut self, listener: usize) -> io::Result<()> {
+        let fd = Fd(self.listening[listener].socket.as_raw_fd());
+        let accept = opcode::AcceptMulti::new(fd)
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(Operation::Accept.numbered(listener));
+        // SAFETY: the operation points to nothing.
+        unsafe { self.ring.push(&accept) }
+    }
+
+    fn accepted(
+        &mut self,
+        now: Time,
+        listener: usize,
+        completion: Completion,
+    ) -> io::Result<()> {
+        let stopping = self.stop_by.is_some();
+        if completion.result >= 0 {
+            // SAFETY: the kernel has just made the descriptor for us.
+            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            // A peer that is gone already has no address any more.
+            if let (false, Some(address)) = (stopping, peer_address(&fd)) {
+                let peer = Peer { address, listener: self.listening[listener].listener };
+                self.open(now, fd, peer, &[])?;
+            }
+        }
+        if completion.more() || stopping {
+            return Ok(());
+        }
+        match completion.result {
+            result if result < 0 && is_shortage(-result) => {
+                if self.accept_again.is_none() {
+                    let error = io::Error::from_raw_os_error(-result);
+                    tracing::warn!("not accepting for a moment: {error}; raise LimitNOFILE");
+                }
+                self.accept_again = Some(now.after(ACCEPT_PAUSE));
+                Ok(())
+            }
+            _ => self.arm_accept(listener),
+        }
+    }
+
+    fn stop_accepting(&mut self) -> io::Result<()> {
+        for listener in 0..self.listening.len() {
+            self.cancel(Operation::Accept.numbered(listener))?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, now: Time, fd: OwnedFd, peer: Peer, unread: &[u8]) -> io::Result<()> {
+        let connection = self.sockets.insert(fd, peer);
+        self.shard.handle(now, Input::Accepted { connection, peer });
+        if !unread.is_empty() {
+            self.shard.handle(now, Input::Received { connection, bytes: unread });
+        }
+        self.arm_receive(connection)
+    }
+}
+
+/// Receiving.
+impl Driver {
+    fn arm_receive(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        debug_assert!(!socket.receiving, "one receive a socket");
+        socket.receiving = true;
+        socket.cancelling = false;
+        let receive = opcode::RecvMulti::new(Fd(socket.fd.as_raw_fd()), buffers::GROUP)
+            .build()
+            .user_data(Operation::Receive.token(id));
+        // SAFETY: the kernel takes its buffers from the group, which lives as long as the ring.
+        unsafe { self.ring.push(&receive) }
+    }
+
+    fn received(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        completion: Completion,
+    ) -> io::Result<()> {
+        if let Some(buffer) = completion.buffer() {
+            let bytes = usize::try_from(completion.result).unwrap_or(0);
+            if bytes > 0
+                && let Some(socket) = self.sockets.get_mut(id)
+            {
+                let bytes = self.buffers.received(buffer, bytes);
+                match &mut socket.stage {
+                    Stage::Open => {
+                        self.shard.handle(now, Input::Received { connection: id, bytes });
+                    }
+                    Stage::Moving { unread, .. } => unread.extend_from_slice(bytes),
+                    Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
+                }
+            }
+            self.buffers.recycle(buffer);
+        }
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        if completion.more() {
+            return Ok(());
+        }
+        socket.receiving = false;
+        let over = match completion.result {
+            0 => true,
+            result if result > 0 => false,
+            result => !matches!(-result, libc::ENOBUFS | libc::ECANCELED | libc::EINTR),
+        };
+        socket.ended |= over;
+        self.receive_ended(now, id)
+    }
+
+    /// The multishot receive is over: because the peer is, because it was cancelled, or because
+    /// the kernel wants it armed anew.
+    fn receive_ended(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        match &socket.stage {
+            Stage::Open if socket.ended => {
+                socket.stage = Stage::Dead;
+                shut_down(socket, libc::SHUT_RDWR);
+                self.shard.handle(now, Input::Closed { connection: id });
+                self.bury(id);
+            }
+            Stage::Open if socket.paused => {}
+            Stage::Open => self.arm_receive(id)?,
+            Stage::Moving { .. } if socket.ended => {
+                socket.stage = Stage::Dead;
+                self.bury(id);
+            }
+            Stage::Moving { .. } => self.finish_move(id),
+            Stage::Closing { .. } if socket.ended => {}
+            Stage::Lingering if socket.ended => self.kill(id),
+            Stage::Closing { .. } | Stage::Lingering => self.arm_receive(id)?,
+            Stage::Dead => self.bury(id),
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        socket.paused = true;
+        self.cancel_receive(id)
+    }
+
+    fn resume(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        socket.paused = false;
+        if socket.receiving { Ok(()) } else { self.arm_receive(id) }
+    }
+
+    fn cancel_receive(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        if !socket.receiving || socket.cancelling {
+            return Ok(());
+        }
+        socket.cancelling = true;
+        self.cancel(Operation::Receive.token(id))
+    }
+
+    fn cancel(&mut self, token: u64) -> io::Result<()> {
+        let cancel =
+            opcode::AsyncCancel::new(token).build().user_data(Operation::Cancel.numbered(0));
+        // SAFETY: the operation points to nothing.
+        unsafe { self.ring.push(&cancel) }
+    }
+
+    fn begin_move(&mut self, id: ConnectionId, to: ShardId, unread: Vec<u8>) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        socket.stage = Stage::Moving { to, unread };
+        if socket.receiving {
+            return self.cancel_receive(id);
+        }
+        self.finish_move(id);
+        Ok(())
+    }
+
+    fn finish_move(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        if socket.receiving || socket.sending.is_some() {
+            return;
+        }
+        let Some(socket) = self.sockets.remove(id) else { return };
+        let Socket { fd, peer, stage, .. } = *socket;
+        if let Stage::Moving { to, unread } = stage {
+            self.ends.send(to.index(), LaneItem::Connection { fd, peer, unread });
+        }
+    }
+}
+
+/// Sending and closing.
+impl Driver {
+    fn write(&mut self, id: ConnectionId, batch: WriteBatch) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        debug_assert!(socket.sending.is_none(), "one batch a connection is outstanding");
+        socket.sending = Some(Sending::new(batch));
+        self.send(id)
+    }
+
+    /// Gives the kernel what is left of a batch.
+    fn send(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        let fd = Fd(socket.fd.as_raw_fd());
+        let Some(sending) = &mut socket.sending else { return Ok(()) };
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let operation: squeue::Entry = match sending.one_piece() {
+            Some(piece) => {
+                opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32).flags(flags).build()
+            }
+            None => opcode::SendMsg::new(fd, sending.header()).flags(flags as u32).build(),
+        };
+        // SAFETY: the batch and the header are boxed and stay in the slot, which is not freed
+        // before this operation has completed.
+        unsafe { self.ring.push(&operation.user_data(Operation::Send.token(id))) }
+    }
+
+    fn sent(&mut self, now: Time, id: ConnectionId, result: i32) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        let Some(sending) = &mut socket.sending else { return Ok(()) };
+        match usize::try_from(result) {
+            Ok(bytes) => sending.sent += bytes,
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {}
+            Err(_) => return self.send_failed(now, id),
+        }
+        if sending.sent < sending.bytes {
+            return self.send(id);
+        }
+        let Some(sending) = socket.sending.take() else { return Ok(()) };
+        let batch = sending.batch;
+        match &mut socket.stage {
+            Stage::Open => {
+                self.shard.handle(now, Input::Sent { connection: id, batch });
+            }
+            Stage::Moving { .. } => self.finish_move(id),
+            Stage::Closing { last } => {
+                let last = std::mem::take(last);
+                self.send_last(id, last)?;
+            }
+            Stage::Lingering => {}
+            Stage::Dead => self.bury(id),
+        }
+        Ok(())
+    }
+
+    /// The network ended the connection while it was written to.
+    fn send_failed(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        socket.sending = None;
+        let was_open = matches!(socket.stage, Stage::Open);
+        socket.stage = Stage::Dead;
+        shut_down(socket, libc::SHUT_RDWR);
+        if was_open {
+            self.shard.handle(now, Input::Closed { connection: id });
+        }
+        self.bury(id);
+        Ok(())
+    }
+
+    fn close(&mut self, now: Time, id: ConnectionId, last: WriteBatch) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        socket.paused = false;
+        socket.stage = Stage::Closing { last: WriteBatch::Empty };
+        self.lingerers.push(now.after(LINGER), id);
+        if socket.sending.is_some() {
+            socket.stage = Stage::Closing { last };
+            return Ok(());
+        }
+        self.send_last(id, last)
+    }
+
+    /// Sends the last words, or if there are none left says that nothing more comes.
+    fn send_last(&mut self, id: ConnectionId, last: WriteBatch) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        if !last.is_empty() {
+            socket.sending = Some(Sending::new(last));
+            return self.send(id);
+        }
+        socket.stage = Stage::Lingering;
+        shut_down(socket, libc::SHUT_WR);
+        if socket.ended {
+            self.kill(id);
+            return Ok(());
+        }
+        // What arrives is read and dropped: unread bytes would turn the end into a reset, and
+        // the peer could lose our last words.
+        if socket.receiving { Ok(()) } else { self.arm_receive(id) }
+    }
+
+    /// Ends a socket now, whatever it is doing.
+    fn kill(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        socket.stage = Stage::Dead;
+        shut_down(socket, libc::SHUT_RDWR);
+        self.bury(id);
+    }
+
+    /// Frees the slot of a dead socket once the kernel is done with it.
+    fn bury(&mut self, id: ConnectionId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && matches!(socket.stage, Stage::Dead)
+            && !socket.receiving
+            && socket.sending.is_none()
+        {
+            self.sockets.remove(id);
+        }
+    }
+}
+
+/// Makes the kernel complete what it does with a socket.
+fn shut_down(socket: &Socket, how: i32) {
+    // SAFETY: no pointer is passed. It fails if the peer is gone, and then changes nothing.
+    unsafe { libc::shutdown(socket.fd.as_raw_fd(), how) };
+}
+
+fn is_shortage(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+}
+
+fn peer_address(fd: &OwnedFd) -> Option<SocketAddr> {
+    socket2::SockRef::from(fd).peer_addr().ok()?.as_socket()
+}

@@ -1,0 +1,129 @@
+//! Listening sockets: one a shard and address, so that the kernel spreads the clients.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::ListenerConfig;
+use crate::shard::Listener;
+
+/// Connections the kernel keeps ready to be accepted; `net.core.somaxconn` lowers it.
+const BACKLOG: i32 = 4096;
+
+/// Why the broker cannot listen.
+#[derive(Debug)]
+pub struct ListenError {
+    name: String,
+    address: Option<SocketAddr>,
+    source: io::Error,
+}
+
+impl std::fmt::Display for ListenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "listener {}", self.name)?;
+        if let Some(address) = self.address {
+            write!(f, " on {address}")?;
+        }
+        write!(f, ": {}", self.source)?;
+        match (self.source.kind(), self.address) {
+            (io::ErrorKind::AddrInUse, Some(address)) => write!(
+                f,
+                "; find who listens there with `ss -ltnp 'sport = :{}'`, or choose another port \
+                 with --listen",
+                address.port()
+            ),
+            (io::ErrorKind::PermissionDenied, Some(address)) if address.port() < 1024 => write!(
+                f,
+                "; ports below 1024 need the capability CAP_NET_BIND_SERVICE: \
+                 `setcap cap_net_bind_service=+ep $(command -v hawker)`"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// A listening socket of one shard.
+pub(super) struct Listening {
+    pub(super) socket: TcpListener,
+    pub(super) listener: Listener,
+}
+
+/// Opens every listener for every shard: a list a shard.
+pub(super) fn open(
+    configs: &[ListenerConfig],
+    shards: usize,
+) -> Result<(Vec<Vec<Listening>>, Vec<SocketAddr>), ListenError> {
+    let mut by_shard: Vec<Vec<Listening>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    for (index, config) in configs.iter().enumerate() {
+        match open_one(config, index, &mut by_shard) {
+            Ok(addresses) => bound.extend(addresses),
+            Err(error) if config.optional && is_missing(&error.source) => {
+                tracing::info!("{error}; skipped, as it is optional");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((by_shard, bound))
+}
+
+fn open_one(
+    config: &ListenerConfig,
+    index: usize,
+    by_shard: &mut [Vec<Listening>],
+) -> Result<Vec<SocketAddr>, ListenError> {
+    let error = |address, source| ListenError { name: config.name.clone(), address, source };
+    let resolved = config.address.resolve().map_err(|source| error(None, source))?;
+    let mut bound = Vec::new();
+    for address in resolved {
+        let sockets =
+            bind_all(address, by_shard.len()).map_err(|source| error(Some(address), source))?;
+        let loopback = address.ip().is_loopback();
+        let listener = Listener { index: index as u16, loopback };
+        for (shard, socket) in sockets.into_iter().enumerate() {
+            if shard == 0 {
+                bound.push(socket.local_addr().map_err(|source| error(Some(address), source))?);
+            }
+            by_shard[shard].push(Listening { socket, listener });
+        }
+    }
+    Ok(bound)
+}
+
+/// Whether this machine lacks the address, rather than somebody else holding it.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    // Sockets that share a port would share it with another broker of the same user, too: a
+    // socket that does not share finds out.
+    bind(address, false)?;
+    let first = bind(address, true)?;
+    let address = first.local_addr()?.as_socket().expect("an internet socket");
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        sockets.push(bind(address, true)?);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Accepted sockets inherit it: small packets are not held back.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}

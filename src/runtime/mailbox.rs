@@ -1,0 +1,78 @@
+//! What the rest of the process tells a shard: rarely, and without making it wait.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use crossbeam_queue::SegQueue;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::metrics::ShardMetrics;
+use crate::shard::Policy;
+
+/// One thing a shard is told.
+pub(super) enum Letter {
+    /// Say goodbye to every client, then end.
+    Stop,
+    /// Go on under another policy.
+    Reconfigure(Arc<Policy>),
+    /// Say what was counted.
+    Count(UnboundedSender<Counted>),
+}
+
+/// What a shard has counted.
+pub(crate) struct Counted {
+    /// Which shard.
+    pub(crate) shard: usize,
+    /// What its core counted.
+    pub(crate) metrics: ShardMetrics,
+    /// Connections it holds.
+    pub(crate) connections: usize,
+    /// Sessions it holds.
+    pub(crate) sessions: usize,
+    /// Calls of `io_uring_enter`.
+    pub(crate) enters: u64,
+    /// Turns of its loop.
+    pub(crate) turns: u64,
+}
+
+/// A shard's letters, and the descriptor that wakes it.
+pub(super) struct Mailbox {
+    letters: SegQueue<Letter>,
+    wake: OwnedFd,
+}
+
+impl Mailbox {
+    pub(super) fn new() -> io::Result<Mailbox> {
+        // SAFETY: no pointer is passed.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and is nobody else's.
+        let wake = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Mailbox { letters: SegQueue::new(), wake })
+    }
+
+    /// Leaves a letter and wakes the shard.
+    pub(super) fn send(&self, letter: Letter) {
+        self.letters.push(letter);
+        self.wake();
+    }
+
+    /// Wakes the shard.
+    pub(super) fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight bytes are read from a live array. A full counter wakes as well.
+        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    pub(super) fn receive(&self) -> Option<Letter> {
+        self.letters.pop()
+    }
+
+    pub(super) fn wake_fd(&self) -> RawFd {
+        self.wake.as_raw_fd()
+    }
+}
