@@ -1,28 +1,10 @@
 //! A PUBLISH reached a client: is it one it may get, and in this form?
 
 use super::message::{MessageId, Received, Tick, matches, number_of, payload_of};
-use super::session::{Content, FilterKey, Flight, Holding, Options, Session, Stage};
+use super::reasons::Reasons;
+use super::session::{Content, Flight, Options, Stage};
 use super::{Oracle, Protocol};
 use crate::sim::wire::Publish;
-
-/// What may have made the broker send a message to a session.
-#[derive(Clone, Debug, Default)]
-struct Reasons {
-    /// Options of subscriptions that are not shared.
-    plain: Vec<Options>,
-    /// Those of groups, and the groups.
-    shared: Vec<Options>,
-    group_keys: Vec<FilterKey>,
-    /// SUBSCRIBEs that may be answered with the message as a retained one.
-    questions: Vec<Options>,
-    /// Options the answers may come with: those of the moment when they are sent.
-    answers: Vec<Options>,
-    /// Whether some subscription that is not shared surely matched when it was published, and
-    /// the least QoS it can have had.
-    certain_qos: Option<u8>,
-    /// Subscription identifiers that must be named.
-    certain_ids: Vec<u32>,
-}
 
 impl Oracle {
     /// A PUBLISH reached a client; its topic alias is resolved. `written_at` is when the broker
@@ -61,7 +43,8 @@ impl Oracle {
             Some(id) => Some(Content::Message(id)),
             None if self.rules.strangers => Some(Content::Foreign),
             None => {
-                let start = String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(12)]);
+                let start =
+                    String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(12)]);
                 let topic = &publish.topic;
                 self.violate(format!("{start:?} on {topic:?} was delivered and never published"));
                 None
@@ -97,7 +80,8 @@ impl Oracle {
         self.require(!open || given_away, || {
             format!(
                 "packet identifier {packet_id} was used for {content:?} (dup {dup}) while in use \
-                 for {:?}", last.content
+                 for {:?}",
+                last.content
             )
         });
         self.require(!dup || last.link != link, || {
@@ -140,43 +124,6 @@ impl Oracle {
         }
     }
 
-    /// Everything that can have caused a delivery of the message to the session.
-    ///
-    /// A message of a group waits for a member: whoever joins later may get it.
-    fn reasons(&self, session: usize, id: MessageId) -> Reasons {
-        let (message, session) = (&self.messages[id], &self.sessions[session]);
-        let from = match message.will_of {
-            Some(link) => self.links[link].ended.map_or(Tick::MAX, |(tick, _)| tick),
-            None => message.first_sent,
-        };
-        let to = message.routed_before().min(self.tick);
-        let mut reasons = Reasons::default();
-        for holding in session.holdings.iter().filter(|h| matches(&h.key.filter, &message.topic)) {
-            if holding.key.group.is_some() {
-                if self.group_existed(&holding.key, from, to) && holding.possible(from, self.tick) {
-                    reasons.add_group(session, holding);
-                }
-                continue;
-            }
-            let own = message.publisher == session.client;
-            let options = holding.options(from, to).filter(|o| !(own && o.no_local));
-            if holding.possible(from, to) {
-                reasons.plain.extend(options);
-            }
-            reasons.add_certain(holding, from, to, own);
-            if message.retain {
-                reasons.add_questions(session, holding);
-            }
-        }
-        reasons
-    }
-
-    /// Whether a group possibly had a member at some moment of `from..=to`.
-    fn group_existed(&self, key: &FilterKey, from: Tick, to: Tick) -> bool {
-        let holdings = self.sessions.iter().flat_map(|session| &session.holdings);
-        holdings.filter(|h| h.key == *key).any(|holding| holding.possible(from, to))
-    }
-
     /// Properties, subscription identifiers aside, are handed on unaltered. [MQTT-3.3.2-4, -15 ...]
     fn judge_form(&mut self, session: usize, id: MessageId, publish: &Publish) {
         let client = self.sessions[session].client;
@@ -188,7 +135,8 @@ impl Oracle {
         if received.forwarded != message.properties {
             let wanted = &message.properties;
             self.violate(format!(
-                "m{id} was published with {wanted:?} and delivered with {:?}", received.forwarded
+                "m{id} was published with {wanted:?} and delivered with {:?}",
+                received.forwarded
             ));
         }
     }
@@ -219,7 +167,9 @@ impl Oracle {
 
     /// [MQTT-3.1.2-24]
     fn judge_size(&mut self, session: usize, publish: &Publish) {
-        let Some(maximum) = self.links[self.sessions[session].link].packet_bytes_max else { return };
+        let Some(maximum) = self.links[self.sessions[session].link].packet_bytes_max else {
+            return;
+        };
         let least = publish.payload.len() + 2;
         let name = self.name_of(session);
         self.require(least <= maximum as usize, || {
@@ -269,7 +219,13 @@ impl Oracle {
     }
 
     /// The retain flag is set: the answer to a SUBSCRIBE, or live to one who wants to see it.
-    fn judge_flagged(&mut self, session: usize, id: MessageId, publish: &Publish, reasons: &Reasons) {
+    fn judge_flagged(
+        &mut self,
+        session: usize,
+        id: MessageId,
+        publish: &Publish,
+        reasons: &Reasons,
+    ) {
         let name = self.name_of(session);
         self.require(self.messages[id].retain, || {
             format!("m{id} reached {name} as retained and was not published so")
@@ -295,7 +251,13 @@ impl Oracle {
     }
 
     /// A retained message is the last of its topic, as far as the order of publications is known.
-    fn judge_retained(&mut self, session: usize, id: MessageId, publish: &Publish, reasons: &Reasons) {
+    fn judge_retained(
+        &mut self,
+        session: usize,
+        id: MessageId,
+        publish: &Publish,
+        reasons: &Reasons,
+    ) {
         let name = self.name_of(session);
         let first_asked = reasons.questions.iter().map(|options| options.asked).min();
         let newer = |&other: &MessageId| {
@@ -390,7 +352,8 @@ impl Oracle {
         if let Some(last) = overtaken {
             let publisher = &self.clients[publisher].name;
             let sentence = format!(
-                "{publisher} published m{id} before m{last} at QoS {}, {name} got it after", key.1
+                "{publisher} published m{id} before m{last} at QoS {}, {name} got it after",
+                key.1
             );
             self.violate(sentence);
         }
@@ -445,78 +408,4 @@ impl Oracle {
         });
         self.require(known, || format!("PUBREL for packet {packet_id}, of which nothing is open"));
     }
-}
-
-impl Reasons {
-    fn all_live(&self) -> impl Iterator<Item = &Options> {
-        self.plain.iter().chain(&self.shared)
-    }
-
-    /// Overlapping subscriptions of a session get one copy, each group may give one more.
-    fn live_max(&self, routings: u32) -> u32 {
-        routings * (u32::from(!self.plain.is_empty()) + self.group_keys.len() as u32)
-    }
-
-    fn add_certain(&mut self, holding: &Holding, from: Tick, to: Tick, own: bool) {
-        let options = || holding.options(from, to);
-        if !holding.certain(from, to) || options().any(|options| own && options.no_local) {
-            return;
-        }
-        let least = options().map(|options| options.qos).min();
-        self.certain_qos = self.certain_qos.max(least);
-        let mut ids: Vec<Option<u32>> = options().map(|options| options.subscription_id).collect();
-        ids.dedup();
-        if let [Some(id)] = ids[..] {
-            self.certain_ids.push(id);
-        }
-    }
-
-    /// The group may have given it to the session when its subscription had other options.
-    fn add_group(&mut self, session: &Session, holding: &Holding) {
-        if !self.group_keys.contains(&holding.key) {
-            self.group_keys.push(holding.key.clone());
-            self.shared.extend(session.options_of(&holding.key));
-        }
-    }
-
-    fn add_questions(&mut self, session: &Session, holding: &Holding) {
-        for (index, options) in holding.versions.iter().enumerate() {
-            let answered = match options.retain_handling {
-                0 => true,
-                1 => index == 0 || holding.sure.is_none_or(|sure| sure > options.asked),
-                _ => false,
-            };
-            if answered {
-                self.questions.push(*options);
-                self.answers.extend(session.options_of(&holding.key));
-            }
-        }
-    }
-}
-
-/// Whether the session surely had the message routed to it, and at which QoS at least.
-pub(super) fn certain_qos(session: &Session, topic: &str, own: bool, from: Tick, to: Tick) -> Option<u8> {
-    let mut reasons = Reasons::default();
-    for holding in &session.holdings {
-        if holding.key.group.is_none() && matches(&holding.key.filter, topic) {
-            reasons.add_certain(holding, from, to, own);
-        }
-    }
-    reasons.certain_qos
-}
-
-/// Whether some subscription outside of groups may have had it routed to the session.
-pub(super) fn possibly_plain(session: &Session, topic: &str, from: Tick, to: Tick) -> bool {
-    session.holdings.iter().any(|holding| {
-        holding.key.group.is_none() && matches(&holding.key.filter, topic) && holding.possible(from, to)
-    })
-}
-
-/// The groups of which the session may be a member for a topic.
-pub(super) fn groups_of<'a>(session: &'a Session, topic: &'a str) -> impl Iterator<Item = (&'a FilterKey, &'a Holding)> {
-    session
-        .holdings
-        .iter()
-        .filter(move |h| h.key.group.is_some() && matches(&h.key.filter, topic))
-        .map(|holding| (&holding.key, holding))
 }
