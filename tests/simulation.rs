@@ -98,12 +98,10 @@ fn the_runs_reach_what_they_are_about() {
 }
 
 fn is_found(fault: Sabotage) {
-    let found = (0..SEEDS_MAX).find(|&seed| {
-        let options = Options { sabotage: Some(fault), ..Options::seed(seed) };
-        run(&options).is_err()
-    });
-    let seed = found.unwrap_or_else(|| panic!("{fault:?} was not found in {SEEDS_MAX} seeds"));
-    println!("{fault:?} was found by seed {seed}");
+    let found = (0..SEEDS_MAX)
+        .find_map(|seed| run(&Options { sabotage: Some(fault), ..Options::seed(seed) }).err());
+    let failure = found.unwrap_or_else(|| panic!("{fault:?} hid from {SEEDS_MAX} seeds"));
+    println!("{fault:?}: seed {}: {}", failure.seed, failure.sentence);
 }
 
 /// How many seeds a fault may hide from.

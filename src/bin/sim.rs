@@ -1,8 +1,9 @@
 //! Replays one seed of the simulation, or tries many.
 //!
 //! ```text
+//! sim                                             tries the first thousand seeds
+//! sim --seeds COUNT [--from SEED] [--shards N]    tries others
 //! sim SEED [--shards N] [--steps N] [--trace]     repeats a run
-//! sim --seeds COUNT [--from SEED] [--shards N]    tries many
 //! ```
 
 use std::process::ExitCode;
@@ -53,7 +54,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
             Ok(Command::Many { options, count })
         }
         (Some(seed), None) => Ok(Command::One(Options { seed, ..options })),
-        (None, None) => Err("a seed is missing".to_owned()),
+        (None, None) => Ok(Command::Many { options, count: 1000 }),
     }
 }
 
@@ -85,5 +86,5 @@ fn many(options: &Options, count: u64) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-const USAGE: &str = "usage: sim SEED [--shards N] [--steps N] [--trace]
-       sim --seeds COUNT [--from SEED] [--shards N]";
+const USAGE: &str = "usage: sim [--seeds COUNT] [--from SEED] [--shards N]
+       sim SEED [--shards N] [--steps N] [--trace]";

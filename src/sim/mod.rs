@@ -45,6 +45,8 @@
 //! [`oracle`]: self
 
 mod client;
+mod conduct;
+mod driver;
 mod finale;
 mod host;
 mod lane;

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
+use super::host::News;
 use super::random::Random;
+use super::wire;
+use super::world::{Event, World};
 use crate::shard::{ConnectionId, WriteBatch};
 
 /// One network connection, from the client's socket to the shard that has it.
@@ -143,5 +146,125 @@ impl Pipe {
     pub(super) fn lose_tail(&mut self, random: &mut Random) {
         let kept = random.below(self.pieces.len() as u64 + 1) as usize;
         self.pieces.truncate(kept);
+    }
+}
+
+impl World {
+    pub(super) fn send_down(&mut self, link: usize, batch: &WriteBatch) {
+        let mut bytes = Vec::with_capacity(batch.len());
+        batch.slices().for_each(|slice| bytes.extend_from_slice(slice));
+        self.trace.bytes(&bytes);
+        self.describe(link, "is written", &bytes);
+        let bytes = self.saboteur.downstream(bytes);
+        self.put_down(link, &bytes);
+    }
+
+    fn describe(&mut self, link: usize, what: &str, bytes: &[u8]) {
+        let (owner, now) = (self.links[link].owner, self.now);
+        self.trace
+            .event(now, format_args!("link {link} of {owner:?} {what} {} bytes", bytes.len()));
+        if let (Owner::Client(client), true) = (owner, self.trace.is_written()) {
+            let words = wire::describe(self.clients[client].protocol, bytes);
+            self.trace.event(now, format_args!("  {words}"));
+        }
+    }
+
+    /// Bytes on their way to the client, if it is still there to take them.
+    fn put_down(&mut self, link: usize, bytes: &[u8]) {
+        if self.links[link].abandoned {
+            return;
+        }
+        let (now, delay) = (self.now, self.delays.network);
+        for at in self.links[link].down.send(bytes, now, delay, &mut self.network) {
+            self.plan_event(at, Event::Down(link));
+        }
+    }
+
+    /// A new link; it reaches some shard some time later.
+    pub(super) fn open(&mut self, owner: Owner) -> usize {
+        let shard = self.network.below(self.plan.shards as u64) as usize;
+        self.links.push(Link::new(owner, shard));
+        let link = self.links.len() - 1;
+        let at = self.now + self.network.below(self.delays.moving + 1);
+        self.plan_event(at, Event::Arrive(link));
+        link
+    }
+
+    /// A client sends.
+    pub(super) fn send_up(&mut self, link: usize, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (now, delay) = (self.now, self.delays.network);
+        let mut bytes = bytes;
+        if let Owner::Client(client) = self.links[link].owner {
+            self.clients[client].last_sent_at = now;
+            let is_v5 = self.workloads[client].is_v5();
+            let (sent, forged) = self.saboteur.upstream(bytes, is_v5);
+            bytes = sent;
+            self.put_down(link, &forged);
+        }
+        self.describe(link, "sends", &bytes);
+        self.links[link].sent += bytes.len() as u64;
+        for at in self.links[link].up.send(&bytes, now, delay, &mut self.network) {
+            self.plan_event(at, Event::Up(link));
+        }
+    }
+
+    pub(super) fn up(&mut self, link: usize) {
+        if let Some((bytes, _)) = self.links[link].up.arrive() {
+            self.links[link].arrived.extend_from_slice(&bytes);
+            self.tell_holder(link, News::Readable(link));
+        }
+    }
+
+    /// The client closes its end; what it sent still arrives.
+    pub(super) fn finish(&mut self, link: usize) {
+        self.links[link].abandoned = true;
+        let (now, delay) = (self.now, self.delays.network);
+        let at = self.links[link].up.arrival(now, delay, &mut self.network);
+        self.plan_event(at, Event::UpEnd(link));
+    }
+
+    /// The link breaks; of what the client sent a part still arrives, or nothing.
+    pub(super) fn break_off(&mut self, link: usize, keeps_some: bool) {
+        self.seen.resets += 1;
+        self.links[link].abandoned = true;
+        if keeps_some {
+            self.links[link].up.lose_tail(&mut self.network);
+            let (now, delay) = (self.now, self.delays.network);
+            let at = self.links[link].up.arrival(now, delay, &mut self.network);
+            self.plan_event(at, Event::UpEnd(link));
+        } else {
+            let at = self.now + self.network.below(self.delays.network + 1);
+            self.plan_event(at, Event::Reset(link));
+        }
+    }
+
+    pub(super) fn reset(&mut self, link: usize) {
+        self.links[link].lose_arriving();
+        self.links[link].finished = true;
+        match self.links[link].place {
+            Place::At(shard, _) => self.tell(shard, News::Closed(link)),
+            // It is told when it arrives: the stream has ended.
+            Place::Arriving(_) | Place::Gone => {}
+        }
+    }
+
+    pub(super) fn down(&mut self, link: usize) {
+        let Some((bytes, written_at)) = self.links[link].down.arrive() else { return };
+        if self.links[link].deaf {
+            self.links[link].unheard.push_back((bytes, written_at));
+        } else {
+            self.hear(link, &bytes, written_at);
+        }
+    }
+
+    /// A client that did not read catches up.
+    pub(super) fn listen(&mut self, link: usize) {
+        self.links[link].deaf = false;
+        while let Some((bytes, written_at)) = self.links[link].unheard.pop_front() {
+            self.hear(link, &bytes, written_at);
+        }
     }
 }

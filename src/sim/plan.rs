@@ -115,7 +115,7 @@ impl Plan {
     pub(super) fn new(options: &Options) -> Plan {
         let random = &mut Random::new(options.seed, Purpose::Plan, 0);
         let shards = *random.pick(&[1, 2, 3, 3, 8]);
-        let steps = *random.pick(&[60, 150, 300, 600]);
+        let steps = *random.pick(&[60, 150, 300, 600, 600, 1500]);
         let lossy = random.chance(60);
         Plan {
             seed: options.seed,

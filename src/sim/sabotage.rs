@@ -10,7 +10,7 @@ pub enum Sabotage {
     DropLaneMessage,
     /// Two messages from one shard to another change places.
     SwapLaneMessages,
-    /// A QoS 0 or 1 PUBLISH is routed twice.
+    /// A QoS 0 PUBLISH is routed twice.
     RepeatPublish,
     /// A QoS 1 PUBLISH is acknowledged and forgotten.
     AcknowledgeAndForget,
@@ -71,7 +71,7 @@ impl Saboteur {
         }
         for packet in packets(&bytes) {
             let (kind, qos) = (packet[0] >> 4, packet[0] >> 1 & 3);
-            if kind == 3 && qos < 2 && self.strikes(Sabotage::RepeatPublish) {
+            if kind == 3 && qos == 0 && self.strikes(Sabotage::RepeatPublish) {
                 sent.extend_from_slice(packet);
             }
             if kind == 3 && qos == 1 && self.strikes(Sabotage::AcknowledgeAndForget) {

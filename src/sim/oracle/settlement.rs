@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Oracle;
-use super::delivery::{certain_qos, groups_of, possibly_plain};
 use super::message::{Fate, Message, MessageId, Tick, matches};
+use super::reasons::{certain_qos, groups_of, possibly_plain};
 use super::session::FilterKey;
 
 impl Oracle {
