@@ -1,7 +1,11 @@
 //! Who may enter.
 #[derive(Clone, Debug, Default)]
 pub struct ScramUsers;
-impl From<&crate::config::AuthConfig> for ScramUsers { fn from(_: &crate::config::AuthConfig) -> Self { ScramUsers } }
+impl From<&crate::config::AuthConfig> for ScramUsers {
+    fn from(_: &crate::config::AuthConfig) -> Self {
+        ScramUsers
+    }
+}
 impl ScramUsers {
     pub fn is_empty(&self) -> bool {
         true

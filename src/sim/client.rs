@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::oracle::{ConnectFacts, FilterKey, MessageId, Options, Oracle, Tick, WillFacts, payload_of};
+use super::oracle::{
+    ConnectFacts, FilterKey, MessageId, Options, Oracle, Tick, WillFacts, payload_of,
+};
 use super::wire::{
     self, AckKind, Connect, FilterOptions, Packet, Property, Protocol, Publish, Value, Will,
     property,
@@ -132,7 +134,8 @@ impl Client {
 
     /// Opens a link with a CONNECT.
     pub(super) fn connect(&mut self, link: usize, how: How, oracle: &mut Oracle) -> Vec<u8> {
-        let will = how.will.map(|(message, delay)| (message, delay, oracle.messages[message].clone()));
+        let will =
+            how.will.map(|(message, delay)| (message, delay, oracle.messages[message].clone()));
         oracle.connect_sent(
             self.index,
             link,

@@ -521,15 +521,30 @@ pub(super) fn describe(protocol: Protocol, mut bytes: &[u8]) -> String {
 
 fn describe_packet(protocol: Protocol, packet: &[u8], start: usize) -> String {
     const NAMES: [&str; 16] = [
-        "0", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE",
-        "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
+        "0",
+        "CONNECT",
+        "CONNACK",
+        "PUBLISH",
+        "PUBACK",
+        "PUBREC",
+        "PUBREL",
+        "PUBCOMP",
+        "SUBSCRIBE",
+        "SUBACK",
+        "UNSUBSCRIBE",
+        "UNSUBACK",
+        "PINGREQ",
+        "PINGRESP",
+        "DISCONNECT",
+        "AUTH",
     ];
     let name = NAMES[usize::from(packet[0] >> 4)];
     match decode(protocol, packet, start) {
         Ok(Packet::Publish(publish)) => {
             let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
             let payload = String::from_utf8_lossy(&payload[..payload.len().min(6)]).into_owned();
-            let flags = format!("{}{}", if dup { " dup" } else { "" }, if retain { " retain" } else { "" });
+            let flags =
+                format!("{}{}", if dup { " dup" } else { "" }, if retain { " retain" } else { "" });
             let alias = properties.iter().find(|p| p.id == property::TOPIC_ALIAS);
             let alias = alias.map_or(String::new(), |alias| format!(" alias {:?}", alias.value));
             format!("PUBLISH {packet_id} qos {qos}{flags} {topic:?}{alias} {payload:?}")

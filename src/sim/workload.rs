@@ -41,8 +41,7 @@ impl Workload {
         let first = common.below(TOPICS.len() as u64) as usize;
         let topics = TOPICS.iter().cycle().skip(first).take(count).copied().collect::<Vec<_>>();
         let filters = topics.iter().chain(&FILTERS).copied().collect();
-        let protocol =
-            *manners.pick(&[Protocol::V5, Protocol::V5, Protocol::V311, Protocol::V31]);
+        let protocol = *manners.pick(&[Protocol::V5, Protocol::V5, Protocol::V311, Protocol::V31]);
         let small = protocol == Protocol::V5 && manners.chance(100);
         Workload {
             index,
@@ -241,8 +240,14 @@ impl World {
 
     fn choose(&mut self, client: usize) -> Act {
         if self.breaks.chance(self.plan.breaks_permille) {
-            const BAD: [Act; 6] =
-                [Act::Finish, Act::Break, Act::Break, Act::TakeOver, Act::FallSilent, Act::StopReading];
+            const BAD: [Act; 6] = [
+                Act::Finish,
+                Act::Break,
+                Act::Break,
+                Act::TakeOver,
+                Act::FallSilent,
+                Act::StopReading,
+            ];
             return *self.breaks.pick(&BAD);
         }
         const ACTS: [Act; 5] =
@@ -392,10 +397,8 @@ impl World {
     pub(super) fn subscribe(&mut self, client: usize, asked: Vec<(FilterKey, Options)>) {
         let (now, name) = (self.now, &self.clients[client].name);
         for (key, options) in &asked {
-            self.trace.event(
-                now,
-                format_args!("{name} subscribes to {} with {options:?}", key.text()),
-            );
+            self.trace
+                .event(now, format_args!("{name} subscribes to {} with {options:?}", key.text()));
         }
         let bytes = self.clients[client].subscribe(asked, &mut self.oracle);
         self.send(client, bytes);

@@ -525,7 +525,8 @@ impl World {
 
     fn describe(&mut self, link: usize, what: &str, bytes: &[u8]) {
         let (owner, now) = (self.links[link].owner, self.now);
-        self.trace.event(now, format_args!("link {link} of {owner:?} {what} {} bytes", bytes.len()));
+        self.trace
+            .event(now, format_args!("link {link} of {owner:?} {what} {} bytes", bytes.len()));
         if let (Owner::Client(client), true) = (owner, self.trace.is_written()) {
             let words = wire::describe(self.clients[client].protocol, bytes);
             self.trace.event(now, format_args!("  {words}"));
@@ -681,8 +682,7 @@ impl World {
         self.trace.event(self.now, format_args!("link {link} hears {} bytes", bytes.len()));
         let mut out = Vec::new();
         let was = self.clients[client].state;
-        let verdict =
-            self.clients[client].receive(bytes, written_at, &mut self.oracle, &mut out);
+        let verdict = self.clients[client].receive(bytes, written_at, &mut self.oracle, &mut out);
         self.send_up(link, out);
         if let Verdict::Leave(code) = verdict {
             self.told_to_leave(client, link, code);
