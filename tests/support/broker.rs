@@ -110,7 +110,7 @@ impl Setup {
         }
         command.args(["--shards", &self.shards.to_string()]);
         command.arg("--data-dir").arg(directory.join("data"));
-        command.args(["--admin", "127.0.0.1:0", "--durability", "memory"]);
+        command.args(["--admin", "127.0.0.1:0"]);
         command.args(&self.arguments);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
