@@ -70,6 +70,7 @@ pub struct SubscriberSet {
     list: Vec<Subscriber>,
     /// Made when searching the list becomes slow; the keys of the map are our own small numbers,
     /// which no client chooses.
+    #[expect(clippy::box_collection, reason = "most filters have few subscribers and stay small")]
     positions: Option<Box<HashMap<u32, u32, ahash::RandomState>>>,
 }
 

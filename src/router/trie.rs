@@ -31,6 +31,7 @@ struct Node<V> {
 enum Children {
     /// Searched one by one.
     Few(Vec<(Box<str>, u32)>),
+    #[expect(clippy::box_collection, reason = "most nodes have few edges and stay small")]
     Many(Box<HashMap<Box<str>, u32, ahash::RandomState>>),
 }
 

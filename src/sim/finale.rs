@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::client::State;
-use super::host::Ready;
+use super::host::Due;
 use super::network::{Owner, Place};
 use super::oracle::{FilterKey, Options};
 use super::plan::{Delays, SESSION_EXPIRY_S_MAX};
@@ -233,7 +233,7 @@ impl World {
         }
         self.phase = Phase::Stopping;
         for shard in 0..self.plan.shards {
-            self.ready(shard, Ready::Stop);
+            self.ready(shard, Due::Stop);
         }
         self.rest("after the broker was told to stop");
         let census = self.census();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::{How, State};
-use super::host::Ready;
+use super::host::Due;
 use super::network::Place;
 use super::oracle::{Body, Draft, FilterKey, MessageId, Options};
 use super::plan::{Plan, SESSION_EXPIRY_S_MAX};
@@ -456,7 +456,7 @@ impl World {
     pub(super) fn reconfigure_to(&mut self, mqtt: Mqtt) {
         let policy = Arc::new(Policy { mqtt, ..Policy::default() });
         for shard in 0..self.plan.shards {
-            self.ready(shard, Ready::Reconfigure(Arc::clone(&policy)));
+            self.ready(shard, Due::Reconfigure(Arc::clone(&policy)));
         }
     }
 }

@@ -485,7 +485,7 @@ impl Oracle {
     /// An acknowledgement of a message from the broker goes out.
     pub(super) fn ack_sent(&mut self, link: usize, kind: AckKind, packet_id: u16) {
         self.step();
-        if !matches!(kind, AckKind::PubAck | AckKind::PubComp) {
+        if !matches!(kind, AckKind::Ack | AckKind::Comp) {
             return;
         }
         let record = &mut self.links[link];
