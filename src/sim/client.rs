@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::oracle::{ConnectFacts, FilterKey, MessageId, Options, Oracle, Tick, WillFacts, payload_of};
+use super::oracle::{
+    ConnectFacts, FilterKey, MessageId, Options, Oracle, Tick, WillFacts, payload_of,
+};
 use super::wire::{
     self, AckKind, Connect, FilterOptions, Packet, Property, Protocol, Publish, Value, Will,
     property,
@@ -132,7 +134,8 @@ impl Client {
 
     /// Opens a link with a CONNECT.
     pub(super) fn connect(&mut self, link: usize, how: How, oracle: &mut Oracle) -> Vec<u8> {
-        let will = how.will.map(|(message, delay)| (message, delay, oracle.messages[message].clone()));
+        let will =
+            how.will.map(|(message, delay)| (message, delay, oracle.messages[message].clone()));
         oracle.connect_sent(
             self.index,
             link,
@@ -377,10 +380,10 @@ impl Client {
                 return self.handle_connack(session_present, code, &properties, oracle, out);
             }
             Packet::Publish(publish) => self.handle_publish(publish, written_at, oracle),
-            Packet::Ack { kind: AckKind::PubRel, packet_id, .. } => {
+            Packet::Ack { kind: AckKind::Rel, packet_id, .. } => {
                 oracle.released(self.link(), packet_id);
                 self.unreleased.remove(&packet_id);
-                self.answers.push_back((AckKind::PubComp, packet_id));
+                self.answers.push_back((AckKind::Comp, packet_id));
             }
             Packet::Ack { kind, packet_id, code } => {
                 self.handle_ack(kind, packet_id, code, oracle);
@@ -465,7 +468,7 @@ impl Client {
         for entry in &mut outgoing {
             if entry.released {
                 entry.repeated = true;
-                out.extend(wire::encode_ack(AckKind::PubRel, entry.packet_id));
+                out.extend(wire::encode_ack(AckKind::Rel, entry.packet_id));
             } else {
                 let mut publish = packet_of(entry.message, entry.packet_id, oracle);
                 publish.dup = true;
@@ -491,10 +494,10 @@ impl Client {
         oracle.received(self.link(), &publish, written_at);
         match publish.qos {
             0 => {}
-            1 => self.answers.push_back((AckKind::PubAck, publish.packet_id)),
+            1 => self.answers.push_back((AckKind::Ack, publish.packet_id)),
             _ => {
                 self.unreleased.insert(publish.packet_id);
-                self.answers.push_back((AckKind::PubRec, publish.packet_id));
+                self.answers.push_back((AckKind::Rec, publish.packet_id));
             }
         }
     }
@@ -529,20 +532,20 @@ impl Client {
         let at = self.outgoing.iter().position(|entry| entry.packet_id == packet_id);
         let entry = at.map(|at| self.outgoing[at].clone());
         match (kind, entry, at) {
-            (AckKind::PubAck, Some(entry), Some(at)) if entry.qos == 1 => {
+            (AckKind::Ack, Some(entry), Some(at)) if entry.qos == 1 => {
                 self.outgoing.remove(at);
                 oracle.publish_answered(entry.message, code);
             }
-            (AckKind::PubRec, Some(entry), Some(at)) if entry.qos == 2 && !entry.released => {
+            (AckKind::Rec, Some(entry), Some(at)) if entry.qos == 2 && !entry.released => {
                 oracle.publish_answered(entry.message, code);
                 if code < 0x80 {
                     self.outgoing[at].released = true;
-                    self.answers.push_back((AckKind::PubRel, packet_id));
+                    self.answers.push_back((AckKind::Rel, packet_id));
                 } else {
                     self.outgoing.remove(at);
                 }
             }
-            (AckKind::PubComp, Some(entry), Some(at)) if entry.released => {
+            (AckKind::Comp, Some(entry), Some(at)) if entry.released => {
                 self.outgoing.remove(at);
                 if code != 0 && !(code == 0x92 && entry.repeated) {
                     oracle.violate(format!("{} got PUBCOMP {packet_id} with {code:#x}", self.name));

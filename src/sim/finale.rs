@@ -1,13 +1,13 @@
 //! A run from its beginning to its end: chaos, then calm, then account.
 
+use super::Report;
 use super::client::State;
-use super::host::Ready;
+use super::host::Due;
 use super::network::{Owner, Place};
 use super::oracle::{FilterKey, Options};
 use super::plan::{Delays, SESSION_EXPIRY_S_MAX};
 use super::workload::Workload;
 use super::world::{Event, Phase, World};
-use super::Report;
 use crate::config::Mqtt;
 use crate::shard::Census;
 
@@ -99,7 +99,8 @@ impl World {
         let census = self.census();
         self.require_idle(&census);
         let ((sessions_min, sessions_max), (held_min, held_max)) = self.oracle.expected_sessions();
-        let connections = self.clients.iter().filter(|c| c.state == State::Connected).count() as u64;
+        let connections =
+            self.clients.iter().filter(|c| c.state == State::Connected).count() as u64;
         self.require_between("connections", census.connections, (connections, connections));
         if self.strangers.is_empty() {
             self.require_between("sessions", census.sessions, (sessions_min, sessions_max));
@@ -174,9 +175,8 @@ impl World {
             asked: 0,
             sure: None,
         };
-        let everything = ["#", "$t/#"].map(|filter| {
-            (FilterKey { group: None, filter: filter.to_owned() }, options)
-        });
+        let everything = ["#", "$t/#"]
+            .map(|filter| (FilterKey { group: None, filter: filter.to_owned() }, options));
         self.subscribe(observer, everything.into());
         self.rest("after the observer subscribed");
         if !self.is_broken() {
@@ -233,7 +233,7 @@ impl World {
         }
         self.phase = Phase::Stopping;
         for shard in 0..self.plan.shards {
-            self.ready(shard, Ready::Stop);
+            self.ready(shard, Due::Stop);
         }
         self.rest("after the broker was told to stop");
         let census = self.census();

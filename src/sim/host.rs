@@ -15,7 +15,7 @@ use crate::time::Time;
 pub(super) struct Host {
     pub(super) shard: Shard,
     /// What happened and was not handed in yet, in order.
-    pub(super) inbox: VecDeque<Ready>,
+    pub(super) inbox: VecDeque<Due>,
     /// Whether the shard will look at it without further ado.
     pub(super) turn_planned: bool,
     /// The earliest timer that is planned.
@@ -30,7 +30,7 @@ struct Slot {
 }
 
 /// Something a shard is to be told.
-pub(super) enum Ready {
+pub(super) enum Due {
     Accept(usize),
     Readable(usize),
     Sent(usize, ConnectionId, WriteBatch),

@@ -17,7 +17,7 @@ pub(super) struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pressure {
     Full,
-    Ready,
+    Due,
 }
 
 impl Lane {
@@ -48,7 +48,7 @@ impl Lane {
         }
         if self.told_full && length <= full_at / 2 {
             self.told_full = false;
-            return Some(Pressure::Ready);
+            return Some(Pressure::Due);
         }
         None
     }

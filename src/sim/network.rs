@@ -118,7 +118,8 @@ impl Pipe {
         let mut arrivals = Vec::new();
         while !rest.is_empty() {
             let whole = random.chance(700) || arrivals.len() > 8;
-            let length = if whole { rest.len() } else { random.between(1, rest.len() as u64) as usize };
+            let length =
+                if whole { rest.len() } else { random.between(1, rest.len() as u64) as usize };
             let (piece, after) = rest.split_at(length);
             rest = after;
             self.pieces.push_back((piece.to_vec(), now));

@@ -100,7 +100,8 @@ impl Delays {
 
     /// How long a change may need to get from one client to the other end of the broker.
     pub(super) fn stall(&self) -> Duration {
-        let once = self.network + self.sent + 4 * self.lane + 8 * self.turn + self.disk + self.moving;
+        let once =
+            self.network + self.sent + 4 * self.lane + 8 * self.turn + self.disk + self.moving;
         Duration::from_micros(4 * once + 1_000_000)
     }
 

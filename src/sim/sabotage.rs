@@ -107,7 +107,9 @@ impl Saboteur {
                 written[index][0] ^= 1;
             }
             let before = index.checked_sub(1).filter(|&before| {
-                written[before].first().is_some_and(|&first| first >> 1 & 0x7F == written[index][0] >> 1)
+                written[before]
+                    .first()
+                    .is_some_and(|&first| first >> 1 & 0x7F == written[index][0] >> 1)
             });
             if let Some(before) = before
                 && self.strikes(Sabotage::SwapDeliveries)

@@ -71,7 +71,7 @@ fn packet(protocol: Protocol, random: &mut Random) -> Vec<u8> {
             wire::encode_subscribe(protocol, packet_id, &[], &filters)
         }
         1 => {
-            let kinds = [AckKind::PubAck, AckKind::PubRec, AckKind::PubRel, AckKind::PubComp];
+            let kinds = [AckKind::Ack, AckKind::Rec, AckKind::Rel, AckKind::Comp];
             wire::encode_ack(*random.pick(&kinds), packet_id)
         }
         2 => wire::encode_disconnect(protocol, 0, &[]),

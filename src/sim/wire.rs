@@ -103,10 +103,10 @@ pub(super) struct FilterOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum AckKind {
-    PubAck = 4,
-    PubRec = 5,
-    PubRel = 6,
-    PubComp = 7,
+    Ack = 4,
+    Rec = 5,
+    Rel = 6,
+    Comp = 7,
 }
 
 /// What a server may send.
@@ -161,7 +161,7 @@ pub(super) fn encode_publish(protocol: Protocol, publish: &Publish) -> Vec<u8> {
 pub(super) fn encode_ack(kind: AckKind, packet_id: u16) -> Vec<u8> {
     let mut body = Writer::default();
     body.two(packet_id);
-    let flags = if kind == AckKind::PubRel { 2 } else { 0 };
+    let flags = if kind == AckKind::Rel { 2 } else { 0 };
     body.packet((kind as u8) << 4 | flags)
 }
 
@@ -318,10 +318,10 @@ pub(super) fn decode(protocol: Protocol, packet: &[u8], start: usize) -> Result<
     let packet = match kind {
         2 => reader.connack()?,
         3 => reader.publish(flags)?,
-        4 => reader.ack(AckKind::PubAck)?,
-        5 => reader.ack(AckKind::PubRec)?,
-        6 => reader.ack(AckKind::PubRel)?,
-        7 => reader.ack(AckKind::PubComp)?,
+        4 => reader.ack(AckKind::Ack)?,
+        5 => reader.ack(AckKind::Rec)?,
+        6 => reader.ack(AckKind::Rel)?,
+        7 => reader.ack(AckKind::Comp)?,
         9 => reader.suback()?,
         11 => reader.unsuback()?,
         13 => Packet::PingResp,
@@ -521,15 +521,30 @@ pub(super) fn describe(protocol: Protocol, mut bytes: &[u8]) -> String {
 
 fn describe_packet(protocol: Protocol, packet: &[u8], start: usize) -> String {
     const NAMES: [&str; 16] = [
-        "0", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE",
-        "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
+        "0",
+        "CONNECT",
+        "CONNACK",
+        "PUBLISH",
+        "PUBACK",
+        "PUBREC",
+        "PUBREL",
+        "PUBCOMP",
+        "SUBSCRIBE",
+        "SUBACK",
+        "UNSUBSCRIBE",
+        "UNSUBACK",
+        "PINGREQ",
+        "PINGRESP",
+        "DISCONNECT",
+        "AUTH",
     ];
     let name = NAMES[usize::from(packet[0] >> 4)];
     match decode(protocol, packet, start) {
         Ok(Packet::Publish(publish)) => {
             let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
             let payload = String::from_utf8_lossy(&payload[..payload.len().min(6)]).into_owned();
-            let flags = format!("{}{}", if dup { " dup" } else { "" }, if retain { " retain" } else { "" });
+            let flags =
+                format!("{}{}", if dup { " dup" } else { "" }, if retain { " retain" } else { "" });
             let alias = properties.iter().find(|p| p.id == property::TOPIC_ALIAS);
             let alias = alias.map_or(String::new(), |alias| format!(" alias {:?}", alias.value));
             format!("PUBLISH {packet_id} qos {qos}{flags} {topic:?}{alias} {payload:?}")
@@ -569,7 +584,7 @@ mod tests {
 
     #[test]
     fn every_prefix_of_a_packet_is_not_yet_one() {
-        let bytes = encode_ack(AckKind::PubRel, 258);
+        let bytes = encode_ack(AckKind::Rel, 258);
         assert!((0..bytes.len()).all(|length| cut(&bytes[..length]) == Ok(None)));
         assert_eq!(cut(&bytes), Ok(Some((4, 2))));
     }

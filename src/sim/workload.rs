@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::{How, State};
-use super::host::Ready;
+use super::host::Due;
 use super::network::Place;
 use super::oracle::{Body, Draft, FilterKey, MessageId, Options};
 use super::plan::{Plan, SESSION_EXPIRY_S_MAX};
@@ -41,8 +41,7 @@ impl Workload {
         let first = common.below(TOPICS.len() as u64) as usize;
         let topics = TOPICS.iter().cycle().skip(first).take(count).copied().collect::<Vec<_>>();
         let filters = topics.iter().chain(&FILTERS).copied().collect();
-        let protocol =
-            *manners.pick(&[Protocol::V5, Protocol::V5, Protocol::V311, Protocol::V31]);
+        let protocol = *manners.pick(&[Protocol::V5, Protocol::V5, Protocol::V311, Protocol::V31]);
         let small = protocol == Protocol::V5 && manners.chance(100);
         Workload {
             index,
@@ -241,8 +240,14 @@ impl World {
 
     fn choose(&mut self, client: usize) -> Act {
         if self.breaks.chance(self.plan.breaks_permille) {
-            const BAD: [Act; 6] =
-                [Act::Finish, Act::Break, Act::Break, Act::TakeOver, Act::FallSilent, Act::StopReading];
+            const BAD: [Act; 6] = [
+                Act::Finish,
+                Act::Break,
+                Act::Break,
+                Act::TakeOver,
+                Act::FallSilent,
+                Act::StopReading,
+            ];
             return *self.breaks.pick(&BAD);
         }
         const ACTS: [Act; 5] =
@@ -392,10 +397,8 @@ impl World {
     pub(super) fn subscribe(&mut self, client: usize, asked: Vec<(FilterKey, Options)>) {
         let (now, name) = (self.now, &self.clients[client].name);
         for (key, options) in &asked {
-            self.trace.event(
-                now,
-                format_args!("{name} subscribes to {} with {options:?}", key.text()),
-            );
+            self.trace
+                .event(now, format_args!("{name} subscribes to {} with {options:?}", key.text()));
         }
         let bytes = self.clients[client].subscribe(asked, &mut self.oracle);
         self.send(client, bytes);
@@ -453,7 +456,7 @@ impl World {
     pub(super) fn reconfigure_to(&mut self, mqtt: Mqtt) {
         let policy = Arc::new(Policy { mqtt, ..Policy::default() });
         for shard in 0..self.plan.shards {
-            self.ready(shard, Ready::Reconfigure(Arc::clone(&policy)));
+            self.ready(shard, Due::Reconfigure(Arc::clone(&policy)));
         }
     }
 }

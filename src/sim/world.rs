@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::client::{Client, How, State, Verdict};
-use super::host::{Host, Ready};
+use super::host::{Due, Host};
 use super::lane::{Lane, Pressure};
 use super::network::{Link, Owner, Place};
 use super::oracle::{Oracle, Rules};
@@ -215,7 +215,7 @@ impl World {
             Event::Up(link) => self.up(link),
             Event::UpEnd(link) => {
                 self.links[link].finished = true;
-                self.make_ready(link, Ready::Readable(link));
+                self.make_ready(link, Due::Readable(link));
             }
             Event::Reset(link) => self.reset(link),
             Event::Down(link) => self.down(link),
@@ -224,11 +224,11 @@ impl World {
             Event::Sent(link) => self.sent(link),
             Event::Arrive(link) => {
                 if let Place::Arriving(shard) = self.links[link].place {
-                    self.ready(shard, Ready::Accept(link));
+                    self.ready(shard, Due::Accept(link));
                 }
             }
             Event::Lane(from, to) => self.lane_arrives(from, to),
-            Event::Synced(shard, sequence) => self.ready(shard, Ready::Synced(sequence)),
+            Event::Synced(shard, sequence) => self.ready(shard, Due::Synced(sequence)),
             Event::Turn(shard) => self.turn(shard),
             Event::Timer(shard) => self.timer(shard),
             Event::Act(client) => self.act(client),
@@ -242,13 +242,13 @@ impl World {
     // The shards' side.
 
     /// A shard has something to look at, and will.
-    pub(super) fn ready(&mut self, shard: usize, ready: Ready) {
+    pub(super) fn ready(&mut self, shard: usize, ready: Due) {
         self.hosts[shard].inbox.push_back(ready);
         self.plan_turn(shard);
     }
 
     /// The shard that has the link has something to look at.
-    fn make_ready(&mut self, link: usize, ready: Ready) {
+    fn make_ready(&mut self, link: usize, ready: Due) {
         if let Place::At(shard, _) = self.links[link].place {
             self.ready(shard, ready);
         }
@@ -315,7 +315,7 @@ impl World {
         }
         let due = self.hosts[shard].shard.poll_timeout();
         if due.is_some_and(|due| due.as_micros() <= self.now) {
-            self.ready(shard, Ready::Timeout);
+            self.ready(shard, Due::Timeout);
         } else {
             self.plan_timer(shard);
         }
@@ -325,28 +325,28 @@ impl World {
         self.hosts[shard].shard.handle(Time::from_micros(self.now), input);
     }
 
-    fn feed(&mut self, shard: usize, ready: Ready) {
+    fn feed(&mut self, shard: usize, ready: Due) {
         match ready {
-            Ready::Accept(link) => self.feed_accept(shard, link),
-            Ready::Readable(link) => self.feed_bytes(shard, link),
-            Ready::Closed(link) => self.feed_closed(shard, link),
-            Ready::Sent(link, connection, batch) => {
+            Due::Accept(link) => self.feed_accept(shard, link),
+            Due::Readable(link) => self.feed_bytes(shard, link),
+            Due::Closed(link) => self.feed_closed(shard, link),
+            Due::Sent(link, connection, batch) => {
                 if self.links[link].place == Place::At(shard, connection) {
                     self.links[link].writing = false;
                     self.handle(shard, Input::Sent { connection, batch });
                 }
             }
-            Ready::Lane(from, message) => {
+            Due::Lane(from, message) => {
                 let (now, to) = (self.now, shard);
                 self.trace.event(now, format_args!("shard {} -> {to} {message:?}", from.0));
                 self.handle(shard, Input::Lane { from, message });
             }
-            Ready::LaneFull(to) => self.handle(shard, Input::LaneFull { to }),
-            Ready::LaneReady(to) => self.handle(shard, Input::LaneReady { to }),
-            Ready::Synced(sequence) => self.handle(shard, Input::Synced { sequence }),
-            Ready::Timeout => self.handle(shard, Input::Timeout),
-            Ready::Reconfigure(policy) => self.handle(shard, Input::Reconfigure(policy)),
-            Ready::Stop => self.handle(shard, Input::Stop),
+            Due::LaneFull(to) => self.handle(shard, Input::LaneFull { to }),
+            Due::LaneReady(to) => self.handle(shard, Input::LaneReady { to }),
+            Due::Synced(sequence) => self.handle(shard, Input::Synced { sequence }),
+            Due::Timeout => self.handle(shard, Input::Timeout),
+            Due::Reconfigure(policy) => self.handle(shard, Input::Reconfigure(policy)),
+            Due::Stop => self.handle(shard, Input::Stop),
         }
     }
 
@@ -365,7 +365,7 @@ impl World {
             self.links[link].handed += unread.len() as u64;
             self.handle(shard, Input::Received { connection, bytes: &unread });
         }
-        self.ready(shard, Ready::Readable(link));
+        self.ready(shard, Due::Readable(link));
     }
 
     /// Hands in some of what has arrived by a link, or its end.
@@ -400,7 +400,7 @@ impl World {
         self.handle(shard, Input::Received { connection, bytes: &bytes });
         let record = &self.links[link];
         if !record.arrived.is_empty() || record.finished {
-            self.ready(shard, Ready::Readable(link));
+            self.ready(shard, Due::Readable(link));
         }
     }
 
@@ -447,7 +447,7 @@ impl World {
             Output::ResumeReading(connection) => {
                 if let Some(link) = self.hosts[shard].link(connection) {
                     self.links[link].paused = None;
-                    self.ready(shard, Ready::Readable(link));
+                    self.ready(shard, Due::Readable(link));
                 }
             }
             Output::Lane { to, message } => self.send_lane(shard, to.index(), message),
@@ -477,7 +477,7 @@ impl World {
     fn lane_arrives(&mut self, from: usize, to: usize) {
         let lane = &mut self.lanes[from * self.plan.shards + to];
         if let Some(message) = lane.arrive() {
-            self.ready(to, Ready::Lane(ShardId(from as u8), message));
+            self.ready(to, Due::Lane(ShardId(from as u8), message));
         }
         self.tell_pressure(from, to);
     }
@@ -488,9 +488,9 @@ impl World {
         match lane.pressure(self.plan.lane_full_at) {
             Some(Pressure::Full) => {
                 self.seen.lanes_full += 1;
-                self.ready(from, Ready::LaneFull(to));
+                self.ready(from, Due::LaneFull(to));
             }
-            Some(Pressure::Ready) => self.ready(from, Ready::LaneReady(to)),
+            Some(Pressure::Due) => self.ready(from, Due::LaneReady(to)),
             None => {}
         }
     }
@@ -511,7 +511,7 @@ impl World {
 
     fn sent(&mut self, link: usize) {
         let Some((connection, batch)) = self.links[link].outstanding.pop_front() else { return };
-        self.make_ready(link, Ready::Sent(link, connection, batch));
+        self.make_ready(link, Due::Sent(link, connection, batch));
     }
 
     fn send_down(&mut self, link: usize, batch: &WriteBatch) {
@@ -525,7 +525,8 @@ impl World {
 
     fn describe(&mut self, link: usize, what: &str, bytes: &[u8]) {
         let (owner, now) = (self.links[link].owner, self.now);
-        self.trace.event(now, format_args!("link {link} of {owner:?} {what} {} bytes", bytes.len()));
+        self.trace
+            .event(now, format_args!("link {link} of {owner:?} {what} {} bytes", bytes.len()));
         if let (Owner::Client(client), true) = (owner, self.trace.is_written()) {
             let words = wire::describe(self.clients[client].protocol, bytes);
             self.trace.event(now, format_args!("  {words}"));
@@ -619,7 +620,7 @@ impl World {
     fn up(&mut self, link: usize) {
         if let Some((bytes, _)) = self.links[link].up.arrive() {
             self.links[link].arrived.extend_from_slice(&bytes);
-            self.make_ready(link, Ready::Readable(link));
+            self.make_ready(link, Due::Readable(link));
         }
     }
 
@@ -650,7 +651,7 @@ impl World {
         self.links[link].lose_arriving();
         self.links[link].finished = true;
         match self.links[link].place {
-            Place::At(shard, _) => self.ready(shard, Ready::Closed(link)),
+            Place::At(shard, _) => self.ready(shard, Due::Closed(link)),
             // It is told when it arrives: the stream has ended.
             Place::Arriving(_) | Place::Gone => {}
         }
@@ -681,8 +682,7 @@ impl World {
         self.trace.event(self.now, format_args!("link {link} hears {} bytes", bytes.len()));
         let mut out = Vec::new();
         let was = self.clients[client].state;
-        let verdict =
-            self.clients[client].receive(bytes, written_at, &mut self.oracle, &mut out);
+        let verdict = self.clients[client].receive(bytes, written_at, &mut self.oracle, &mut out);
         self.send_up(link, out);
         if let Verdict::Leave(code) = verdict {
             self.told_to_leave(client, link, code);

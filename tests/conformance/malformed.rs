@@ -401,8 +401,8 @@ fn packets_with_text(version: Version, bad: &[u8]) -> Vec<Vec<u8>> {
         packets.push(wire::Publish::new(V5, "a", "x").property(property.clone()).bytes());
     }
     for pair in &pairs {
-        packets.push(wire::subscribe_with(V5, 1, &[pair.clone()], &[("a", 0)]));
-        let body = [&[0, 1][..], &block(&[pair.clone()]), &field("a")].concat();
+        packets.push(wire::subscribe_with(V5, 1, std::slice::from_ref(pair), &[("a", 0)]));
+        let body = [&[0, 1][..], &block(std::slice::from_ref(pair)), &field("a")].concat();
         packets.push(wire::packet(first::UNSUBSCRIBE, &body));
     }
     for property in pairs.iter().chain(&[text(id::REASON_STRING, bad)]) {

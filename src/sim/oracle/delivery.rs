@@ -61,7 +61,8 @@ impl Oracle {
             Some(id) => Some(Content::Message(id)),
             None if self.rules.strangers => Some(Content::Foreign),
             None => {
-                let start = String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(12)]);
+                let start =
+                    String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(12)]);
                 let topic = &publish.topic;
                 self.violate(format!("{start:?} on {topic:?} was delivered and never published"));
                 None
@@ -97,7 +98,8 @@ impl Oracle {
         self.require(!open || given_away, || {
             format!(
                 "packet identifier {packet_id} was used for {content:?} (dup {dup}) while in use \
-                 for {:?}", last.content
+                 for {:?}",
+                last.content
             )
         });
         self.require(!dup || last.link != link, || {
@@ -188,7 +190,8 @@ impl Oracle {
         if received.forwarded != message.properties {
             let wanted = &message.properties;
             self.violate(format!(
-                "m{id} was published with {wanted:?} and delivered with {:?}", received.forwarded
+                "m{id} was published with {wanted:?} and delivered with {:?}",
+                received.forwarded
             ));
         }
     }
@@ -219,7 +222,9 @@ impl Oracle {
 
     /// [MQTT-3.1.2-24]
     fn judge_size(&mut self, session: usize, publish: &Publish) {
-        let Some(maximum) = self.links[self.sessions[session].link].packet_bytes_max else { return };
+        let Some(maximum) = self.links[self.sessions[session].link].packet_bytes_max else {
+            return;
+        };
         let least = publish.payload.len() + 2;
         let name = self.name_of(session);
         self.require(least <= maximum as usize, || {
@@ -269,7 +274,13 @@ impl Oracle {
     }
 
     /// The retain flag is set: the answer to a SUBSCRIBE, or live to one who wants to see it.
-    fn judge_flagged(&mut self, session: usize, id: MessageId, publish: &Publish, reasons: &Reasons) {
+    fn judge_flagged(
+        &mut self,
+        session: usize,
+        id: MessageId,
+        publish: &Publish,
+        reasons: &Reasons,
+    ) {
         let name = self.name_of(session);
         self.require(self.messages[id].retain, || {
             format!("m{id} reached {name} as retained and was not published so")
@@ -295,7 +306,13 @@ impl Oracle {
     }
 
     /// A retained message is the last of its topic, as far as the order of publications is known.
-    fn judge_retained(&mut self, session: usize, id: MessageId, publish: &Publish, reasons: &Reasons) {
+    fn judge_retained(
+        &mut self,
+        session: usize,
+        id: MessageId,
+        publish: &Publish,
+        reasons: &Reasons,
+    ) {
         let name = self.name_of(session);
         let first_asked = reasons.questions.iter().map(|options| options.asked).min();
         let newer = |&other: &MessageId| {
@@ -390,7 +407,8 @@ impl Oracle {
         if let Some(last) = overtaken {
             let publisher = &self.clients[publisher].name;
             let sentence = format!(
-                "{publisher} published m{id} before m{last} at QoS {}, {name} got it after", key.1
+                "{publisher} published m{id} before m{last} at QoS {}, {name} got it after",
+                key.1
             );
             self.violate(sentence);
         }
@@ -495,7 +513,13 @@ impl Reasons {
 }
 
 /// Whether the session surely had the message routed to it, and at which QoS at least.
-pub(super) fn certain_qos(session: &Session, topic: &str, own: bool, from: Tick, to: Tick) -> Option<u8> {
+pub(super) fn certain_qos(
+    session: &Session,
+    topic: &str,
+    own: bool,
+    from: Tick,
+    to: Tick,
+) -> Option<u8> {
     let mut reasons = Reasons::default();
     for holding in &session.holdings {
         if holding.key.group.is_none() && matches(&holding.key.filter, topic) {
@@ -508,12 +532,17 @@ pub(super) fn certain_qos(session: &Session, topic: &str, own: bool, from: Tick,
 /// Whether some subscription outside of groups may have had it routed to the session.
 pub(super) fn possibly_plain(session: &Session, topic: &str, from: Tick, to: Tick) -> bool {
     session.holdings.iter().any(|holding| {
-        holding.key.group.is_none() && matches(&holding.key.filter, topic) && holding.possible(from, to)
+        holding.key.group.is_none()
+            && matches(&holding.key.filter, topic)
+            && holding.possible(from, to)
     })
 }
 
 /// The groups of which the session may be a member for a topic.
-pub(super) fn groups_of<'a>(session: &'a Session, topic: &'a str) -> impl Iterator<Item = (&'a FilterKey, &'a Holding)> {
+pub(super) fn groups_of<'a>(
+    session: &'a Session,
+    topic: &'a str,
+) -> impl Iterator<Item = (&'a FilterKey, &'a Holding)> {
     session
         .holdings
         .iter()

@@ -177,7 +177,9 @@ mod tests {
 
     #[test]
     fn filters_match_as_the_examples_of_the_specification_say() {
-        for topic in ["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/w"] {
+        for topic in
+            ["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/w"]
+        {
             assert!(matches("sport/tennis/player1/#", topic), "{topic}");
         }
         assert!(matches("sport/#", "sport"));
@@ -188,7 +190,9 @@ mod tests {
         assert!(matches("sport/+", "sport/"));
         assert!(matches("+/+", "/finance") && matches("/+", "/finance"));
         assert!(!matches("+", "/finance"));
-        assert!(!matches("#", "$SYS/x") && !matches("+/x", "$SYS/x") && matches("$SYS/#", "$SYS/x"));
+        assert!(
+            !matches("#", "$SYS/x") && !matches("+/x", "$SYS/x") && matches("$SYS/#", "$SYS/x")
+        );
     }
 
     #[test]

@@ -18,7 +18,6 @@ use std::ops::{Index, IndexMut};
 pub(super) use message::{Body, Fate, Message, MessageId, Tick, payload_of};
 pub(super) use session::{FilterKey, Holding, Options};
 
-
 use session::Session;
 use will::Will;
 
@@ -282,8 +281,7 @@ impl Oracle {
             && !clean_start
             && (still_attached || connect_at <= ends.1.saturating_add(self.rules.late_us))
             && !(ends_with_connection && *protocol != Protocol::V5);
-        let may_begin =
-            clean_start || self.now >= ends.0 || kept.is_some_and(|s| s.expiry.0 == 0);
+        let may_begin = clean_start || self.now >= ends.0 || kept.is_some_and(|s| s.expiry.0 == 0);
         if session_present {
             self.require(may_resume, || {
                 format!("{name} was told of a session that was discarded, expired or never there")
@@ -456,13 +454,7 @@ impl Oracle {
     }
 
     /// Its UNSUBACK came.
-    pub(super) fn unsuback(
-        &mut self,
-        link: usize,
-        asked: Tick,
-        keys: &[FilterKey],
-        codes: &[u8],
-    ) {
+    pub(super) fn unsuback(&mut self, link: usize, asked: Tick, keys: &[FilterKey], codes: &[u8]) {
         let tick = self.step();
         let Link { client, session, connack, .. } = self.links[link];
         if self.clients[client].protocol == Protocol::V5 {
@@ -493,7 +485,7 @@ impl Oracle {
     /// An acknowledgement of a message from the broker goes out.
     pub(super) fn ack_sent(&mut self, link: usize, kind: AckKind, packet_id: u16) {
         self.step();
-        if !matches!(kind, AckKind::PubAck | AckKind::PubComp) {
+        if !matches!(kind, AckKind::Ack | AckKind::Comp) {
             return;
         }
         let record = &mut self.links[link];
@@ -516,9 +508,7 @@ impl Oracle {
     pub(super) fn held(&self, client: usize) -> BTreeMap<FilterKey, bool> {
         let Some(session) = self.clients[client].session else { return BTreeMap::new() };
         let holdings = self.sessions[session].holdings.iter().filter(|h| h.gone.is_none());
-        holdings
-            .map(|h| (h.key.clone(), h.leaving.is_none() && h.sure.is_some()))
-            .collect()
+        holdings.map(|h| (h.key.clone(), h.leaving.is_none() && h.sure.is_some())).collect()
     }
 }
 

@@ -15,16 +15,18 @@ impl Oracle {
         self.settle_wills(tick);
         for message in &mut self.messages {
             let alive = self.links[message.link].ended.is_none();
-            if alive && message.will_of.is_none() && message.qos == 0 && message.fate == Fate::Open {
+            if alive && message.will_of.is_none() && message.qos == 0 && message.fate == Fate::Open
+            {
                 message.fate = Fate::Kept(tick);
             }
             if message.fate != Fate::Open {
                 message.over.get_or_insert(tick);
             }
         }
-        let open = self.messages.iter().position(|m| {
-            m.fate == Fate::Open && m.will_of.is_none() && m.sends > 0
-        });
+        let open = self
+            .messages
+            .iter()
+            .position(|m| m.fate == Fate::Open && m.will_of.is_none() && m.sends > 0);
         if let Some(id) = open {
             self.violate(format!("all is quiet and m{id} was never acknowledged to its publisher"));
         }
@@ -96,7 +98,8 @@ impl Oracle {
             }
             self.seen.owed += 1;
             if self.sessions[index].copies.get(&id).is_none_or(|copies| copies.total() == 0) {
-                let (name, publisher) = (self.name_of(index), &self.clients[message.publisher].name);
+                let (name, publisher) =
+                    (self.name_of(index), &self.clients[message.publisher].name);
                 let sentence = format!(
                     "m{id} of {publisher} on {:?} at QoS {} never reached {name}",
                     message.topic, message.qos
@@ -126,14 +129,21 @@ impl Oracle {
         }
     }
 
-    fn judge_owed_to_group(&mut self, id: MessageId, message: &Message, kept: Tick, group: &FilterKey) {
+    fn judge_owed_to_group(
+        &mut self,
+        id: MessageId,
+        message: &Message,
+        kept: Tick,
+        group: &FilterKey,
+    ) {
         let (from, to) = (message.first_sent, message.routed_before());
         let (mut copies, mut live) = (0, 0);
         let (mut stays, mut excused, mut left, mut away) = (false, false, false, false);
         let mut least = Some(message.qos);
         for (index, session) in self.sessions.iter().enumerate() {
             let held = session.holdings.iter().filter(|h| h.key == *group);
-            let members = held.filter(|h| h.gone.is_none_or(|gone| gone >= from)).collect::<Vec<_>>();
+            let members =
+                held.filter(|h| h.gone.is_none_or(|gone| gone >= from)).collect::<Vec<_>>();
             if members.is_empty() {
                 continue;
             }
@@ -183,8 +193,10 @@ impl Oracle {
         for (topic, ids) in self.retained_by_topic() {
             let last = self.last_values(&ids);
             let copies = &self.sessions[session].copies;
-            let got: Vec<MessageId> =
-                ids.into_iter().filter(|id| copies.get(id).is_some_and(|c| c.flagged > 0)).collect();
+            let got: Vec<MessageId> = ids
+                .into_iter()
+                .filter(|id| copies.get(id).is_some_and(|c| c.flagged > 0))
+                .collect();
             let certain = last.iter().any(|&id| self.messages[id].kept().is_some());
             let absent = |&id: &MessageId| {
                 self.messages[id].is_clear() || self.messages[id].expiry.is_some()
