@@ -97,11 +97,12 @@ fn asking(broker: &Broker, data: impl AsRef<[u8]>) -> Connect {
         .property(text(id::AUTH_DATA, data))
 }
 
-fn auth(reason: u8, data: impl AsRef<[u8]>) -> Vec<u8> {
+fn answer(reason: u8, data: impl AsRef<[u8]>) -> Vec<u8> {
     let list = [text(id::AUTH_METHOD, METHOD), text(id::AUTH_DATA, data)];
     wire::reason_with(first::AUTH, reason, &list)
 }
 
+#[track_caller]
 fn expect_auth(client: &mut Client, reason: u8) -> Properties {
     match client.next() {
         Packet::Auth(auth) if auth.reason == reason => {
@@ -113,6 +114,7 @@ fn expect_auth(client: &mut Client, reason: u8) -> Properties {
 }
 
 /// The server's first message, asked for with this CONNECT.
+#[track_caller]
 fn challenge(broker: &Broker, connect: &Connect) -> (Client, String) {
     let mut client = Client::ask(broker, connect);
     let data = expect_auth(&mut client, 0x18);
@@ -121,10 +123,11 @@ fn challenge(broker: &Broker, connect: &Connect) -> (Client, String) {
 }
 
 /// Goes through the whole exchange.
+#[track_caller]
 fn enter(broker: &Broker) -> Client {
     let mut scram = Scram::new(USER, PASSWORD);
     let (mut client, server_first) = challenge(broker, &asking(broker, scram.first()));
-    client.send(auth(0x18, scram.last(&server_first)));
+    client.send(answer(0x18, scram.last(&server_first)));
     let connack = client.expect_connack();
     assert_eq!(connack.reason, 0, "{connack:?}");
     assert_eq!(connack.properties.text(id::AUTH_METHOD), Some(METHOD));
@@ -133,6 +136,7 @@ fn enter(broker: &Broker) -> Client {
 }
 
 /// That an exchange ends without entry: CONNACK with one of the reasons, or just the end.
+#[track_caller]
 fn expect_no_entry(client: &mut Client, reasons: &[u8]) {
     match client.poll(PATIENCE) {
         Arrival::Packet(Packet::ConnAck(connack)) => {
@@ -161,7 +165,7 @@ fn scram_keeps_out_who_does_not_know_the_password() {
         for (user, password) in [(USER, &b"wrong"[..]), ("mallory", b"wrong"), (USER, b"")] {
             let mut scram = Scram::new(user, password);
             let (mut client, server_first) = challenge(broker, &asking(broker, scram.first()));
-            client.send(auth(0x18, scram.last(&server_first)));
+            client.send(answer(0x18, scram.last(&server_first)));
             // The same for an unknown user as for a wrong password: nothing is given away.
             client.expect_refusal(&[0x86, 0x87]);
         }
@@ -181,11 +185,11 @@ fn a_broken_exchange_lets_nobody_in() {
         let other_method =
             [text(id::AUTH_METHOD, "SCRAM-SHA-1"), text(id::AUTH_DATA, "c=biws,r=x,p=")];
         let answers = [
-            auth(0x18, ""),
-            auth(0x18, "c=biws,r=x,p=AAAA"),
-            auth(0x00, "c=biws"),
-            auth(0x19, scram.first()),
-            auth(0x7F, "c=biws"),
+            answer(0x18, ""),
+            answer(0x18, "c=biws,r=x,p=AAAA"),
+            answer(0x00, "c=biws"),
+            answer(0x19, scram.first()),
+            answer(0x7F, "c=biws"),
             wire::reason_with(first::AUTH, 0x18, &other_method),
             wire::reason_with(first::AUTH, 0x18, &[]),
             wire::packet(first::AUTH, &[]),
@@ -236,7 +240,7 @@ fn who_was_not_let_in_takes_nobody_over() {
         let mut connect = asking(broker, Scram::new(USER, PASSWORD).first());
         connect.client_id = id.into_bytes();
         let (mut stranger, _) = challenge(broker, &connect);
-        stranger.send(auth(0x18, "c=biws,r=x,p=AAAA"));
+        stranger.send(answer(0x18, "c=biws,r=x,p=AAAA"));
         expect_no_entry(&mut stranger, &[0x80, 0x82, 0x86, 0x87]);
         client.ping();
     });
@@ -259,9 +263,12 @@ fn an_unknown_method_is_refused() {
 fn without_a_method_there_is_no_auth() {
     // [v5 MQTT-4.12.0-6] [v5 MQTT-4.12.0-7]
     on_every_broker(|broker| {
-        for packet in
-            [auth(0x18, "x"), auth(0x19, "x"), auth(0x00, "x"), wire::packet(first::AUTH, &[])]
-        {
+        for packet in [
+            answer(0x18, "x"),
+            answer(0x19, "x"),
+            answer(0x00, "x"),
+            wire::packet(first::AUTH, &[]),
+        ] {
             let mut client = Client::start(broker, V5);
             let connack = client.connack.clone().expect("it is connected");
             assert!(!connack.properties.has(id::AUTH_METHOD));
@@ -269,7 +276,7 @@ fn without_a_method_there_is_no_auth() {
             client.expect_end(&[0x82]);
         }
         let mut stranger = Client::open(broker, V5);
-        stranger.send(auth(0x18, "x"));
+        stranger.send(answer(0x18, "x"));
         stranger.expect_close();
     });
 }
@@ -292,17 +299,37 @@ fn a_client_may_authenticate_again() {
         client.subscribe(&topic, 0);
         for _ in 0..2 {
             let mut scram = Scram::new(USER, PASSWORD);
-            client.send(auth(0x19, scram.first()));
+            client.send(answer(0x19, scram.first()));
             let data = expect_auth(&mut client, 0x18);
             let server_first = data.data(id::AUTH_DATA).expect("a challenge");
             // Everything else goes on meanwhile.
             client.publish_qos(&topic, 0, "meanwhile");
             assert_eq!(client.receive_payload(), "meanwhile");
-            client.send(auth(0x18, scram.last(&String::from_utf8_lossy(server_first))));
+            client.send(answer(0x18, scram.last(&String::from_utf8_lossy(server_first))));
             let data = expect_auth(&mut client, 0x00);
             scram.verify(data.data(id::AUTH_DATA).expect("the server's signature"));
         }
         client.ping();
+    });
+}
+
+#[test]
+fn an_exchange_stays_within_the_maximum_packet_size() {
+    // [v5 MQTT-3.15.2-2] [v5 MQTT-3.15.2-3] [v5 MQTT-3.1.2-24]
+    on_every_broker_with(&config(true), |broker| {
+        for size in [8, 64, 120, 160, 200] {
+            let mut scram = Scram::new(USER, b"wrong");
+            let connect =
+                asking(broker, scram.first()).property(wire::four(id::MAXIMUM_PACKET_SIZE, size));
+            let mut client = Client::ask(broker, &connect);
+            // The client's reader refuses whatever is larger. Where SCRAM does not fit, it ends.
+            if let Arrival::Packet(Packet::Auth(auth)) = client.poll(PATIENCE) {
+                let server_first = auth.properties.data(id::AUTH_DATA).expect("a challenge");
+                let last = scram.last(&String::from_utf8_lossy(server_first));
+                client.send(answer(0x18, last));
+                client.read_to_end();
+            }
+        }
     });
 }
 
@@ -312,18 +339,18 @@ fn a_failed_second_authentication_ends_the_connection() {
     on_every_broker_with(&config(true), |broker| {
         let mut client = enter(broker);
         let mut scram = Scram::new(USER, b"wrong");
-        client.send(auth(0x19, scram.first()));
+        client.send(answer(0x19, scram.first()));
         let data = expect_auth(&mut client, 0x18);
         let server_first = data.data(id::AUTH_DATA).expect("a challenge");
-        client.send(auth(0x18, scram.last(&String::from_utf8_lossy(server_first))));
+        client.send(answer(0x18, scram.last(&String::from_utf8_lossy(server_first))));
         client.expect_end(&[0x87]);
 
         let other = [text(id::AUTH_METHOD, "SCRAM-SHA-1"), text(id::AUTH_DATA, "n,,n=a,r=b")];
         for packet in [
             wire::reason_with(first::AUTH, 0x19, &other),
             wire::reason_with(first::AUTH, 0x19, &[]),
-            auth(0x18, "c=biws"),
-            auth(0x00, "c=biws"),
+            answer(0x18, "c=biws"),
+            answer(0x00, "c=biws"),
         ] {
             let mut client = enter(broker);
             client.send(packet);

@@ -79,7 +79,7 @@ impl Client {
         self.id = String::from_utf8_lossy(&connect.client_id).into_owned();
         for property in &connect.properties {
             match property[..] {
-                [id::MAXIMUM_PACKET_SIZE, a, b, c, d] => {
+                [id::MAXIMUM_PACKET_SIZE, a, b, c, d] if [a, b, c, d] != [0; 4] => {
                     self.packet_bytes_max = u32::from_be_bytes([a, b, c, d]) as usize;
                 }
                 [id::TOPIC_ALIAS_MAXIMUM, a, b] => {
@@ -258,22 +258,27 @@ impl Client {
             1 => self.acknowledge(first::PUBACK, publish.packet_id),
             _ => {
                 self.send(wire::ack(first::PUBREC, publish.packet_id));
-                self.await_pubrel(publish.packet_id);
+                self.expect_ack(first::PUBREL, publish.packet_id);
                 self.acknowledge(first::PUBCOMP, publish.packet_id);
             }
         }
     }
 
-    /// Waits for a PUBREL; what comes before it is kept for later.
+    /// The first packet that `wanted` takes; messages that come before it are kept for later.
     #[track_caller]
-    fn await_pubrel(&mut self, packet_id: u16) {
+    fn await_packet<T>(&mut self, what: &str, wanted: impl Fn(&Packet) -> Option<T>) -> T {
+        let held = self.held.iter().position(|packet| wanted(packet).is_some());
+        if let Some(packet) = held.and_then(|index| self.held.remove(index)) {
+            return wanted(&packet).expect("it was wanted a moment ago");
+        }
         loop {
             match self.poll_stream(PATIENCE) {
-                Arrival::Packet(Packet::Ack(first::PUBREL, ack)) if ack.packet_id == packet_id => {
-                    return;
-                }
-                Arrival::Packet(packet) => self.held.push_back(packet),
-                other => panic!("expected PUBREL of {packet_id}, found {other:?}"),
+                Arrival::Packet(packet) => match wanted(&packet) {
+                    Some(found) => return found,
+                    None if matches!(packet, Packet::Publish(_)) => self.held.push_back(packet),
+                    None => panic!("expected {what}, found {packet:?}, after {}", self.said()),
+                },
+                other => panic!("expected {what}, found {other:?}, after {}", self.said()),
             }
         }
     }
@@ -292,10 +297,12 @@ impl Client {
     /// The next packet, which is this acknowledgement of this packet identifier.
     #[track_caller]
     pub fn expect_ack(&mut self, first: u8, packet_id: u16) -> Ack {
-        match self.next() {
-            Packet::Ack(found, ack) if (found, ack.packet_id) == (first, packet_id) => ack,
-            other => panic!("expected {first:#04x} of {packet_id}, found {other:?}"),
-        }
+        self.await_packet(&format!("{first:#04x} of {packet_id}"), |packet| match packet {
+            Packet::Ack(found, ack) if (*found, ack.packet_id) == (first, packet_id) => {
+                Some(ack.clone())
+            }
+            _ => None,
+        })
     }
 
     /// That the broker closes: in 5.0 after a DISCONNECT with one of the reason codes, before
@@ -417,8 +424,8 @@ impl Client {
         assert_eq!(granted, [options & 3], "SUBACK for {filter}");
     }
 
-    /// Subscribes and gives the reason codes. Retained messages that come before the SUBACK are
-    /// kept for later.
+    /// Subscribes and gives the reason codes. Messages that come before the SUBACK are kept
+    /// for later.
     #[track_caller]
     pub fn try_subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
         let packet_id = self.packet_id();
@@ -428,10 +435,10 @@ impl Client {
 
     #[track_caller]
     pub fn expect_suback(&mut self, packet_id: u16) -> Vec<u8> {
-        match self.next() {
-            Packet::SubAck(suback) if suback.packet_id == packet_id => suback.reasons,
-            other => panic!("expected SUBACK of {packet_id}, found {other:?}"),
-        }
+        self.await_packet(&format!("SUBACK of {packet_id}"), |packet| match packet {
+            Packet::SubAck(suback) if suback.packet_id == packet_id => Some(suback.reasons.clone()),
+            _ => None,
+        })
     }
 
     /// Unsubscribes and gives the reason codes, none before 5.0.
@@ -439,10 +446,12 @@ impl Client {
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Vec<u8> {
         let packet_id = self.packet_id();
         self.send(wire::unsubscribe(self.version, packet_id, filters));
-        match self.next() {
-            Packet::UnsubAck(unsuback) if unsuback.packet_id == packet_id => unsuback.reasons,
-            other => panic!("expected UNSUBACK of {packet_id}, found {other:?}"),
-        }
+        self.await_packet(&format!("UNSUBACK of {packet_id}"), |packet| match packet {
+            Packet::UnsubAck(unsuback) if unsuback.packet_id == packet_id => {
+                Some(unsuback.reasons.clone())
+            }
+            _ => None,
+        })
     }
 
     /// A message from this client, to be refined and given to [`Client::publish`].

@@ -11,6 +11,7 @@ use super::wire::Version::{self, V5, V31, V311};
 use super::wire::{self, Connect, Will, first, four, id, two};
 
 /// Sends bytes that are no acceptable CONNECT: 5.0 is told why, before that nothing is said.
+#[track_caller]
 fn expect_refused(broker: &Broker, version: Version, bytes: &[u8], reasons: &[u8]) {
     let mut client = Client::open(broker, version);
     client.send(bytes);
@@ -125,7 +126,8 @@ fn another_protocol_level_is_answered_and_turned_away() {
     // [v3.1.1 MQTT-3.1.2-2] [v3.1.1 MQTT-3.2.2-4] [v3.1.1 MQTT-3.2.2-5]
     // [v5 MQTT-3.1.2-2] [v5 MQTT-3.2.2-6] [v5 MQTT-3.2.2-7]
     on_every_broker(|broker| {
-        for level in [0, 1, 2, 6, 7, 0x83, 0x84, 0x85, 0xFF] {
+        // 0x83 and 0x84 are 3 and 4 with the bit by which bridges of Mosquitto tell who they are.
+        for level in [0, 1, 2, 6, 7, 0x80, 0x85, 0x86, 0xFF] {
             let mut connect = Connect::new(V311, broker.unique());
             connect.level = level;
             let answer = expect_unsupported(broker, &connect);
@@ -136,13 +138,17 @@ fn another_protocol_level_is_answered_and_turned_away() {
 
 /// That a CONNECT is answered, if at all, with "unacceptable protocol version" in the form of
 /// some version, and that this is the end. Gives the answer.
+#[track_caller]
 fn expect_unsupported(broker: &Broker, connect: &Connect) -> Vec<u8> {
     // The strict reader wants one version; here any of them may answer.
     let mut client = Client::open(broker, connect.version);
     client.send(connect.bytes());
     let answer = client.read_raw_to_end();
-    let known: [&[u8]; 2] = [&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84]];
-    let right = answer.is_empty() || known.iter().any(|known| answer.starts_with(known));
+    let right = match answer[..] {
+        [] | [0x20, 2, 0, 1] => true,
+        [0x20, length, 0, 0x84, ..] => answer.len() == usize::from(length) + 2,
+        _ => false,
+    };
     assert!(right, "{connect:?} was answered with {answer:02x?}");
     answer
 }
@@ -416,15 +422,14 @@ fn what_the_broker_sends_does_not_keep_a_client_alive() {
         let mut listener = Client::connect(broker, &connect);
         listener.subscribe(&topic, 0);
         let mut publisher = Client::start(broker, version);
+        let deadline = Instant::now() + PATIENCE;
         let mut ended = false;
-        for _ in 0..200 {
+        while !ended && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
             publisher.publish_qos(&topic, 0, "tick");
-            match listener.poll(Duration::from_millis(100)) {
+            match listener.poll(Duration::from_millis(1)) {
                 Arrival::Packet(Packet::Disconnect(said)) => assert_eq!(said.reason, 0x8D),
-                Arrival::Closed => {
-                    ended = true;
-                    break;
-                }
+                Arrival::Closed => ended = true,
                 _ => {}
             }
         }
@@ -512,8 +517,8 @@ fn connack_names_what_the_broker_takes() {
         assert_eq!(connack.properties.number(id::MAXIMUM_QOS), None, "QoS 2 is supported");
         let topic = broker.unique();
         client.subscribe(&topic, 2);
-        client.send(client.message(&topic, "two").qos(2, 9).retain().bytes());
-        client.expect_ack(first::PUBREC, 9);
+        client.publish(client.message(&topic, "two").retain(), 2);
+        assert_eq!(client.receive_payload(), "two");
     });
 }
 

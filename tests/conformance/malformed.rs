@@ -101,11 +101,13 @@ fn connect_sample(broker: &Broker, version: Version) -> Connect {
 }
 
 /// Connects, sends these bytes in the same segment, and demands the end.
+#[track_caller]
 fn expect_end(broker: &Broker, version: Version, bytes: &[u8], reasons: &[u8]) {
     let mut client = accepted_with(broker, version, bytes);
     client.expect_end(reasons);
 }
 
+#[track_caller]
 fn accepted_with(broker: &Broker, version: Version, bytes: &[u8]) -> Client {
     let mut client = Client::open(broker, version);
     client.send([&Connect::new(version, broker.unique()).bytes(), bytes].concat());
@@ -114,6 +116,7 @@ fn accepted_with(broker: &Broker, version: Version, bytes: &[u8]) -> Client {
 }
 
 /// Sends bytes instead of a CONNECT and demands that nobody is let in.
+#[track_caller]
 fn expect_no_entry(broker: &Broker, version: Version, bytes: &[u8]) {
     let mut client = Client::open(broker, version);
     client.send(bytes);
@@ -297,21 +300,21 @@ fn a_giant_remaining_length_is_refused_before_its_bytes_come() {
 #[test]
 fn a_packet_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
     // [v5 MQTT-3.2.2-15]
-    on_every_broker_with("[mqtt]\npacket_bytes_max = 1024\n", |broker| {
+    on_every_broker_with("[mqtt]\npacket_bytes_max = 2048\n", |broker| {
         for version in Version::ALL {
             let topic = broker.unique();
             let mut client = Client::start(broker, version);
             if version == V5 {
                 let connack = client.connack.clone().expect("it is connected");
-                assert_eq!(connack.properties.number(id::MAXIMUM_PACKET_SIZE), Some(1024));
+                assert_eq!(connack.properties.number(id::MAXIMUM_PACKET_SIZE), Some(2048));
             }
             client.subscribe(&topic, 0);
             let head = client.message(&topic, "").body().len();
-            let largest = client.message(&topic, "x".repeat(1024 - 3 - head));
-            assert_eq!(largest.bytes().len(), 1024);
+            let largest = client.message(&topic, "x".repeat(2048 - 3 - head));
+            assert_eq!(largest.bytes().len(), 2048);
             client.send(largest.bytes());
             assert_eq!(client.receive().payload, largest.payload);
-            client.send(client.message(&topic, "x".repeat(1024 - 2 - head)).bytes());
+            client.send(client.message(&topic, "x".repeat(2048 - 2 - head)).bytes());
             client.expect_end(&[0x95]);
         }
     });
@@ -431,6 +434,7 @@ fn a_byte_order_mark_is_a_character_like_any_other() {
 
 #[test]
 fn a_client_may_send_byte_by_byte() {
+    // [v3.1.1 MQTT-7.1.1-1]
     // [v3.1.1 MQTT-4.8.0-1] [v5 MQTT-4.2-1]
     on_every_version(|broker, version| {
         let topic = broker.unique();
@@ -445,7 +449,7 @@ fn a_client_may_send_byte_by_byte() {
             client.send([byte]);
         }
         assert_eq!(client.expect_connack().reason, 0);
-        client.expect_suback(1);
+        assert_eq!(client.expect_suback(1), [1]);
         let mut found = [client.next(), client.next()];
         found.sort_by_key(|packet| matches!(packet, Packet::Publish(_)));
         assert!(matches!(&found[0], Packet::Ack(first::PUBACK, ack) if ack.packet_id == 2));

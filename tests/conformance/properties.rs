@@ -227,6 +227,7 @@ fn adorned(topic: &str, payload: &str) -> wire::Publish {
         .property(user("name", "first"))
 }
 
+#[track_caller]
 fn assert_adorned(found: &super::packet::Publish) {
     let properties = &found.properties;
     assert_eq!(properties.number(id::PAYLOAD_FORMAT), Some(1));

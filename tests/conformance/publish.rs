@@ -4,10 +4,11 @@ use super::brokers::{on_every_broker, on_every_version};
 use super::client::{Arrival, Client, PATIENCE};
 use super::packet::Packet;
 use super::wire::Version::{self, V5, V31, V311};
-use super::wire::{self, first};
+use super::wire::{self, Connect, first};
 
 #[test]
 fn a_message_arrives_with_the_lower_of_both_qos() {
+    // [v3.1.1 MQTT-3.8.4-6]
     // [v3.1.1 MQTT-3.3.4-1] [v3.1.1 MQTT-2.3.1-4] [v3.1.1 MQTT-2.3.1-6] [v3.1.1 MQTT-4.3.1-1]
     // [v3.1.1 MQTT-4.3.2-1] [v3.1.1 MQTT-4.3.2-2] [v3.1.1 MQTT-4.3.3-1] [v3.1.1 MQTT-4.3.3-2]
     // [v3.1.1 MQTT-3.3.1-2] [v3.1.1 MQTT-3.3.2-3] [v3.1.1 MQTT-4.5.0-1]
@@ -229,6 +230,22 @@ fn a_message_without_retain_leaves_the_retained_one_alone() {
         assert_eq!(late.receive_payload(), "kept");
         late.subscribe(&other, 1);
         late.expect_nothing();
+    });
+}
+
+#[test]
+fn a_retained_message_outlives_the_session_of_its_publisher() {
+    // [v3.1.1 MQTT-3.1.2-7] [v5 MQTT-3.3.1-5]
+    on_every_version(|broker, version| {
+        let topic = broker.unique();
+        let connect = Connect::new(version, broker.unique());
+        let mut publisher = Client::connect(broker, &connect);
+        publisher.publish(publisher.message(&topic, "kept").retain(), 1);
+        publisher.vanish();
+        Client::connect(broker, &connect).disconnect();
+        let mut late = Client::start(broker, version);
+        late.subscribe(&topic, 1);
+        assert_eq!(late.receive_payload(), "kept");
     });
 }
 

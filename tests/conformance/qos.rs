@@ -115,6 +115,28 @@ fn a_new_session_knows_no_packet_identifier_of_the_old_one() {
 }
 
 #[test]
+fn a_subscribe_with_the_packet_identifier_of_an_open_publish_is_told_apart() {
+    // [v3.1.1 MQTT-2.3.1-2] [v5 MQTT-2.2.1-3] [v5 MQTT-2.2.1-6]
+    on_every_version(|broker, version| {
+        let topic = broker.unique();
+        let mut client = Client::start(broker, version);
+        client.send(client.message(&topic, "open").qos(2, 7).bytes());
+        client.expect_ack(first::PUBREC, 7);
+        client.send(wire::subscribe(version, 7, &[(&topic, 0)]));
+        // 0x91: packet identifier in use. A server need not notice.
+        let granted = client.expect_suback(7);
+        assert!(granted == [0] || granted == [0x91], "{granted:02x?}");
+        client.send(wire::unsubscribe(version, 7, &[&topic]));
+        match client.next() {
+            Packet::UnsubAck(unsuback) => assert_eq!(unsuback.packet_id, 7),
+            other => panic!("{other:?}"),
+        }
+        client.send(wire::ack(first::PUBREL, 7));
+        assert_eq!(client.expect_ack(first::PUBCOMP, 7).reason, 0);
+    });
+}
+
+#[test]
 fn pubrel_of_an_unknown_packet_identifier_is_answered() {
     // [v5 MQTT-4.3.3-11] [v5 MQTT-3.7.2-1] [v3.1.1 MQTT-4.3.3-2]
     on_every_version(|broker, version| {

@@ -72,6 +72,7 @@ fn mqtt_3_1_keeps_sessions_too() {
 
 #[test]
 fn a_resumed_session_has_its_subscriptions_and_its_messages_in_order() {
+    // [v3.1.1 MQTT-3.1.2-5]
     // [v3.1.1 MQTT-3.1.2-4] [v3.1.1 MQTT-4.1.0-1] [v3.1.1 MQTT-4.5.0-1] [v3.1.1 MQTT-4.6.0-6]
     // [v3.1.1 MQTT-3.1.3-2]
     // [v5 MQTT-3.1.2-5] [v5 MQTT-3.1.2-23] [v5 MQTT-4.5.0-1] [v5 MQTT-4.6.0-5]

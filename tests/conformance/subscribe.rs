@@ -13,6 +13,7 @@ const RETAIN_NEVER: u8 = 0x20;
 
 /// A filter that no one may subscribe to is refused: the packet is malformed, or its filter gets
 /// a failure. Both readings are legal; a grant is not.
+#[track_caller]
 pub fn expect_filter_refused(broker: &Broker, version: Version, filter: &str) {
     let mut client = Client::start(broker, version);
     client.send(wire::subscribe(version, 1, &[(filter, 0)]));
@@ -30,6 +31,7 @@ pub fn expect_filter_refused(broker: &Broker, version: Version, filter: &str) {
 }
 
 /// Subscribes with a subscription identifier.
+#[track_caller]
 fn subscribe_as(client: &mut Client, number: u32, filters: &[(&str, u8)]) {
     let packet_id = client.packet_id();
     let property = wire::property(id::SUBSCRIPTION_ID, wire::varint(number));
@@ -39,6 +41,7 @@ fn subscribe_as(client: &mut Client, number: u32, filters: &[(&str, u8)]) {
 }
 
 /// The copies of one message: everything before the marker that is published after it.
+#[track_caller]
 fn copies(subscriber: &mut Client, publisher: &mut Client, topic: &str, qos: u8) -> Vec<Publish> {
     publisher.publish_qos(topic, qos, "message");
     publisher.publish_qos(topic, qos, "marker");
@@ -58,6 +61,7 @@ fn copies(subscriber: &mut Client, publisher: &mut Client, topic: &str, qos: u8)
 
 #[test]
 fn suback_has_a_code_for_each_filter_in_their_order() {
+    // [v3.1.1 MQTT-3.8.4-5]
     // [v3.1.1 MQTT-3.8.4-1] [v3.1.1 MQTT-3.8.4-2] [v3.1.1 MQTT-3.8.4-4] [v3.1.1 MQTT-3.9.3-1]
     // [v3.1.1 MQTT-3.9.3-2] [v3.1.1 MQTT-2.3.1-7]
     // [v5 MQTT-3.8.4-1] [v5 MQTT-3.8.4-2] [v5 MQTT-3.8.4-5] [v5 MQTT-3.8.4-6]
@@ -105,6 +109,7 @@ fn subscribe_and_unsubscribe_without_a_filter_are_protocol_errors() {
 
 #[test]
 fn reserved_bits_of_the_options_are_malformed() {
+    // [v3.1.1 MQTT-3.8.3-4]
     // [v3.1.1 MQTT-4.8.0-1] [v5 MQTT-3.8.3-5]
     on_every_broker(|broker| {
         for version in [V311, V5] {
@@ -123,6 +128,7 @@ fn reserved_bits_of_the_options_are_malformed() {
 
 #[test]
 fn a_subscription_of_qos_3_or_retain_handling_3_is_an_error() {
+    // [v3.1.1 MQTT-3.8.3-4]
     // [v3.1.1 MQTT-4.8.0-1] [v5 MQTT-4.13.1-1] [v5 MQTT-3.8.3-5]
     on_every_version(|broker, version| {
         let mut client = Client::start(broker, version);

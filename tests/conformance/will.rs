@@ -18,6 +18,7 @@ fn scene(broker: &Broker, version: Version) -> (Client, String, Connect) {
 }
 
 /// That the observer sees nothing but a marker that is published now.
+#[track_caller]
 fn expect_no_will(broker: &Broker, observer: &mut Client, topic: &str) {
     observer.expect_nothing();
     Client::start(broker, V5).publish_qos(topic, 1, "marker");
