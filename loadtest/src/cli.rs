@@ -12,6 +12,9 @@ use serde::Deserialize;
 use crate::compare::RunSet;
 use crate::fleet::RunError;
 use crate::report::Report;
+use crate::scenario::connect::Connect;
+use crate::scenario::offline::Offline;
+use crate::scenario::rate::Rate;
 use crate::scenario::throughput::Throughput;
 use crate::settings::{Common, Settings, SettingsError};
 use crate::table;
@@ -47,8 +50,14 @@ enum Action {
 /// What to do to the broker.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Scenario {
+    /// Ramp, hold and reconnect storm
+    Connect(Connect),
     /// A closed loop, as fast as the broker can
     Throughput(Throughput),
+    /// An open loop at a given rate
+    Rate(Rate),
+    /// Messages for sessions that are away, with or without a crash
+    Offline(Offline),
 }
 
 /// A scenario file.
@@ -57,7 +66,10 @@ pub enum Scenario {
 struct ScenarioFile {
     #[serde(default)]
     common: Common,
+    connect: Option<Connect>,
     throughput: Option<Throughput>,
+    rate: Option<Rate>,
+    offline: Option<Offline>,
 }
 
 /// Why nothing could be run, or not to the end.
@@ -147,7 +159,10 @@ fn run_rounds(scenario: &Scenario, common: Common) -> Result<bool, CliError> {
 
 fn run_once(scenario: &Scenario, settings: &Settings) -> Result<Report, CliError> {
     let report = match scenario {
+        Scenario::Connect(connect) => connect.run(settings),
         Scenario::Throughput(throughput) => throughput.run(settings),
+        Scenario::Rate(rate) => rate.run(settings),
+        Scenario::Offline(offline) => offline.run(settings),
     };
     let report = report.map_err(CliError::Run)?;
     print!("{}", table::report(&report));
@@ -183,7 +198,12 @@ fn read_scenario(path: &Path) -> Result<(Scenario, Common), CliError> {
 /// The scenario and settings of a file's text.
 pub fn parse_scenario(text: &str) -> Result<(Scenario, Common), String> {
     let file: ScenarioFile = toml::from_str(text).map_err(|error| error.to_string())?;
-    let given = [file.throughput.map(Scenario::Throughput)];
+    let given = [
+        file.connect.map(Scenario::Connect),
+        file.throughput.map(Scenario::Throughput),
+        file.rate.map(Scenario::Rate),
+        file.offline.map(Scenario::Offline),
+    ];
     let mut scenarios = given.into_iter().flatten();
     match (scenarios.next(), scenarios.next()) {
         (Some(scenario), None) => Ok((scenario, file.common)),

@@ -70,7 +70,9 @@ pub struct Client {
     dialled_us: u64,
     subacks_due: usize,
     receive_maximum: u16,
+    was_connected: bool,
     disconnect_is_sent: bool,
+    breaks_off: bool,
     publisher: Option<Box<Publisher>>,
     inbox: Inbox,
     /// QoS 2 packet identifiers that are received and not released, as bits.
@@ -100,7 +102,9 @@ impl Client {
             dialled_us: 0,
             subacks_due: 0,
             receive_maximum: u16::MAX,
+            was_connected: false,
             disconnect_is_sent: false,
+            breaks_off: false,
             publisher,
             inbox,
             held: Vec::new(),
@@ -153,7 +157,9 @@ impl Client {
         self.out.clear();
         self.partial.clear();
         self.disconnect_is_sent = false;
-        let will_payload = plan.presence.map(|stream| {
+        self.breaks_off = false;
+        let presence = plan.presence.filter(|_| desk.has_presence);
+        let will_payload = presence.map(|stream| {
             // The message of arrival takes the next number, the will the one after it.
             let sequence = self.presence_sequence + 1;
             let stamp = Stamp { stream, sequence, sent_us: desk.now_us as u32 };
@@ -171,9 +177,9 @@ impl Client {
         let connect = Connect {
             version: door.version,
             client_id: &plan.id,
-            clean_start: plan.session_expiry_s.is_none(),
+            clean_start: plan.session_expiry_s.is_none() || desk.is_cleaning,
             keep_alive_s: door.keep_alive_s,
-            session_expiry_s: plan.session_expiry_s.unwrap_or(0),
+            session_expiry_s: plan.session_expiry_s.filter(|_| !desk.is_cleaning).unwrap_or(0),
             username: door.username.as_deref(),
             password: door.password.as_deref(),
             will,
@@ -286,7 +292,11 @@ impl Client {
         }
         desk.tally[Count::Connected] += 1;
         if desk.is_measuring {
-            desk.latencies.connect.saturating_record(desk.now_us - self.dialled_us);
+            let is_first = !std::mem::replace(&mut self.was_connected, true);
+            let latencies = &mut desk.latencies;
+            let histogram =
+                if is_first { &mut latencies.connect } else { &mut latencies.reconnect };
+            histogram.saturating_record(desk.now_us - self.dialled_us);
         }
         self.receive_maximum = connack.receive_maximum;
         if !connack.session_present {
@@ -297,7 +307,7 @@ impl Client {
             desk.tally[Count::Acknowledged] += given_up;
         }
         let filters = &plan.clients[self.index as usize].filters;
-        if filters.is_empty() || connack.session_present {
+        if filters.is_empty() || connack.session_present || desk.is_cleaning {
             self.come_online(desk);
             return Ok(());
         }
@@ -332,13 +342,20 @@ impl Client {
         }
     }
 
+    /// The stream of presence, while presence is on.
+    fn presence(&self, desk: &Desk) -> Option<u32> {
+        desk.plan.clients[self.index as usize].presence.filter(|_| desk.has_presence)
+    }
+
     /// Publishes the next message of presence.
     fn announce(&mut self, desk: &mut Desk) {
-        let Some(stream) = desk.plan.clients[self.index as usize].presence else { return };
+        let Some(stream) = self.presence(desk) else { return };
         let Some(publisher) = &mut self.publisher else { return };
         let stamp = Stamp { stream, sequence: self.presence_sequence, sent_us: desk.now_us as u32 };
         if publisher.publish_extra(&desk.press, stamp, &mut self.out) {
             self.presence_sequence += 1;
+            desk.tally[Count::Sent] += 1;
+            desk.tally[Count::Owed] += u64::from(desk.plan.streams[stream as usize].copies);
         }
     }
 
@@ -379,6 +396,7 @@ impl Client {
         if plan.publishes.is_empty() {
             return;
         }
+        // Within a closed loop all streams of a publisher have the same number of receivers.
         let copies = u64::from(desk.plan.streams[plan.publishes.start as usize].copies);
         let wanted = match desk.pacing {
             Pacing::Idle => 0,
@@ -394,45 +412,65 @@ impl Client {
                 window.saturating_sub(undelivered.max(unacknowledged))
             }
         };
-        let mut allowed = wanted.min(desk.limit.saturating_sub(publisher.sent()));
+        let limit = desk.limit.saturating_mul(publisher.stream_count() as u64);
+        let mut allowed = wanted.min(limit.saturating_sub(publisher.sent()));
         if desk.press.qos != Qos::AtMostOnce {
             let room = u64::from(self.receive_maximum);
             allowed = allowed.min(room.saturating_sub(publisher.unacknowledged() as u64));
         }
-        let before = publisher.sent();
         while allowed > 0 && self.out.len() < OUT_SIZE_MAX && publisher.has_packet_id(&desk.press) {
-            publisher.publish(&desk.press, desk.now_us as u32, &mut self.out);
+            if desk.is_measuring
+                && let Some(due_us) = publisher.oldest_due_us()
+            {
+                let late_us = (desk.now_us as u32).wrapping_sub(due_us);
+                desk.latencies.hold_back.saturating_record(u64::from(late_us));
+            }
+            let stream = publisher.publish(&desk.press, desk.now_us as u32, &mut self.out);
+            desk.tally[Count::Sent] += 1;
+            desk.tally[Count::Owed] += u64::from(desk.plan.streams[stream as usize].copies);
             allowed -= 1;
         }
-        let sent = publisher.sent() - before;
-        desk.tally[Count::Sent] += sent;
-        desk.tally[Count::Owed] += sent * copies;
     }
 
-    /// Starts to leave in good order.
-    pub fn leave(&mut self, desk: &mut Desk) {
+    /// Starts to leave: in good order, or by breaking off. Who has a will first gets its answers,
+    /// so that what the will follows is certain.
+    pub fn leave(&mut self, desk: &mut Desk, breaks_off: bool) {
         if self.state == State::Online {
             self.state = State::Leaving;
-            self.announce(desk);
+            self.breaks_off = breaks_off;
+            if !breaks_off {
+                self.announce(desk);
+            }
             desk.ready.mark(self.slot);
         }
     }
 
+    /// It is time to close the connection without a word.
+    #[must_use]
+    pub fn is_breaking_off(&self, desk: &Desk) -> bool {
+        self.state == State::Leaving && self.breaks_off && self.is_settled(desk)
+    }
+
+    /// Nothing is under way that leaving has to wait for: only presence waits for its answers,
+    /// other exchanges may rest in a session.
+    fn is_settled(&self, desk: &Desk) -> bool {
+        let unacknowledged = self.publisher.as_ref().map_or(0, |half| half.unacknowledged());
+        self.presence(desk).is_none() || unacknowledged == 0
+    }
+
     fn finish_leaving(&mut self, desk: &mut Desk) {
-        // Only presence waits for its answers: other exchanges may rest in a session.
-        let has_presence = desk.plan.clients[self.index as usize].presence.is_some();
-        let unacknowledged = self.publisher.as_ref().map_or(0, |p| p.unacknowledged());
-        if !self.disconnect_is_sent && (!has_presence || unacknowledged == 0) {
+        if !self.breaks_off && !self.disconnect_is_sent && self.is_settled(desk) {
             self.disconnect_is_sent = true;
             encode::disconnect(&mut self.out);
         }
     }
 
     /// The connection breaks with no word: the will is the next message of presence.
-    pub fn abandon(&mut self, desk: &Desk) {
-        let has_presence = desk.plan.clients[self.index as usize].presence.is_some();
-        if has_presence && self.state == State::Online {
+    pub fn abandon(&mut self, desk: &mut Desk) {
+        let has_will = self.state == State::Online || self.breaks_off;
+        if let Some(stream) = self.presence(desk).filter(|_| has_will) {
             self.presence_sequence += 1;
+            desk.tally[Count::Owed] += u64::from(desk.plan.streams[stream as usize].copies);
         }
     }
 

@@ -48,8 +48,13 @@ pub struct Latencies {
     pub delivery: Histogram<u64>,
     /// From the intended time of sending to the last acknowledgement.
     pub acknowledgement: Histogram<u64>,
-    /// From the start of a connection to its CONNACK.
+    /// From the start of a client's first connection to its CONNACK.
     pub connect: Histogram<u64>,
+    /// The same for its later ones.
+    pub reconnect: Histogram<u64>,
+    /// From the intended time of sending to the sending: how far the harness, or a full window,
+    /// held the open loop back.
+    pub hold_back: Histogram<u64>,
 }
 
 /// What stamps can tell, 71 minutes: more is recorded as this much.
@@ -59,7 +64,13 @@ impl Default for Latencies {
     fn default() -> Self {
         let histogram =
             || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are in order");
-        Self { delivery: histogram(), acknowledgement: histogram(), connect: histogram() }
+        Self {
+            delivery: histogram(),
+            acknowledgement: histogram(),
+            connect: histogram(),
+            reconnect: histogram(),
+            hold_back: histogram(),
+        }
     }
 }
 
@@ -70,6 +81,8 @@ impl Latencies {
             (&mut self.delivery, &other.delivery),
             (&mut self.acknowledgement, &other.acknowledgement),
             (&mut self.connect, &other.connect),
+            (&mut self.reconnect, &other.reconnect),
+            (&mut self.hold_back, &other.hold_back),
         ];
         for (own, theirs) in pairs {
             own.add(theirs).expect("all have the same bounds");
@@ -101,8 +114,12 @@ pub struct Desk {
     pub tally: Tally,
     /// When publishers may send.
     pub pacing: Pacing,
-    /// How many messages each publisher sends at most.
+    /// How many messages of each stream are published at most.
     pub limit: u64,
+    /// Clients announce themselves and leave a will.
+    pub has_presence: bool,
+    /// Clients connect only to end their sessions.
+    pub is_cleaning: bool,
     /// Latencies are recorded.
     pub is_measuring: bool,
     /// The recorded latencies.
@@ -174,6 +191,8 @@ impl Desk {
             tally: Tally::default(),
             pacing: Pacing::Idle,
             limit: u64::MAX,
+            has_presence: false,
+            is_cleaning: false,
             is_measuring: false,
             latencies: Latencies::default(),
             groups,

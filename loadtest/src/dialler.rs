@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::plan::Door;
 
 /// Connections of one worker that may be between connect and SUBACK at a time. A broker's listen
-/// queue is finite, and a flood that overruns it measures the kernel's SYN retries.
-const ARRIVING_MAX: u64 = 400;
+/// queue is finite (100 in Mosquitto), and a flood that overruns it measures the kernel's SYN retries.
+const ARRIVING_MAX: u64 = 96;
 
 /// Who is to be connected, and when.
 #[derive(Debug, Default)]

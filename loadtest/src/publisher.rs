@@ -75,7 +75,6 @@ pub struct Publisher {
     /// Next sequence number, by stream.
     sequences: Vec<u32>,
     sent: u64,
-    acknowledged: u64,
     slots: Vec<Slot>,
     free: VecDeque<u16>,
     turn: u64,
@@ -98,7 +97,6 @@ impl Publisher {
             sequences: vec![0; streams.len()],
             streams,
             sent: 0,
-            acknowledged: 0,
             slots: vec![Slot { step: Step::Free, stamp: empty, turn: 0 }; slot_count],
             free: (1..=slot_count as u16).collect(),
             turn: 0,
@@ -113,11 +111,18 @@ impl Publisher {
         self.sent
     }
 
-    /// Of those, the acknowledged.
+    /// How many streams it publishes.
     #[inline]
     #[must_use]
-    pub fn acknowledged(&self) -> u64 {
-        self.acknowledged
+    pub fn stream_count(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// When the oldest message that is due and not yet sent was due.
+    #[inline]
+    #[must_use]
+    pub fn oldest_due_us(&self) -> Option<u32> {
+        self.due.front().copied()
     }
 
     /// Exchanges under way.
@@ -158,9 +163,9 @@ impl Publisher {
     }
 
     /// Publishes the next message, stamped with `now_us` or the time it was due.
-    /// There must be a packet identifier for it.
+    /// There must be a packet identifier for it. Returns the stream it belongs to.
     #[inline]
-    pub fn publish(&mut self, press: &Press, now_us: u32, out: &mut Vec<u8>) {
+    pub fn publish(&mut self, press: &Press, now_us: u32, out: &mut Vec<u8>) -> u32 {
         let stream = self.cursor;
         self.cursor = if stream + 1 == self.streams.end { self.streams.start } else { stream + 1 };
         let sequence = &mut self.sequences[(stream - self.streams.start) as usize];
@@ -169,6 +174,7 @@ impl Publisher {
         *sequence += 1;
         self.sent += 1;
         self.begin(press, stamp, out);
+        stream
     }
 
     /// Publishes a message outside the window, such as one of presence.
@@ -228,7 +234,6 @@ impl Publisher {
 
     #[inline]
     fn finish(&mut self, packet_id: u16, step: Step) -> Result<Completed, UnknownPacketId> {
-        let streams = self.streams.clone();
         let slot = self.slot(packet_id).ok_or(UnknownPacketId)?;
         if slot.step != step {
             return Err(UnknownPacketId);
@@ -236,7 +241,6 @@ impl Publisher {
         slot.step = Step::Free;
         let stamp = slot.stamp;
         self.free.push_back(packet_id);
-        self.acknowledged += u64::from(streams.contains(&stamp.stream));
         Ok(Completed::Message { sent_us: stamp.sent_us })
     }
 
@@ -265,7 +269,6 @@ impl Publisher {
                 Step::Released if session_present => encode::ack(out, Ack::Pubrel, packet_id),
                 Step::Released => {
                     slot.step = Step::Free;
-                    self.acknowledged += u64::from(self.streams.contains(&slot.stamp.stream));
                     self.free.push_back(packet_id);
                     given_up += 1;
                 }

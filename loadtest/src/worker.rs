@@ -52,13 +52,17 @@ pub enum Command {
     },
     /// Dial again after failures and losses, or not.
     Redial(Option<Duration>),
-    /// Publish at this pacing, up to a number of messages a publisher in all.
+    /// Publish at this pacing, up to a number of messages a stream in all.
     Publish {
         /// The pacing.
         pacing: Pacing,
         /// The number.
         limit: u64,
     },
+    /// Announce presence and leave wills, from the next connection on, or not.
+    Presence(bool),
+    /// Connect only to end sessions, from the next connection on, or not.
+    Clean(bool),
     /// Publish in an open loop, this worker's share of the whole rate.
     PublishAt {
         /// Messages a second of this worker.
@@ -340,6 +344,8 @@ impl Worker {
                 self.schedule = Schedule::new(per_second, start_us, self.publishers.len());
                 self.set_pacing(Pacing::Due, u64::MAX);
             }
+            Command::Presence(is_on) => self.desk.has_presence = is_on,
+            Command::Clean(is_on) => self.desk.is_cleaning = is_on,
             Command::Measure(is_on) => {
                 if is_on {
                     self.desk.latencies = Latencies::default();
@@ -433,7 +439,9 @@ impl Worker {
         while let Some(slot) = self.desk.ready.pop() {
             let client = &mut self.clients[slot as usize];
             client.proceed(&mut self.desk);
-            if !client.out.is_empty() {
+            if client.is_breaking_off(&self.desk) {
+                self.break_off(slot);
+            } else if !client.out.is_empty() {
                 self.desk.dirty.mark(slot);
             }
         }
@@ -493,15 +501,21 @@ impl Worker {
 
     fn leave(&mut self, slot: u32, is_abrupt: bool) {
         let client = &mut self.clients[slot as usize];
-        if !is_abrupt && client.state() == State::Online {
-            client.leave(&mut self.desk);
-            return;
+        if client.state() == State::Online {
+            client.leave(&mut self.desk, is_abrupt);
+        } else {
+            self.break_off(slot);
         }
+    }
+
+    /// Closes a connection by a reset, so that the port is free and the broker learns of it at
+    /// once.
+    fn break_off(&mut self, slot: u32) {
         let Some(socket) = self.lines[slot as usize].socket.take() else { return };
-        // A reset, so that the port is free at once and the broker learns of it at once.
         // Where the option is refused the connection ends by FIN, which is abrupt enough.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-        client.abandon(&self.desk);
+        let client = &mut self.clients[slot as usize];
+        client.abandon(&mut self.desk);
         client.on_closed(&mut self.desk);
         self.desk.tally[Count::Left] += 1;
     }
@@ -512,7 +526,7 @@ impl Worker {
         let client = &mut self.clients[slot as usize];
         let state = client.state();
         if state == State::Online {
-            client.abandon(&self.desk);
+            client.abandon(&mut self.desk);
         }
         client.on_closed(&mut self.desk);
         match state {

@@ -1,5 +1,8 @@
 //! The scenarios: each turns its options into a plan and a short course of commands.
 
+pub mod connect;
+pub mod offline;
+pub mod rate;
 pub mod shape;
 pub mod throughput;
 
@@ -80,6 +83,8 @@ pub fn report_outcome(report: &mut Report, outcome: Outcome) {
     report.latency("delivery", &outcome.latencies.delivery);
     report.latency("acknowledgement", &outcome.latencies.acknowledgement);
     report.latency("connect", &outcome.latencies.connect);
+    report.latency("reconnect", &outcome.latencies.reconnect);
+    report.latency("held back", &outcome.latencies.hold_back);
     report.faults = outcome.faults;
     report.timeline = outcome.timeline;
     report.remarks = outcome.remarks;
