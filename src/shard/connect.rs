@@ -159,7 +159,9 @@ impl Shard {
                 let connect = packet.to_vec();
                 connection.phase =
                     Phase::Authenticating(Box::new(Authenticating { connect, exchange }));
-                self.write_auth(id, ReasonCode::ContinueAuthentication, &data);
+                if !self.write_auth(id, ReasonCode::ContinueAuthentication, &data) {
+                    self.close(now, id);
+                }
             }
             Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
         }
@@ -257,9 +259,9 @@ impl Shard {
             .is_some_and(|authentication| authentication.user == user)
     }
 
-    fn write_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: &[u8]) {
+    fn write_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: &[u8]) -> bool {
         let auth = Auth::new(reason, SCRAM_SHA_256, Some(data));
-        self.write_packet(id, &Packet::Auth(auth));
+        self.write_packet(id, &Packet::Auth(auth))
     }
 
     /// Lets a client in: its session is found or made, CONNACK sent, and what it is owed follows.

@@ -259,8 +259,10 @@ impl Shard {
     pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         let version = connection.version().unwrap_or(Version::V311);
-        let packet_bytes_max =
-            connection.active_mut().map_or(u32::MAX, |active| active.packet_bytes_max);
+        let packet_bytes_max = match connection.active_mut() {
+            Some(active) => active.packet_bytes_max,
+            None => connection.answer_bytes_max,
+        };
         let tail = connection.out.tail(&mut self.pool);
         let written = packet.encode_within(version, packet_bytes_max, tail);
         if written {
