@@ -7,8 +7,9 @@ PROFILE ?= release
 CONFIG ?=
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 600
-# The seed that `sim` replays.
+# The seed that `sim` replays, and how many it tries afresh where none is given.
 SEED ?=
+SEEDS ?= 1000
 
 CARGO ?= cargo
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
@@ -60,14 +61,18 @@ tests:
 bench: ## run the benchmarks that need no kernel
 	$(CARGO) bench --workspace --all-features
 
-fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)
-	@for target in $$($(CARGO) +nightly fuzz list); do \
+fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
+	@for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
 	    echo "== $$target"; \
-	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	    mkdir -p fuzz/corpus/$$target; \
+	    RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target \
+	        fuzz/corpus/$$target $$(ls -d fuzz/corpus-seeds/$$target 2>/dev/null) -- \
+	        -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-sim: ## run the simulation, SEED=N to replay one
-	$(CARGO) run --release --features sim --bin sim -- $(SEED)
+sim: ## simulate SEEDS fresh seeds, or replay SEED=N
+	$(CARGO) run --release --features sim --bin sim -- \
+	    $(if $(SEED),$(SEED),--seeds $(SEEDS) --from $$(date +%s%N))
 
 docs: ## build the documentation of the code
 	$(CARGO) doc --no-deps --document-private-items --all-features

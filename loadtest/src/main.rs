@@ -1,2 +1,7 @@
-//! The load harness.
-fn main() {}
+//! The load harness: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::cli::main()
+}

@@ -60,7 +60,7 @@ pub enum Durability {
 
 impl Durability {
     /// What is promised unless the operator says otherwise.
-    pub const DEFAULT: Durability = Durability::Fsync;
+    pub const DEFAULT: Durability = Durability::Memory;
 
     const WORDS: &[(&str, Durability)] =
         &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];

@@ -260,7 +260,7 @@ mod tests {
             shards: Some(1),
             cpus: Some(vec![0]),
             data_dir: "elsewhere".into(),
-            durability: crate::config::Durability::Memory,
+            durability: crate::config::Durability::Os,
             admin: None,
             log: LogConfig { level: "off".into(), format: crate::config::LogFormat::Json },
             ..Config::default()

@@ -1,30 +1,89 @@
-//! The naive form: every filter is tried in turn. It is right, and replaced by a faster one.
-use crate::proto::TopicFilter;
-use std::collections::BTreeMap;
+//! Retained messages by topic, and which of them a filter matches.
+
+use super::trie::Trie;
+
+/// Values by topic name.
 #[derive(Debug)]
 pub struct RetainedStore<V> {
-    map: BTreeMap<Box<str>, V>,
+    topics: Trie<V>,
 }
+
 impl<V> RetainedStore<V> {
-    pub fn new(_: [u64; 4]) -> Self {
-        RetainedStore { map: BTreeMap::new() }
+    /// An empty store; the keys make its hashes unpredictable to clients.
+    pub fn new(hash_keys: [u64; 4]) -> RetainedStore<V> {
+        let [a, b, c, d] = hash_keys;
+        RetainedStore { topics: Trie::new(ahash::RandomState::with_seeds(a, b, c, d)) }
     }
+
+    /// Topics in the store.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.topics.len()
     }
-    pub fn get(&self, f: &str) -> Option<&V> {
-        self.map.get(f)
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
-    pub fn remove(&mut self, f: &str) -> Option<V> {
-        self.map.remove(f)
+
+    /// The value of a topic.
+    pub fn get(&self, topic: &str) -> Option<&V> {
+        self.topics.get(topic)
     }
-    pub fn insert(&mut self, f: &str, v: V) -> Option<V> {
-        self.map.insert(f.into(), v)
+
+    /// Sets the value of a topic; returns the earlier one.
+    pub fn insert(&mut self, topic: &str, value: V) -> Option<V> {
+        self.topics.insert(topic, value)
     }
-    pub fn for_each_match(&self, filter: &str, mut f: impl FnMut(&str, &V)) {
-        for (k, v) in &self.map {
-            if TopicFilter::from_checked(filter).matches(k) {
-                f(k, v)
+
+    /// Takes a topic out.
+    pub fn remove(&mut self, topic: &str) -> Option<V> {
+        self.topics.remove(topic)
+    }
+
+    /// The values of all topics that a filter matches; only the levels it names are looked at.
+    pub fn for_each_match<'a>(&'a self, filter: &str, mut f: impl FnMut(&'a V)) {
+        self.topics.for_each_topic(filter, &mut f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::TopicFilter;
+
+    const TOPICS: &[&str] =
+        &["a", "a/b", "a/b/c", "a//c", "/", "/a", "b/c", "$SYS", "$SYS/a", "c/"];
+    const FILTERS: &[&str] =
+        &["#", "+", "+/+", "a/#", "a/+", "a/b", "+/b/#", "/#", "$SYS/#", "$SYS/+", "a//c", "+/"];
+
+    proptest! {
+        #[test]
+        fn a_store_finds_what_the_naive_matcher_finds(
+            changes in prop::collection::vec((0..TOPICS.len(), any::<bool>()), 0..40),
+        ) {
+            let mut store = RetainedStore::new([1, 2, 3, 4]);
+            let mut model = BTreeSet::new();
+            for (topic, insert) in changes {
+                let topic = TOPICS[topic];
+                if insert {
+                    prop_assert_eq!(store.insert(topic, topic).is_none(), model.insert(topic));
+                } else {
+                    prop_assert_eq!(store.remove(topic).is_some(), model.remove(topic));
+                }
+                store.topics.invariants();
+                prop_assert_eq!(store.len(), model.len());
+            }
+            for filter in FILTERS {
+                let mut found = BTreeSet::new();
+                store.for_each_match(filter, |topic| assert!(found.insert(*topic), "only once"));
+                let naive = TopicFilter::new(filter).unwrap();
+                let expected: BTreeSet<_> =
+                    model.iter().copied().filter(|topic| naive.matches(topic)).collect();
+                prop_assert_eq!(found, expected, "filter {}", filter);
             }
         }
     }

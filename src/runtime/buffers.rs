@@ -83,9 +83,11 @@ impl Buffers {
     fn put(&mut self, buffer: u16) {
         let index = usize::from(self.tail & (BUFFERS - 1));
         let address = self.buffer(buffer) as u64;
-        // SAFETY: the index is within the entries, which only this thread writes to, and this
-        // one is not the kernel's before the tail is moved past it.
-        let entry = unsafe { &mut *self.entries().add(index) };
+        // SAFETY: the index is within the entries.
+        let entry = unsafe { self.entries().add(index) };
+        // SAFETY: only this thread writes to the entries, and this one is not the kernel's
+        // before the tail is moved past it.
+        let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(BUFFER_BYTES as u32);
         entry.set_bid(buffer);

@@ -292,7 +292,9 @@ impl Driver {
             match output {
                 Output::Write { connection, batch } => self.write(connection, batch)?,
                 Output::Close { connection, last } => self.close(now, connection, last)?,
-                Output::Move { connection, to, unread } => self.begin_move(connection, to, unread)?,
+                Output::Move { connection, to, unread } => {
+                    self.begin_move(connection, to, unread)?
+                }
                 Output::PauseReading(id) => self.pause(id)?,
                 Output::ResumeReading(id) => self.resume(id)?,
                 Output::Lane { to, message } => {
@@ -340,9 +342,8 @@ impl Driver {
     fn arm_wake(&mut self) -> io::Result<()> {
         let fd = Fd(self.mailboxes[self.index].wake_fd());
         let count: *mut u64 = &mut *self.wake_count;
-        let read = opcode::Read::new(fd, count.cast(), 8)
-            .build()
-            .user_data(Operation::Wake.numbered(0));
+        let read =
+            opcode::Read::new(fd, count.cast(), 8).build().user_data(Operation::Wake.numbered(0));
         // SAFETY: the count is boxed and lives as long as the ring; nobody else looks at it.
         unsafe { self.ring.push(&read) }
     }
@@ -378,12 +379,7 @@ impl Driver {
         unsafe { self.ring.push(&accept) }
     }
 
-    fn accepted(
-        &mut self,
-        now: Time,
-        listener: usize,
-        completion: Completion,
-    ) -> io::Result<()> {
+    fn accepted(&mut self, now: Time, listener: usize, completion: Completion) -> io::Result<()> {
         let stopping = self.stop_by.is_some();
         if completion.result >= 0 {
             // SAFETY: the kernel has just made the descriptor for us.
@@ -441,12 +437,7 @@ impl Driver {
         unsafe { self.ring.push(&receive) }
     }
 
-    fn received(
-        &mut self,
-        now: Time,
-        id: ConnectionId,
-        completion: Completion,
-    ) -> io::Result<()> {
+    fn received(&mut self, now: Time, id: ConnectionId, completion: Completion) -> io::Result<()> {
         if let Some(buffer) = completion.buffer() {
             let bytes = usize::try_from(completion.result).unwrap_or(0);
             if bytes > 0

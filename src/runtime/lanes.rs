@@ -147,8 +147,9 @@ impl<T> LaneEnds<T> {
     pub(super) fn fall_asleep(&self) -> bool {
         self.lanes.sleeping[self.index].store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let arrived = (0..self.count())
-            .any(|from| from != self.index && !self.lanes.lane(from, self.index).batches.is_empty());
+        let arrived = (0..self.count()).any(|from| {
+            from != self.index && !self.lanes.lane(from, self.index).batches.is_empty()
+        });
         if arrived {
             self.wake_up();
         }

@@ -142,10 +142,7 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
 }
 
 fn policy(config: &Config) -> Arc<Policy> {
-    Arc::new(Policy {
-        mqtt: config.mqtt.clone(),
-        scram_users: ScramUsers::from(&config.auth),
-    })
+    Arc::new(Policy { mqtt: config.mqtt.clone(), scram_users: ScramUsers::from(&config.auth) })
 }
 
 /// A running broker.
@@ -172,8 +169,7 @@ impl Broker {
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
-        let mailboxes =
-            Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
+        let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
         let shards = start_shards(config, count, &cpus, listening, &mailboxes)?;
         let broker = Broker { shards, mailboxes, addresses };
         control::start(admin, broker.counter());

@@ -156,10 +156,10 @@ impl Inflight {
     pub fn take_back(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         for entry in &mut self.entries {
-            if matches!(entry, Entry::Sent(delivery) if wanted(delivery)) {
-                if let Entry::Sent(delivery) = std::mem::replace(entry, Entry::Hole) {
-                    taken.push(delivery);
-                }
+            if matches!(entry, Entry::Sent(delivery) if wanted(delivery))
+                && let Entry::Sent(delivery) = std::mem::replace(entry, Entry::Hole)
+            {
+                taken.push(delivery);
             }
         }
         self.open -= taken.len();

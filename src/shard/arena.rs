@@ -53,11 +53,6 @@ impl<T> Arena<T> {
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
-    /// The entry at a position, whichever it is.
-    pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slots.get_mut(index as usize)?.value.as_mut()
-    }
-
     /// The key of the entry at a position.
     pub fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
@@ -85,11 +80,6 @@ impl<T> Arena<T> {
     /// The entries, to look for one and change it.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
-    }
-
-    /// Every key, so that entries can be changed one after the other.
-    pub fn keys(&self) -> Vec<Key> {
-        self.iter().map(|(key, _)| key).collect()
     }
 }
 

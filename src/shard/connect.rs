@@ -346,7 +346,6 @@ impl Shard {
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
             window: connect.receive_maximum.unwrap_or(u16::MAX).min(mqtt.inflight_messages_max),
-            problem_information: connect.request_problem_information,
             connect_expiry_interval: expiry_interval,
             aliases: Aliases::new(
                 connect.topic_alias_maximum.unwrap_or(0).min(mqtt.topic_alias_outbound_max),

@@ -80,8 +80,6 @@ pub struct Active {
     pub packet_bytes_max: u32,
     /// QoS 1 and 2 messages the client takes unacknowledged. [MQTT-3.3.4-9]
     pub window: u16,
-    /// Reason strings may be sent anywhere. [MQTT-3.1.2-29]
-    pub problem_information: bool,
     /// Session expiry as asked for in CONNECT: 0 forbids a later one. [MQTT-3.14.2-2]
     pub connect_expiry_interval: u32,
     pub aliases: Aliases,

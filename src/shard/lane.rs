@@ -45,22 +45,9 @@ impl Shard {
             ShardMessage::SharePresence { group, member, window } => {
                 self.handle_share_presence(now, &group, member, window);
             }
-            ShardMessage::ShareDeliver {
-                group,
-                session,
-                message,
-                number,
-                options,
-                subscription_id,
-            } => self.handle_share_deliver(
-                now,
-                group,
-                session,
-                message,
-                number,
-                options,
-                subscription_id,
-            ),
+            ShardMessage::ShareDeliver { session, handed } => {
+                self.handle_share_deliver(now, session, handed);
+            }
             ShardMessage::ShareDone { group, member } => {
                 self.handle_share_done(now, &group, member);
             }

@@ -112,18 +112,10 @@ pub enum ShardMessage {
     },
     /// To a member's home shard: this one is yours.
     ShareDeliver {
-        /// The group.
-        group: Arc<str>,
         /// The session of the member.
         session: Key,
-        /// The message.
-        message: Arc<Message>,
-        /// Its number in the group.
-        number: u64,
-        /// The member's options.
-        options: SubscriptionOptions,
-        /// The member's subscription identifier; 0 is none.
-        subscription_id: u32,
+        /// What it is handed.
+        handed: Handed,
     },
     /// A member is done with a message, well or not.
     ShareDone {
@@ -143,6 +135,21 @@ pub enum ShardMessage {
         /// Its number in the group.
         number: u64,
     },
+}
+
+/// A shared group's message, handed to one member.
+#[derive(Debug)]
+pub struct Handed {
+    /// The group.
+    pub group: Arc<str>,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its number in the group.
+    pub number: u64,
+    /// The member's options.
+    pub options: SubscriptionOptions,
+    /// The member's subscription identifier; 0 is none.
+    pub subscription_id: u32,
 }
 
 /// A member of a shared group: a session of some shard.

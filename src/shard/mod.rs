@@ -45,7 +45,7 @@ pub use census::Census;
 pub use effect::{
     Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Sequence, ShardId, WriteBatch,
 };
-pub use message::{Member, MemberId, ShardMessage};
+pub use message::{Handed, Member, MemberId, ShardMessage};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

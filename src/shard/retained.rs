@@ -121,7 +121,7 @@ impl Retention {
     /// Messages that match and are still of use.
     fn find(&self, now: Time, filter: &str) -> Vec<Arc<Message>> {
         let mut found = Vec::new();
-        self.store.for_each_match(filter, |_, message| {
+        self.store.for_each_match(filter, |message| {
             if message.expires > now {
                 found.push(Arc::clone(message));
             }

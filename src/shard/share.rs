@@ -11,12 +11,12 @@ use std::sync::Arc;
 use super::arena::Arena;
 use super::effect::ShardId;
 use super::interest::Waiter;
-use super::message::{Member, MemberId};
+use super::message::{Handed, Member, MemberId};
 use super::route::Origin;
 use super::{Key, Random, Shard, ShardMessage};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
-use crate::proto::{QoS, SubscriptionOptions};
+use crate::proto::QoS;
 use crate::session::{Delivery, ShareTicket, SubscriptionIdSet};
 use crate::time::Time;
 
@@ -327,12 +327,8 @@ impl Shard {
             self.send(
                 id.shard,
                 ShardMessage::ShareDeliver {
-                    group,
                     session,
-                    message,
-                    number,
-                    options,
-                    subscription_id,
+                    handed: Handed { group, message, number, options, subscription_id },
                 },
             );
         }
@@ -345,16 +341,8 @@ impl Shard {
         MemberId { shard: self.id, session }
     }
 
-    pub(super) fn handle_share_deliver(
-        &mut self,
-        now: Time,
-        group: Arc<str>,
-        session: Key,
-        message: Arc<Message>,
-        number: u64,
-        options: SubscriptionOptions,
-        subscription_id: u32,
-    ) {
+    pub(super) fn handle_share_deliver(&mut self, now: Time, session: Key, handed: Handed) {
+        let Handed { group, message, number, options, subscription_id } = handed;
         let takes = self.sessions.get(session).is_some_and(|seat| {
             seat.connection.is_some() && seat.session.subscriptions.contains_key(&*group)
         });

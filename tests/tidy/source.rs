@@ -36,8 +36,9 @@ impl Source {
             |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
         self.code.match_indices(word).map(|(offset, _)| offset).filter(move |&offset| {
             let bytes = self.code.as_bytes();
-            !(offset > 0 && is_part(bytes.get(offset - 1)))
-                && !is_part(bytes.get(offset + word.len()))
+            let before = offset > 0 && is_part(bytes.get(offset - 1));
+            let after = is_part(bytes.get(offset + word.len()));
+            !(before || after)
         })
     }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::Broker;
 
@@ -30,6 +30,21 @@ pub(super) struct Site {
 pub(super) struct Subscriber {
     child: Child,
     lines: Receiver<String>,
+}
+
+/// The next message of whichever subscriber gets one, and which it is.
+pub(super) fn next_of_any(subscribers: &mut [Subscriber]) -> (usize, String) {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        for (index, subscriber) in subscribers.iter_mut().enumerate() {
+            let line = subscriber.lines.try_recv().unwrap_or_default();
+            if let Some(message) = line.strip_prefix("message ") {
+                return (index, message.to_owned());
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no subscriber got a message");
 }
 
 impl Site {

@@ -17,6 +17,15 @@ export function deadline(promise, what) {
   return Promise.race([promise, never]).finally(() => clearTimeout(timer));
 }
 
+/** Waits for something this process can see. */
+export async function until(condition, what) {
+  const end = performance.now() + PATIENCE_MS;
+  while (!condition()) {
+    assert.ok(performance.now() < end, `never happened: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 export class Client {
   constructor(context, name, options = {}) {
     this.name = name;

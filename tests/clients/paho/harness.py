@@ -250,6 +250,13 @@ class Client:
         equal([code.value for code in codes], [qos if granted is None else granted],
               f"{self.name}: SUBACK for {topic_filter}")
 
+    def subscribe_many(self, topic_filters, qos):
+        """Subscribes to all in one packet and checks SUBACK."""
+        options = SubscribeOptions(qos=qos) if self.context.version == "5" else qos
+        _, mid = self.paho.subscribe([(topic_filter, options) for topic_filter in topic_filters])
+        codes = self._await(self.subacks, mid, "SUBACK")
+        equal([code.value for code in codes], [qos] * len(topic_filters), f"{self.name}: SUBACK")
+
     def unsubscribe(self, topic_filter):
         """Unsubscribes and hands back the codes of UNSUBACK."""
         _, mid = self.paho.unsubscribe(topic_filter)
@@ -366,3 +373,10 @@ def fence(publisher, subscriber, topic, qos=0):
     """
     publisher.send(topic, "fence", qos)
     subscriber.expect(topic, "fence")
+
+
+def next_of_any(clients):
+    """The next message of whichever client gets one, and that client."""
+    until(lambda: any(not client.is_silent() for client in clients), "a message for any of them")
+    client = next(client for client in clients if not client.is_silent())
+    return client, client.next()

@@ -56,9 +56,12 @@ def a_clean_start_forgets(context):
 
 def unacknowledged_messages_come_again(context):
     """What was sent and not acknowledged is sent again on the next connection, marked DUP."""
-    client = context.persistent("client", manual_ack=True).connect()
+    # The will tells when the broker knows that the connection is gone.
+    will = {"topic": context.topic("gone"), "payload": "gone", "qos": 1}
+    client = context.persistent("client", manual_ack=True, will=will).connect()
     client.subscribe(context.topic("work"), 1)
     publisher = context.connected("publisher")
+    publisher.subscribe(context.topic("gone"), 1)
     for index in range(10):
         publisher.publish(context.topic("work"), str(index), 1)
     first = client.take(10)
@@ -68,6 +71,7 @@ def unacknowledged_messages_come_again(context):
     # The broker's answer to another packet shows that it has the acknowledgements.
     client.subscribe(context.topic("other"), 1)
     client.drop()
+    publisher.expect(context.topic("gone"), "gone", 1)
     publisher.publish(context.topic("work"), "10", 1)
     back = context.persistent("client").connect(session_present=True)
     again = back.take(7)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 
@@ -135,6 +135,20 @@ pub(super) struct Link {
     passed: VecDeque<Message>,
 }
 
+/// The next message of whichever client gets one, and which it is.
+pub(super) fn next_of_any<P: Peer>(peers: &mut [P]) -> (usize, Message) {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        for (index, peer) in peers.iter_mut().enumerate() {
+            if let Some(message) = peer.link().try_next() {
+                return (index, message);
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no client got a message");
+}
+
 impl Site {
     pub(super) fn new(broker: &Broker) -> Site {
         Site { port: broker.port(), prefix: broker.unique() }
@@ -180,6 +194,18 @@ impl Link {
             }
         });
         Link { reports, stop, thread: Some(thread), passed: VecDeque::new() }
+    }
+
+    /// A message that is there already.
+    fn try_next(&mut self) -> Option<Message> {
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Arrived(message) => self.passed.push_back(message),
+                Report::Ended(why) => panic!("the connection ended: {why}"),
+                _ => {}
+            }
+        }
+        self.passed.pop_front()
     }
 
     /// The next report that `wanted` takes; messages on the way are kept.

@@ -1,0 +1,605 @@
+//! One thread, one epoll instance, thousands of clients.
+//!
+//! A turn takes what is ready, lets every client decide, and writes once for each client that has
+//! something to say: one read and one write system call for a connection and a wakeup, whatever
+//! the number of messages. Nothing is allocated for a message.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::client::{Client, Ending, OUT_SIZE_MAX, State};
+use crate::count::{Count, Gauge, Tally};
+use crate::desk::{Desk, Flow, Latencies, Pacing};
+use crate::dialler::Dialler;
+use crate::plan::Plan;
+use crate::poll::{Events, Interest, Poll, Waker};
+use crate::schedule::Schedule;
+use crate::track::Track;
+
+/// Events taken in one turn.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// Free room for one read.
+const READ_SIZE: usize = 256 * 1024;
+
+/// The longest sleep: keep-alive and leave-taking are looked after in between.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// How long a broker may take to close a connection after DISCONNECT.
+const LEAVE_WAIT_US: u64 = 5_000_000;
+
+/// What the conductor tells a worker to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Connect these slots at this rate; zero is as fast as possible.
+    Connect {
+        /// The clients.
+        slots: Vec<u32>,
+        /// New connections a second.
+        per_second: f64,
+    },
+    /// Disconnect these slots, in good order or by a reset.
+    Leave {
+        /// The clients.
+        slots: Vec<u32>,
+        /// No DISCONNECT, no FIN: the broker must find out, and send the wills.
+        is_abrupt: bool,
+    },
+    /// Dial again after failures and losses, or not.
+    Redial(Option<Duration>),
+    /// Publish at this pacing, up to a number of messages a stream in all.
+    Publish {
+        /// The pacing.
+        pacing: Pacing,
+        /// The number.
+        limit: u64,
+    },
+    /// Announce presence and leave wills, from the next connection on, or not.
+    Presence(bool),
+    /// Connect only to end sessions, from the next connection on, or not.
+    Clean(bool),
+    /// Publish in an open loop, this worker's share of the whole rate.
+    PublishAt {
+        /// Messages a second of this worker.
+        per_second: f64,
+        /// When the first is due, on the run's clock.
+        start_us: u64,
+    },
+    /// Start to record latencies anew, or stop.
+    Measure(bool),
+    /// Close everything and return the findings.
+    Finish,
+}
+
+/// What the conductor and the other workers share with one worker.
+#[derive(Debug)]
+pub struct Mailbox {
+    commands: Mutex<Vec<Command>>,
+    kicks: Mutex<Vec<u32>>,
+    is_full: AtomicBool,
+    waker: Waker,
+    /// The worker's counts, as of its last turn.
+    pub gauge: Gauge,
+    /// The first few reasons why connections ended.
+    pub remarks: Mutex<Vec<String>>,
+}
+
+/// Reasons kept by each worker: enough to see what is wrong.
+const REMARKS_MAX: usize = 5;
+
+impl Mailbox {
+    fn new(waker: Waker) -> Self {
+        Self {
+            commands: Mutex::default(),
+            kicks: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            waker,
+            gauge: Gauge::default(),
+            remarks: Mutex::default(),
+        }
+    }
+
+    /// Hands over a command.
+    pub fn send(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.knock();
+    }
+
+    /// Hands over publishers that got window back, and empties `slots`.
+    fn kick(&self, slots: &mut Vec<u32>) {
+        self.kicks.lock().unwrap_or_else(PoisonError::into_inner).append(slots);
+        self.knock();
+    }
+
+    fn knock(&self) {
+        if !self.is_full.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    fn remark(&self, text: impl FnOnce() -> String) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if remarks.len() < REMARKS_MAX {
+            remarks.push(text());
+        }
+    }
+}
+
+/// What a worker knows in the end.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Its counts.
+    pub tally: Tally,
+    /// Its latencies.
+    pub latencies: Latencies,
+    /// Messages sent, by stream, for the streams of its publishers.
+    pub sent: Vec<(u32, u32)>,
+    /// What its receivers and groups saw, by stream.
+    pub tracks: Vec<(u32, Track)>,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    plan: Arc<Plan>,
+    poll: Poll,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    mailbox: Arc<Mailbox>,
+    clients: Vec<Client>,
+    lines: Vec<Line>,
+    desk: Desk,
+    dialler: Dialler,
+    schedule: Option<Schedule>,
+    /// Slots of clients that publish.
+    publishers: Vec<u32>,
+    scratch: Vec<u8>,
+    packet_size_max: usize,
+    clock: Instant,
+    looked_after_us: u64,
+}
+
+/// One client's socket.
+#[derive(Debug, Default)]
+struct Line {
+    socket: Option<TcpStream>,
+    /// Bytes of the client's output that are written.
+    written: usize,
+    /// It is watched for room to write.
+    is_blocked: bool,
+}
+
+/// A worker's parts that exist before the workers do: all of them know all mailboxes.
+#[derive(Debug)]
+pub struct Seat {
+    poll: Poll,
+    /// The mailbox.
+    pub mailbox: Arc<Mailbox>,
+}
+
+impl Seat {
+    /// An empty seat.
+    pub fn new() -> io::Result<Self> {
+        let (poll, waker) = Poll::new()?;
+        Ok(Self { poll, mailbox: Arc::new(Mailbox::new(waker)) })
+    }
+}
+
+impl Worker {
+    /// The worker with `number`; its clients may have up to `window` messages unacknowledged.
+    #[must_use]
+    pub fn new(
+        plan: Arc<Plan>,
+        number: u16,
+        seat: Seat,
+        mailboxes: Arc<[Arc<Mailbox>]>,
+        flows: Arc<[Flow]>,
+        window: usize,
+        clock: Instant,
+    ) -> Self {
+        let clients: Vec<Client> = (0..)
+            .zip(&plan.clients)
+            .filter(|(_, client)| client.worker == number)
+            .map(|(index, client)| Client::new(index, client, plan.qos, window))
+            .collect();
+        let publishers = (0..)
+            .zip(&clients)
+            .filter(|(_, client)| !plan.clients[client.index() as usize].publishes.is_empty())
+            .map(|(slot, _)| slot)
+            .collect();
+        let packet_size_max = plan.packet_size_max();
+        Self {
+            desk: Desk::new(Arc::clone(&plan), number, clients.len(), flows),
+            poll: seat.poll,
+            mailbox: seat.mailbox,
+            mailboxes,
+            lines: clients.iter().map(|_| Line::default()).collect(),
+            clients,
+            dialler: Dialler::default(),
+            schedule: None,
+            publishers,
+            scratch: vec![0; READ_SIZE],
+            packet_size_max,
+            clock,
+            looked_after_us: 0,
+            plan,
+        }
+    }
+
+    /// Works until told to finish.
+    pub fn run(mut self) -> io::Result<Findings> {
+        let mut events = Events::new(EVENTS_PER_TURN);
+        loop {
+            self.poll.wait(self.sleep(), &mut events)?;
+            self.desk.now_us = self.now_us();
+            self.take_events(&events);
+            if self.take_mail() {
+                return Ok(self.findings());
+            }
+            self.dial();
+            self.fall_due();
+            self.look_after();
+            self.proceed();
+            self.flush();
+            self.kick_others();
+            self.mailbox.gauge.publish(&self.desk.tally);
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        self.clock.elapsed().as_micros() as u64
+    }
+
+    fn sleep(&self) -> Duration {
+        if !self.desk.ready.is_empty() || !self.desk.dirty.is_empty() {
+            return Duration::ZERO;
+        }
+        let due_us = self.schedule.as_ref().map(Schedule::next_us);
+        let dial_us = self.dialler.next_us(self.desk.tally[Count::Arriving]);
+        match due_us.into_iter().chain(dial_us).min() {
+            None => SLEEP_MAX,
+            Some(next_us) => {
+                Duration::from_micros(next_us.saturating_sub(self.now_us())).min(SLEEP_MAX)
+            }
+        }
+    }
+
+    fn take_events(&mut self, events: &Events) {
+        for event in events.iter() {
+            let slot = event.key as u32;
+            if event.writable {
+                self.desk.dirty.mark(slot);
+            }
+            if event.readable {
+                self.read(slot);
+            }
+        }
+    }
+
+    fn read(&mut self, slot: u32) {
+        let client = &mut self.clients[slot as usize];
+        let Some(socket) = &self.lines[slot as usize].socket else { return };
+        let kept = client.partial.len();
+        if self.scratch.len() < kept + READ_SIZE {
+            self.scratch.resize(kept + READ_SIZE, 0);
+        }
+        let size = match (&mut &*socket).read(&mut self.scratch[kept..]) {
+            Ok(0) => return self.lost(slot, None),
+            Ok(size) => size,
+            Err(error) if is_passing(&error) => return,
+            Err(error) => return self.lost(slot, Some(&error)),
+        };
+        self.scratch[..kept].copy_from_slice(&client.partial);
+        client.partial.clear();
+        self.desk.now_us = self.clock.elapsed().as_micros() as u64;
+        self.desk.tally[Count::Reads] += 1;
+        let bytes = &self.scratch[..kept + size];
+        match client.on_bytes(&self.plan, &mut self.desk, bytes, self.packet_size_max) {
+            Ok(taken) => {
+                client.partial.extend_from_slice(&bytes[taken..]);
+                if !client.out.is_empty() {
+                    self.desk.dirty.mark(slot);
+                }
+            }
+            Err(ending) => self.end(slot, ending),
+        }
+    }
+
+    /// True when it is time to finish.
+    fn take_mail(&mut self) -> bool {
+        if !self.mailbox.is_full.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        let mailbox = Arc::clone(&self.mailbox);
+        for slot in mailbox.kicks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.desk.ready.mark(slot);
+        }
+        let commands =
+            std::mem::take(&mut *mailbox.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        commands.into_iter().any(|command| self.obey(command))
+    }
+
+    fn obey(&mut self, command: Command) -> bool {
+        let now_us = self.desk.now_us;
+        match command {
+            Command::Connect { slots, per_second } => {
+                self.dialler.request(slots, per_second, now_us);
+            }
+            Command::Leave { slots, is_abrupt } => {
+                for slot in slots {
+                    self.leave(slot, is_abrupt);
+                }
+            }
+            Command::Redial(Some(delay)) => self.dialler.redial_after = Some(delay),
+            Command::Redial(None) => self.dialler.forgive(),
+            Command::Publish { pacing, limit } => {
+                self.schedule = None;
+                self.set_pacing(pacing, limit);
+            }
+            Command::PublishAt { per_second, start_us } => {
+                self.schedule = Schedule::new(per_second, start_us, self.publishers.len());
+                self.set_pacing(Pacing::Due, u64::MAX);
+            }
+            Command::Presence(is_on) => self.desk.has_presence = is_on,
+            Command::Clean(is_on) => self.desk.is_cleaning = is_on,
+            Command::Measure(is_on) => {
+                if is_on {
+                    self.desk.latencies = Latencies::default();
+                }
+                self.desk.is_measuring = is_on;
+            }
+            Command::Finish => return true,
+        }
+        false
+    }
+
+    fn set_pacing(&mut self, pacing: Pacing, limit: u64) {
+        self.desk.pacing = pacing;
+        self.desk.limit = limit;
+        for &slot in &self.publishers {
+            if pacing == Pacing::Idle
+                && let Some(publisher) = self.clients[slot as usize].publisher_mut()
+            {
+                publisher.forgive();
+            }
+            self.desk.ready.mark(slot);
+        }
+    }
+
+    fn dial(&mut self) {
+        while let Some(slot) = self.dialler.next(self.desk.now_us, self.desk.tally[Count::Arriving])
+        {
+            if self.lines[slot as usize].socket.is_none() {
+                self.dial_one(slot);
+            }
+        }
+    }
+
+    fn dial_one(&mut self, slot: u32) {
+        let dialled = self.dialler.dial(&self.plan.door).and_then(|socket| {
+            self.poll.add(&socket, u64::from(slot), Interest::ReadWrite)?;
+            Ok(socket)
+        });
+        match dialled {
+            Ok(socket) => {
+                self.lines[slot as usize] =
+                    Line { socket: Some(socket), written: 0, is_blocked: true };
+                self.clients[slot as usize].on_dialled(&mut self.desk);
+            }
+            Err(error) => {
+                self.desk.tally[Count::Dialled] += 1;
+                self.dial_failed(slot, &error);
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, slot: u32, error: &io::Error) {
+        if !self.dialler.failed(slot, self.desk.now_us) {
+            self.desk.tally[Count::ConnectFailed] += 1;
+            self.mailbox.remark(|| format!("connect: {error}"));
+        }
+    }
+
+    fn fall_due(&mut self) {
+        let Some(schedule) = &mut self.schedule else { return };
+        while let Some((turn, due_us)) = schedule.pop(self.desk.now_us) {
+            let slot = self.publishers[turn];
+            if let Some(publisher) = self.clients[slot as usize].publisher_mut() {
+                publisher.owe(due_us as u32);
+                self.desk.ready.mark(slot);
+            }
+        }
+    }
+
+    /// Once in a while: keep-alives, and clients whose leave the broker does not take.
+    fn look_after(&mut self) {
+        if self.desk.now_us < self.looked_after_us + 1_000_000 {
+            return;
+        }
+        self.looked_after_us = self.desk.now_us;
+        for slot in 0..self.clients.len() as u32 {
+            let client = &mut self.clients[slot as usize];
+            client.keep_alive(&mut self.desk);
+            if !client.out.is_empty() {
+                self.desk.dirty.mark(slot);
+            }
+            let waited_us = self.desk.now_us.saturating_sub(client.wrote_us);
+            if client.state() == State::Leaving && waited_us > LEAVE_WAIT_US {
+                self.mailbox.remark(|| "the broker did not close after DISCONNECT".to_string());
+                self.lost(slot, None);
+            }
+        }
+    }
+
+    fn proceed(&mut self) {
+        while let Some(slot) = self.desk.ready.pop() {
+            let client = &mut self.clients[slot as usize];
+            client.proceed(&mut self.desk);
+            if client.is_breaking_off(&self.desk) {
+                self.break_off(slot);
+            } else if !client.out.is_empty() {
+                self.desk.dirty.mark(slot);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(slot) = self.desk.dirty.pop() {
+            if let Err(error) = self.write(slot) {
+                self.lost(slot, Some(&error));
+            }
+        }
+    }
+
+    fn write(&mut self, slot: u32) -> io::Result<()> {
+        let line = &mut self.lines[slot as usize];
+        let client = &mut self.clients[slot as usize];
+        let Some(socket) = &line.socket else { return Ok(()) };
+        let unwritten = client.out.len() - line.written;
+        let size = match (&mut &*socket).write(&client.out[line.written..]) {
+            Ok(size) => size,
+            Err(error) if is_passing(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        if size > 0 {
+            self.desk.tally[Count::Writes] += 1;
+            client.wrote_us = self.desk.now_us;
+        }
+        let is_blocked = size < unwritten;
+        let was_held_back = line.is_blocked || client.out.len() >= OUT_SIZE_MAX;
+        if !is_blocked {
+            line.written = 0;
+            client.out.clear();
+        } else if line.written + size > client.out.len() / 2 {
+            client.out.drain(..line.written + size);
+            line.written = 0;
+        } else {
+            line.written += size;
+        }
+        if is_blocked != line.is_blocked {
+            let interest = if is_blocked { Interest::ReadWrite } else { Interest::Read };
+            self.poll.modify(socket, u64::from(slot), interest)?;
+            line.is_blocked = is_blocked;
+        }
+        if was_held_back && !is_blocked {
+            self.desk.ready.mark(slot);
+        }
+        Ok(())
+    }
+
+    fn kick_others(&mut self) {
+        for (worker, slots) in self.desk.kicks.iter_mut().enumerate() {
+            if !slots.is_empty() {
+                self.mailboxes[worker].kick(slots);
+            }
+        }
+    }
+
+    fn leave(&mut self, slot: u32, is_abrupt: bool) {
+        let client = &mut self.clients[slot as usize];
+        if client.state() == State::Online {
+            client.leave(&mut self.desk, is_abrupt);
+        } else {
+            self.break_off(slot);
+        }
+    }
+
+    /// Closes a connection by a reset, so that the port is free and the broker learns of it at
+    /// once.
+    fn break_off(&mut self, slot: u32) {
+        let Some(socket) = self.lines[slot as usize].socket.take() else { return };
+        // Where the option is refused the connection ends by FIN, which is abrupt enough.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        let client = &mut self.clients[slot as usize];
+        client.abandon(&mut self.desk);
+        client.on_closed(&mut self.desk);
+        self.desk.tally[Count::Left] += 1;
+    }
+
+    /// The broker, or the network, ended the connection.
+    fn lost(&mut self, slot: u32, error: Option<&io::Error>) {
+        self.lines[slot as usize].socket = None;
+        let client = &mut self.clients[slot as usize];
+        let state = client.state();
+        if state == State::Online {
+            client.abandon(&mut self.desk);
+        }
+        client.on_closed(&mut self.desk);
+        match state {
+            State::Away => {}
+            State::Leaving => self.desk.tally[Count::Left] += 1,
+            State::Greeting => {
+                let closed = || io::Error::other("the broker closed the connection");
+                match error {
+                    Some(error) => self.dial_failed(slot, error),
+                    None => self.dial_failed(slot, &closed()),
+                }
+            }
+            State::Subscribing | State::Online => {
+                if !self.dialler.failed(slot, self.desk.now_us) {
+                    self.desk.tally[Count::Dropped] += 1;
+                    self.mailbox.remark(|| match error {
+                        Some(error) => format!("lost a connection: {error}"),
+                        None => "the broker closed a connection".to_string(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The client itself found a reason to end the connection.
+    fn end(&mut self, slot: u32, ending: Ending) {
+        self.lines[slot as usize].socket = None;
+        let client = &mut self.clients[slot as usize];
+        client.on_closed(&mut self.desk);
+        let is_redialled = matches!(ending, Ending::Goodbye(_) | Ending::Refused(_))
+            && self.dialler.failed(slot, self.desk.now_us);
+        if !is_redialled {
+            self.desk.tally[ending.count()] += 1;
+            self.mailbox.remark(|| ending.to_string());
+        }
+    }
+
+    fn findings(self) -> Findings {
+        let plan = &self.plan;
+        let mut findings = Findings {
+            tally: self.desk.tally,
+            latencies: self.desk.latencies,
+            ..Findings::default()
+        };
+        for client in &self.clients {
+            let client_plan = &plan.clients[client.index() as usize];
+            if let Some(publisher) = client.publisher() {
+                findings.sent.extend(publisher.sent_by_stream());
+            }
+            if let Some(stream) = client_plan.presence {
+                findings.sent.push((stream, client.presence_sequence()));
+            }
+            let tracks = client.inbox().tracks.iter().enumerate();
+            findings
+                .tracks
+                .extend(tracks.map(|(at, track)| (client_plan.expects.stream(at), track.clone())));
+        }
+        // The members of a group all live on one worker, and that one has its tracks.
+        let is_here = |group: usize| {
+            let member = plan.clients.iter().find(|client| client.group == Some(group as u32));
+            member.is_some_and(|client| client.worker == self.desk.worker)
+        };
+        for (group, tracks) in self.desk.groups.into_iter().enumerate() {
+            if is_here(group) {
+                let streams = &plan.groups[group];
+                let tracks = tracks.into_iter().enumerate();
+                findings.tracks.extend(tracks.map(|(at, track)| (streams.stream(at), track)));
+            }
+        }
+        findings
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
