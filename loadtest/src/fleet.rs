@@ -193,7 +193,9 @@ impl Fleet {
     /// Disconnects clients.
     pub fn leave(&self, clients: impl IntoIterator<Item = u32>, is_abrupt: bool) {
         for (mailbox, slots) in self.mailboxes.iter().zip(self.by_worker(clients)) {
-            mailbox.send(Command::Leave { slots, is_abrupt });
+            if !slots.is_empty() {
+                mailbox.send(Command::Leave { slots, is_abrupt });
+            }
         }
     }
 
@@ -298,9 +300,19 @@ impl Fleet {
         self.broker = broker;
     }
 
-    /// Lets time pass.
-    pub fn pass(&mut self, stage: &'static str, duration: Duration) {
+    /// Names the stage of the run that begins.
+    pub fn stage(&mut self, stage: &'static str) {
         self.progress.stage(stage);
+    }
+
+    /// Lets time pass in a stage of its own.
+    pub fn pass(&mut self, stage: &'static str, duration: Duration) {
+        self.stage(stage);
+        self.idle(duration);
+    }
+
+    /// Lets time pass.
+    pub fn idle(&mut self, duration: Duration) {
         let start = Instant::now();
         loop {
             let left = duration.saturating_sub(start.elapsed());

@@ -375,6 +375,8 @@ impl Worker {
         {
             if self.lines[slot as usize].socket.is_none() {
                 self.dial_one(slot);
+            } else if self.clients[slot as usize].state() == State::Leaving {
+                self.dialler.postpone(slot, self.desk.now_us);
             }
         }
     }
@@ -408,7 +410,10 @@ impl Worker {
         let Some(schedule) = &mut self.schedule else { return };
         while let Some((turn, due_us)) = schedule.pop(self.desk.now_us) {
             let slot = self.publishers[turn];
-            if let Some(publisher) = self.clients[slot as usize].publisher_mut() {
+            let client = &mut self.clients[slot as usize];
+            // Who is away has nothing to say.
+            let is_online = client.state() == State::Online;
+            if let Some(publisher) = client.publisher_mut().filter(|_| is_online) {
                 publisher.owe(due_us as u32);
                 self.desk.ready.mark(slot);
             }

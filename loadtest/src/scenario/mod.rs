@@ -1,5 +1,6 @@
 //! The scenarios: each turns its options into a plan and a short course of commands.
 
+pub mod chat;
 pub mod connect;
 pub mod offline;
 pub mod rate;
