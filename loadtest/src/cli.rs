@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use serde::Deserialize;
 
 use crate::compare::RunSet;
-use crate::fleet::RunError;
+use crate::error::RunError;
 use crate::html;
 use crate::report::Report;
 use crate::scenario::chat::Chat;

@@ -14,7 +14,8 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::count::Count;
-use crate::fleet::{Fleet, RunError};
+use crate::error::RunError;
+use crate::fleet::Fleet;
 use crate::mqtt::Qos;
 use crate::plan::{ClientPlan, Expected, Plan, StreamPlan};
 use crate::report::{Better, Report};

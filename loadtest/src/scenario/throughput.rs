@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::shape::ShapeOptions;
 use crate::count::Count;
 use crate::desk::Pacing;
-use crate::fleet::{Fleet, Mark, RunError};
+use crate::error::RunError;
+use crate::fleet::{Fleet, Mark};
 use crate::report::Report;
 use crate::settings::Settings;
 
