@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::connect::Admission;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Pause, Phase};
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
 use crate::time::Time;
@@ -29,7 +29,9 @@ impl Shard {
     }
 
     pub(super) fn handle_received(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return self.append_to_move(id, bytes);
+        };
         self.metrics.received_bytes_total += bytes.len() as u64;
         connection.last_received = now;
         if connection.paused == 0 && connection.partial.is_empty() {
@@ -42,6 +44,18 @@ impl Shard {
         connection.partial.extend_from_slice(bytes);
         if connection.paused == 0 && connection.partial.len() >= connection.needed {
             self.read_on(now, id);
+        }
+    }
+
+    /// Bytes that arrive between the decision to move a connection and the driver's doing it go
+    /// with it.
+    fn append_to_move(&mut self, id: ConnectionId, bytes: &[u8]) {
+        for output in &mut self.outputs {
+            if let Output::Move { connection, unread, .. } = output
+                && *connection == id
+            {
+                unread.extend_from_slice(bytes);
+            }
         }
     }
 
@@ -118,11 +132,22 @@ impl Shard {
             Phase::Active(active) => {
                 let version = active.version;
                 match Packet::decode_from_client(version, frame) {
-                    Ok(packet) => self.handle_packet(now, id, packet),
+                    Ok(packet) => {
+                        self.handle_packet(now, id, packet);
+                        self.bound_replies(id);
+                    }
                     Err(error) => return self.reject(now, id, &error),
                 }
                 self.next_after(id)
             }
+        }
+    }
+
+    /// Deliveries stop at the outbox's limit by themselves; only answers go beyond it.
+    fn bound_replies(&mut self, id: ConnectionId) {
+        let limit = 2 * self.mqtt().outbox_bytes_max as usize;
+        if self.connections.get(id).is_some_and(|connection| connection.out.bytes() >= limit) {
+            self.pause(id, Pause::Replies);
         }
     }
 
@@ -252,6 +277,10 @@ impl Shard {
             self.mark_dirty(id);
         }
         self.pump_connection(now, id);
+        let limit = 2 * self.mqtt().outbox_bytes_max as usize;
+        if self.connections.get(id).is_some_and(|connection| connection.out.bytes() < limit) {
+            self.unpause(now, id, Pause::Replies);
+        }
     }
 
     /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether
