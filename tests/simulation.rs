@@ -7,14 +7,17 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use hawker::sim::{Options, Sabotage, run};
 
-/// Seeds that failed once, and what was wrong then.
+/// Seeds that fail when a bug that was found here is put back, with their shard counts.
+///
+/// A change of the workload changes what a seed means: then undo each fix in turn and look for
+/// the first seed that finds it again.
 const REGRESSIONS: [(u64, usize, &str); 6] = [
-    (22, 3, "a resumed session counted no PUBREL against the client's receive maximum"),
-    (95, 8, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
-    (67, 1, "QoS 0 messages passed those that waited from before the session was shortened"),
-    (335, 1, "a DISCONNECT that had arrived was not acted on because reading was paused"),
-    (1362, 8, "an older retained message on its way between shards undid a clear"),
-    (7147, 2, "the same, seen by a subscriber of 2 shards"),
+    (7, 2, "a resumed session counted no PUBREL against the client's receive maximum"),
+    (95, 8, "a DISCONNECT that had arrived was not acted on because reading was paused"),
+    (445, 3, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
+    (54, 2, "QoS 0 messages passed those that waited from before the session was shortened"),
+    (1981, 2, "an older retained message on its way between shards undid a clear"),
+    (1123, 3, "a retained message on its way between shards passed a new subscription"),
 ];
 
 fn must_hold(options: &Options) -> hawker::sim::Report {
@@ -49,7 +52,8 @@ fn fixed_seeds_4_hold() {
 
 #[test]
 fn seeds_that_failed_once_hold() {
-    for (seed, shards, _) in REGRESSIONS {
+    for (seed, shards, bug) in REGRESSIONS {
+        println!("seed {seed} with {shards} shards: {bug}");
         must_hold(&Options { shards: Some(shards), ..Options::seed(seed) });
     }
 }

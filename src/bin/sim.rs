@@ -76,6 +76,8 @@ fn one(options: &Options) -> ExitCode {
 
 fn many(options: &Options, count: u64) -> ExitCode {
     let mut failed = 0;
+    // A shard's panic is in the report of its seed.
+    std::panic::set_hook(Box::new(|_| {}));
     for seed in options.seed..options.seed + count {
         if let Err(failure) = run(&Options { seed, ..*options }) {
             failed += 1;

@@ -34,6 +34,8 @@ pub struct Connection {
     pub dirty: bool,
     /// Why nothing is read from it; a set of [`Pause`] bits.
     pub paused: u8,
+    /// What the sender of a CONNECT that is not answered yet accepts.
+    pub answer_bytes_max: u32,
     pub since: Time,
     pub last_received: Time,
     /// The deadline in the timers that counts; entries for other times are out of date.
@@ -221,6 +223,7 @@ impl Connection {
             out: WriteBuffer::default(),
             dirty: false,
             paused: 0,
+            answer_bytes_max: u32::MAX,
             since: now,
             last_received: now,
             armed_for: Time::NEVER,

@@ -166,7 +166,9 @@ impl Shard {
             Packet::PubComp(ack) => self.handle_pubcomp(now, id, &ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe),
-            Packet::PingReq => self.write_packet(id, &Packet::PingResp), // [MQTT-3.12.4-1]
+            Packet::PingReq => {
+                self.write_packet(id, &Packet::PingResp); // [MQTT-3.12.4-1]
+            }
             Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
             Packet::Auth(auth) => self.handle_auth(now, id, &auth),
             // A second CONNECT [MQTT-3.1.0-2], or a packet only servers send.
@@ -252,15 +254,20 @@ impl Shard {
         self.pump_connection(now, id);
     }
 
-    /// Encodes a packet for a connection; too long for its client, it is not sent.
-    /// [MQTT-3.1.2-24]
-    pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+    /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether
+    /// it is. [MQTT-3.1.2-24]
+    pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         let version = connection.version().unwrap_or(Version::V311);
-        let packet_bytes_max =
-            connection.active_mut().map_or(u32::MAX, |active| active.packet_bytes_max);
-        if packet.encode_within(version, packet_bytes_max, connection.out.tail(&mut self.pool)) {
+        let packet_bytes_max = match connection.active_mut() {
+            Some(active) => active.packet_bytes_max,
+            None => connection.answer_bytes_max,
+        };
+        let tail = connection.out.tail(&mut self.pool);
+        let written = packet.encode_within(version, packet_bytes_max, tail);
+        if written {
             self.mark_dirty(id);
         }
+        written
     }
 }
