@@ -254,8 +254,8 @@ fn disconnect_is_the_last_packet_and_is_not_answered() {
         ];
         client.send(after.concat());
         client.expect_close();
-        Client::start(broker, version).publish_qos(&topic, 0, "later");
         assert_eq!(observer.receive_payload(), "before");
+        Client::start(broker, version).publish_qos(&topic, 0, "later");
         assert_eq!(observer.receive_payload(), "later");
     });
 }
