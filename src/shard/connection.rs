@@ -52,8 +52,6 @@ pub enum Pause {
     Acknowledgements = 2,
     /// It sends and does not read: what it is answered waits.
     Replies = 4,
-    /// Too many of its SUBSCRIBEs wait for their SUBACK.
-    Subscribes = 8,
 }
 
 /// How far a connection is.
@@ -88,8 +86,6 @@ pub struct Active {
     pub window: u16,
     /// Session expiry as asked for in CONNECT: 0 forbids a later one. [MQTT-3.14.2-2]
     pub connect_expiry_interval: u32,
-    /// SUBSCRIBEs that wait for their SUBACK.
-    pub subscribes: u16,
     pub aliases: Aliases,
     pub acknowledgements: Acknowledgements,
     /// The method of the CONNECT packet, and an exchange that renews it.
