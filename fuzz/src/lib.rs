@@ -1,5 +1,9 @@
 //! What the fuzz targets check, whatever the bytes are.
 
+mod shard;
+
+pub use shard::drive_shard;
+
 use hawker::proto::{Connect, Cut, DecodeError, Frame, Packet, Publish, Version};
 
 /// Larger than any input, so that a wrong length is the decoder's to find.

@@ -10,8 +10,10 @@ use clap::{Parser, Subcommand};
 use serde::Deserialize;
 
 use crate::compare::RunSet;
-use crate::fleet::RunError;
+use crate::error::RunError;
+use crate::html;
 use crate::report::Report;
+use crate::scenario::chat::Chat;
 use crate::scenario::connect::Connect;
 use crate::scenario::offline::Offline;
 use crate::scenario::rate::Rate;
@@ -45,6 +47,13 @@ enum Action {
         /// The second, which the ratios are to
         b: PathBuf,
     },
+    /// Draw a result as an HTML page
+    Report {
+        /// The result
+        json: PathBuf,
+        /// The page
+        html: PathBuf,
+    },
 }
 
 /// What to do to the broker.
@@ -58,6 +67,8 @@ pub enum Scenario {
     Rate(Rate),
     /// Messages for sessions that are away, with or without a crash
     Offline(Offline),
+    /// Users with several devices, groups, presence with wills, churn
+    Chat(Chat),
 }
 
 /// A scenario file.
@@ -70,6 +81,7 @@ struct ScenarioFile {
     throughput: Option<Throughput>,
     rate: Option<Rate>,
     offline: Option<Offline>,
+    chat: Option<Chat>,
 }
 
 /// Why nothing could be run, or not to the end.
@@ -131,9 +143,15 @@ fn act(cli: Cli) -> Result<bool, CliError> {
             run_rounds(&scenario, cli.common.or(common))
         }
         Action::Compare { a, b } => {
-            let set = RunSet { runs: read_runs(&a)?, against: read_runs(&b)? };
+            let set = RunSet { runs: read_set(&a)?.runs, against: read_set(&b)?.runs };
             print!("{}", table::run_set(&set));
-            Ok(true)
+            match &cli.common.html {
+                Some(path) => write(path, &html::page(&set)).map(|()| true),
+                None => Ok(true),
+            }
+        }
+        Action::Report { json, html } => {
+            write(&html, &html::page(&read_set(&json)?)).map(|()| true)
         }
     }
 }
@@ -154,6 +172,9 @@ fn run_rounds(scenario: &Scenario, common: Common) -> Result<bool, CliError> {
     if let Some(path) = &settings.json {
         write(path, &to_json(&set, path)?)?;
     }
+    if let Some(path) = &settings.html {
+        write(path, &html::page(&set))?;
+    }
     Ok(set.runs.iter().chain(&set.against).all(Report::is_passed))
 }
 
@@ -163,6 +184,7 @@ fn run_once(scenario: &Scenario, settings: &Settings) -> Result<Report, CliError
         Scenario::Throughput(throughput) => throughput.run(settings),
         Scenario::Rate(rate) => rate.run(settings),
         Scenario::Offline(offline) => offline.run(settings),
+        Scenario::Chat(chat) => chat.run(settings),
     };
     let report = report.map_err(CliError::Run)?;
     print!("{}", table::report(&report));
@@ -182,12 +204,9 @@ fn to_json(set: &RunSet, path: &Path) -> Result<String, CliError> {
         .map_err(|error| CliError::Content { path: path.to_path_buf(), reason: error.to_string() })
 }
 
-fn read_runs(path: &Path) -> Result<Vec<Report>, CliError> {
-    let set: RunSet = serde_json::from_str(&read(path)?).map_err(|error| CliError::Content {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    })?;
-    Ok(set.runs)
+fn read_set(path: &Path) -> Result<RunSet, CliError> {
+    serde_json::from_str(&read(path)?)
+        .map_err(|error| CliError::Content { path: path.to_path_buf(), reason: error.to_string() })
 }
 
 fn read_scenario(path: &Path) -> Result<(Scenario, Common), CliError> {
@@ -203,11 +222,77 @@ pub fn parse_scenario(text: &str) -> Result<(Scenario, Common), String> {
         file.throughput.map(Scenario::Throughput),
         file.rate.map(Scenario::Rate),
         file.offline.map(Scenario::Offline),
+        file.chat.map(Scenario::Chat),
     ];
     let mut scenarios = given.into_iter().flatten();
     match (scenarios.next(), scenarios.next()) {
         (Some(scenario), None) => Ok((scenario, file.common)),
         (None, _) => Err("no table names a scenario, such as [throughput]".to_string()),
         (Some(_), Some(_)) => Err("more than one table names a scenario".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_scenario_file_that_we_ship_can_be_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut count = 0;
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("readable").path();
+            let (_, common) = read_scenario(&path).expect("a valid scenario");
+            common.resolve().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            count += 1;
+        }
+        assert!(count > 10, "only {count} files");
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let text = "[common]\nduration = 3\nthreads = 2\n[rate.speed]\nrate = 5";
+        let (scenario, file) = parse_scenario(text).expect("valid");
+        let cli = Cli::parse_from(["x", "run", "f.toml", "--threads", "4"]);
+        let settings = cli.common.or(file).resolve().expect("valid");
+        assert_eq!((settings.threads, settings.duration.as_secs()), (4, 3));
+        assert_eq!(settings.patience.as_secs(), 10);
+        let Scenario::Rate(rate) = scenario else { panic!("{scenario:?}") };
+        assert_eq!((rate.speed.rate, rate.speed.in_flight), (5.0, 1000));
+    }
+
+    #[test]
+    fn what_a_file_says_wrong_is_named() {
+        let cases = [
+            ("", "no table names a scenario"),
+            ("[rate]\n[chat]", "more than one table"),
+            ("[rate.traffic]\npublisher = 5", "unknown field `publisher`"),
+            ("[rate.traffic]\nqos = 3", "QoS 3 is none of 0, 1 and 2"),
+            ("[rate.traffic]\nshape = 'star'", "unknown variant `star`"),
+            ("[rage]", "unknown field `rage`"),
+        ];
+        for (text, expected) in cases {
+            let error = parse_scenario(text).expect_err(text);
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        let refused = |flags: &[&str]| {
+            let words = ["x", "connect"].iter().chain(flags);
+            Cli::parse_from(words).common.resolve().expect_err("impossible").to_string()
+        };
+        assert_eq!(refused(&["--threads", "0"]), "threads must be between 1 and 1024");
+        assert_eq!(refused(&["--rounds", "0"]), "rounds must be at least 1");
+        assert!(refused(&["--duration=-1"]).starts_with("duration must be"));
+        assert!(refused(&["--compare-with", "127.0.0.1:1,x"]).starts_with("compare-with"));
+        assert!(refused(&["--target", "nowhere"]).starts_with("target 'nowhere'"));
     }
 }

@@ -11,9 +11,10 @@
 
 use crate::count::Count;
 use crate::desk::{Desk, Inbox, Pacing};
-use crate::mqtt::decode::{self, Answer, Connack, DecodeError, Packet, Publish};
+use crate::ending::Ending;
+use crate::mqtt::Qos;
+use crate::mqtt::decode::{self, Answer, Connack, Packet, Publish};
 use crate::mqtt::encode::{self, Ack, Connect, Will};
-use crate::mqtt::{Qos, Version};
 use crate::plan::{ClientPlan, Plan};
 use crate::publisher::{Completed, Publisher, UnknownPacketId};
 use crate::stamp::Stamp;
@@ -38,19 +39,6 @@ pub enum State {
     Online,
     /// On its way out: what is unacknowledged is finished, then DISCONNECT is sent.
     Leaving,
-}
-
-/// Why a connection must end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The broker sent what is not MQTT.
-    Undecodable(DecodeError),
-    /// The broker sent a packet that has no place here.
-    OutOfPlace,
-    /// The broker refused the connection with this code.
-    Refused(u8),
-    /// The broker sent DISCONNECT with this reason.
-    Goodbye(u8),
 }
 
 /// One client.
@@ -89,8 +77,8 @@ impl Client {
             publishes.then(|| Box::new(Publisher::new(plan.publishes.clone(), qos, window)));
         let count = plan.expects.count();
         let inbox = match plan.group {
-            None => Inbox { tracks: vec![Track::default(); count], horizons: Vec::new() },
-            Some(_) => Inbox { tracks: Vec::new(), horizons: vec![0; count] },
+            None => Inbox { tracks: vec![Track::default(); count], ..Inbox::default() },
+            Some(_) => Inbox { horizons: vec![0; count], ..Inbox::default() },
         };
         Self {
             index,
@@ -291,8 +279,8 @@ impl Client {
             return Err(Ending::Refused(connack.code));
         }
         desk.tally[Count::Connected] += 1;
+        let is_first = !std::mem::replace(&mut self.was_connected, true);
         if desk.is_measuring {
-            let is_first = !std::mem::replace(&mut self.was_connected, true);
             let latencies = &mut desk.latencies;
             let histogram =
                 if is_first { &mut latencies.connect } else { &mut latencies.reconnect };
@@ -334,6 +322,7 @@ impl Client {
 
     fn come_online(&mut self, desk: &mut Desk) {
         self.state = State::Online;
+        self.inbox.online_since_us = desk.now_us;
         desk.tally[Count::Arriving] -= 1;
         desk.tally[Count::Online] += 1;
         self.announce(desk);
@@ -499,37 +488,5 @@ impl Client {
         if let Some(word) = self.held.get_mut(usize::from(packet_id / 64)) {
             *word &= !(1 << (packet_id % 64));
         }
-    }
-}
-
-impl Ending {
-    /// Where it is counted.
-    #[must_use]
-    pub fn count(self) -> Count {
-        match self {
-            Self::Undecodable(_) | Self::OutOfPlace => Count::ProtocolErrors,
-            Self::Refused(_) => Count::Refused,
-            Self::Goodbye(_) => Count::Dropped,
-        }
-    }
-}
-
-impl std::fmt::Display for Ending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Undecodable(error) => write!(f, "{error}"),
-            Self::OutOfPlace => write!(f, "a packet that has no place here"),
-            Self::Refused(code) => write!(f, "connection refused with {code:#04x}"),
-            Self::Goodbye(reason) => write!(f, "DISCONNECT with {reason:#04x}"),
-        }
-    }
-}
-
-/// The name of a protocol level as people write it.
-#[must_use]
-pub fn version_name(version: Version) -> &'static str {
-    match version {
-        Version::V311 => "3.1.1",
-        Version::V5 => "5.0",
     }
 }

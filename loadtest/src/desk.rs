@@ -44,8 +44,10 @@ pub struct Flow {
 /// Latencies in microseconds, of the measured part of the run.
 #[derive(Clone, Debug)]
 pub struct Latencies {
-    /// From the intended time of sending to delivery.
+    /// From the intended time of sending to delivery, to receivers that were online by then.
     pub delivery: Histogram<u64>,
+    /// The same, to receivers that were away when the message was sent.
+    pub catch_up: Histogram<u64>,
     /// From the intended time of sending to the last acknowledgement.
     pub acknowledgement: Histogram<u64>,
     /// From the start of a client's first connection to its CONNACK.
@@ -66,6 +68,7 @@ impl Default for Latencies {
             || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are in order");
         Self {
             delivery: histogram(),
+            catch_up: histogram(),
             acknowledgement: histogram(),
             connect: histogram(),
             reconnect: histogram(),
@@ -79,6 +82,7 @@ impl Latencies {
     pub fn add(&mut self, other: &Self) {
         let pairs = [
             (&mut self.delivery, &other.delivery),
+            (&mut self.catch_up, &other.catch_up),
             (&mut self.acknowledgement, &other.acknowledgement),
             (&mut self.connect, &other.connect),
             (&mut self.reconnect, &other.reconnect),
@@ -95,6 +99,8 @@ impl Latencies {
 pub struct Inbox {
     /// By position among the expected streams; empty for a member of a group.
     pub tracks: Vec<Track>,
+    /// When its owner came online.
+    pub online_since_us: u64,
     /// For a member of a group: one more than the last sequence number it saw of each stream.
     pub horizons: Vec<u32>,
 }
@@ -247,7 +253,7 @@ impl Desk {
         self.tally[Count::Delivered] += 1;
         if stream.is_timed {
             self.grant(stream.publisher, newly_accounted);
-            self.sample(stamp.sent_us);
+            self.sample(stamp.sent_us, inbox.online_since_us);
         }
     }
 
@@ -260,11 +266,15 @@ impl Desk {
     }
 
     #[inline]
-    fn sample(&mut self, sent_us: u32) {
+    fn sample(&mut self, sent_us: u32, online_since_us: u64) {
         let is_chosen = self.tally[Count::Delivered] & (self.plan.sample_every - 1) == 0;
         if self.is_measuring && is_chosen {
-            let latency_us = (self.now_us as u32).wrapping_sub(sent_us);
-            self.latencies.delivery.saturating_record(u64::from(latency_us));
+            let latency_us = u64::from((self.now_us as u32).wrapping_sub(sent_us));
+            // What was sent before the receiver came says how long it was away.
+            let is_live = latency_us <= self.now_us - online_since_us;
+            let latencies = &mut self.latencies;
+            let histogram = if is_live { &mut latencies.delivery } else { &mut latencies.catch_up };
+            histogram.saturating_record(latency_us);
         }
     }
 

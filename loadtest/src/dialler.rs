@@ -13,12 +13,17 @@ use crate::plan::Door;
 /// queue is finite (100 in Mosquitto), and a flood that overruns it measures the kernel's SYN retries.
 const ARRIVING_MAX: u64 = 96;
 
+/// How soon a client that is still leaving is dialled.
+const POSTPONE_US: u64 = 20_000;
+
 /// Who is to be connected, and when.
 #[derive(Debug, Default)]
 pub struct Dialler {
     waiting: VecDeque<u32>,
     /// Slots to dial again, with the time; ascending, as the delay is the same for all.
     later: VecDeque<(u64, u32)>,
+    /// Slots that were still leaving, with the time; ascending likewise.
+    postponed: VecDeque<(u64, u32)>,
     /// Zero is as fast as possible.
     per_second: f64,
     next_us: f64,
@@ -43,6 +48,11 @@ impl Dialler {
         self.redial_after.is_some()
     }
 
+    /// `slot` is still on its way out: a little later.
+    pub fn postpone(&mut self, slot: u32, now_us: u64) {
+        self.postponed.push_back((now_us + POSTPONE_US, slot));
+    }
+
     /// Forgets who was to be tried again.
     pub fn forgive(&mut self) {
         self.later.clear();
@@ -54,11 +64,13 @@ impl Dialler {
         if arriving >= ARRIVING_MAX {
             return None;
         }
-        if let Some(&(due_us, slot)) = self.later.front()
-            && due_us <= now_us
-        {
-            self.later.pop_front();
-            return Some(slot);
+        for queue in [&mut self.later, &mut self.postponed] {
+            if let Some(&(due_us, slot)) = queue.front()
+                && due_us <= now_us
+            {
+                queue.pop_front();
+                return Some(slot);
+            }
         }
         if self.next_us > now_us as f64 {
             return None;
@@ -77,9 +89,10 @@ impl Dialler {
         if arriving >= ARRIVING_MAX {
             return None;
         }
-        let later = self.later.front().map(|&(due_us, _)| due_us);
+        let due_us = |queue: &VecDeque<(u64, u32)>| queue.front().map(|&(due_us, _)| due_us);
+        let later = due_us(&self.later).into_iter().chain(due_us(&self.postponed));
         let waiting = (!self.waiting.is_empty()).then_some(self.next_us as u64);
-        later.into_iter().chain(waiting).min()
+        later.chain(waiting).min()
     }
 
     /// Begins one connection; a later readiness to write, or a failure, ends the beginning.

@@ -2,7 +2,6 @@
 //!
 //! A scenario is a plan and a few lines of commands: connect, wait, publish, wait, stop, finish.
 
-use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::broker::{Process, ProcessError, Usage};
+use crate::broker::{Process, Usage};
 use crate::count::{Count, Tally};
-use crate::desk::{Flow, Latencies, Pacing};
+use crate::desk::{Flow, Pacing};
+use crate::error::RunError;
+use crate::findings::{Findings, Outcome};
+use crate::mailbox::{Command, Mailbox};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::{Faults, Moment};
-use crate::worker::{Command, Findings, Mailbox, Seat, Worker};
+use crate::report::Moment;
+use crate::worker::{Seat, Worker};
 
 /// How often the conductor looks at the counts.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -26,81 +28,6 @@ const MOMENT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Descriptors the harness needs beside its connections.
 const OTHER_DESCRIPTORS: usize = 64;
-
-/// Why a run could not be done.
-#[derive(Debug)]
-pub enum RunError {
-    /// The descriptor limit is too low for this many connections.
-    TooFewDescriptors {
-        /// Descriptors needed.
-        needed: usize,
-        /// Descriptors allowed.
-        allowed: u64,
-    },
-    /// The system refused something the harness needs.
-    System(io::Error),
-    /// The broker's process cannot be watched.
-    Broker(ProcessError),
-    /// A stage made no progress for too long, or clients were refused.
-    Stuck {
-        /// The stage.
-        stage: &'static str,
-        /// The counts then.
-        tally: Box<Tally>,
-        /// What connections said.
-        remarks: Vec<String>,
-    },
-    /// A worker panicked.
-    WorkerLost,
-    /// A command given for the scenario failed.
-    CommandFailed(String),
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooFewDescriptors { needed, allowed } => {
-                write!(f, "{needed} file descriptors are needed, the limit is {allowed}; ")?;
-                write!(f, "raise it (ulimit -n) or use fewer clients")
-            }
-            Self::System(error) => write!(f, "{error}"),
-            Self::Broker(error) => write!(f, "broker process: {error}"),
-            Self::Stuck { stage, tally, remarks } => {
-                write!(
-                    f,
-                    "stage '{stage}' does not get on: {} online, {} arriving, {} failed, \
-                     {} refused, {} dropped, {} sent, {} acknowledged, {} delivered of {}",
-                    tally[Count::Online],
-                    tally[Count::Arriving],
-                    tally[Count::ConnectFailed],
-                    tally[Count::Refused],
-                    tally[Count::Dropped],
-                    tally[Count::Sent],
-                    tally[Count::Acknowledged],
-                    tally[Count::Delivered],
-                    tally[Count::Owed],
-                )?;
-                remarks.iter().try_for_each(|remark| write!(f, "\n  {remark}"))
-            }
-            Self::WorkerLost => write!(f, "a worker thread of the harness panicked"),
-            Self::CommandFailed(text) => write!(f, "{text}"),
-        }
-    }
-}
-
-impl std::error::Error for RunError {}
-
-impl From<io::Error> for RunError {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
-    }
-}
-
-impl From<ProcessError> for RunError {
-    fn from(error: ProcessError) -> Self {
-        Self::Broker(error)
-    }
-}
 
 /// Counts and costs at one time.
 #[derive(Clone, Debug)]
@@ -113,21 +40,6 @@ pub struct Mark {
     pub broker: Option<Usage>,
     /// The harness's own usage.
     pub own: Usage,
-}
-
-/// What a finished run knows.
-#[derive(Debug)]
-pub struct Outcome {
-    /// All counts.
-    pub tally: Tally,
-    /// All latencies.
-    pub latencies: Latencies,
-    /// What went wrong.
-    pub faults: Faults,
-    /// The course of the run.
-    pub timeline: Vec<Moment>,
-    /// What connections said.
-    pub remarks: Vec<String>,
 }
 
 /// The workers of one run.
@@ -193,7 +105,9 @@ impl Fleet {
     /// Disconnects clients.
     pub fn leave(&self, clients: impl IntoIterator<Item = u32>, is_abrupt: bool) {
         for (mailbox, slots) in self.mailboxes.iter().zip(self.by_worker(clients)) {
-            mailbox.send(Command::Leave { slots, is_abrupt });
+            if !slots.is_empty() {
+                mailbox.send(Command::Leave { slots, is_abrupt });
+            }
         }
     }
 
@@ -241,7 +155,7 @@ impl Fleet {
         // What remains is the broker's to expire: no finding of the run.
         let _ = self.wait_online("ending sessions", patience, count);
         self.leave(clients, false);
-        let _ = self.wait_online("ending sessions", patience, 0);
+        let _ = self.wait("ending sessions", patience, |tally| tally[Count::Online] == 0);
         self.send_all(&Command::Clean(false));
     }
 
@@ -298,9 +212,19 @@ impl Fleet {
         self.broker = broker;
     }
 
-    /// Lets time pass.
-    pub fn pass(&mut self, stage: &'static str, duration: Duration) {
+    /// Names the stage of the run that begins.
+    pub fn stage(&mut self, stage: &'static str) {
         self.progress.stage(stage);
+    }
+
+    /// Lets time pass in a stage of its own.
+    pub fn pass(&mut self, stage: &'static str, duration: Duration) {
+        self.stage(stage);
+        self.idle(duration);
+    }
+
+    /// Lets time pass.
+    pub fn idle(&mut self, duration: Duration) {
         let start = Instant::now();
         loop {
             let left = duration.saturating_sub(start.elapsed());
@@ -323,8 +247,6 @@ impl Fleet {
         let mut last = self.look();
         let mut moved = Instant::now();
         loop {
-            // Give up early on what cannot succeed any more only by patience: a failed connect
-            // may be one of thousands, and the count of faults judges it in the end.
             if is_done(&last) {
                 return Ok(());
             }
@@ -341,16 +263,28 @@ impl Fleet {
         }
     }
 
-    /// Waits until `count` clients are online.
+    /// Waits until `count` clients are online; an error as soon as it cannot come to that.
     pub fn wait_online(
         &mut self,
         stage: &'static str,
         patience: Duration,
         count: usize,
     ) -> Result<(), RunError> {
+        let ended = |tally: &Tally| {
+            tally[Count::ConnectFailed] + tally[Count::Refused] + tally[Count::Dropped]
+        };
+        let count = count as u64;
+        let ended_before = ended(&self.tally());
+        let is_online = |tally: &Tally| tally[Count::Online] >= count;
         self.wait(stage, patience, |tally| {
-            tally[Count::Online] >= count as u64 && tally[Count::Arriving] == 0
-        })
+            let is_hopeless = tally[Count::Online] + ended(tally) - ended_before >= count;
+            tally[Count::Arriving] == 0 && (is_online(tally) || is_hopeless)
+        })?;
+        let tally = self.tally();
+        if is_online(&tally) {
+            return Ok(());
+        }
+        Err(RunError::Stuck { stage, tally: Box::new(tally), remarks: self.remarks() })
     }
 
     /// Waits until every copy owed is delivered and every message acknowledged, or `patience`
@@ -399,38 +333,8 @@ impl Fleet {
         for thread in self.threads.drain(..) {
             all.push(thread.join().map_err(|_| RunError::WorkerLost)??);
         }
-        Ok(add_up(&self.plan, all, self.timeline, remarks))
+        Ok(Outcome::add_up(&self.plan, &all, self.timeline, remarks))
     }
-}
-
-fn add_up(plan: &Plan, all: Vec<Findings>, timeline: Vec<Moment>, remarks: Vec<String>) -> Outcome {
-    let mut tally = Tally::default();
-    let mut latencies = Latencies::default();
-    let mut sent = vec![0u32; plan.streams.len()];
-    for findings in &all {
-        tally.add(&findings.tally);
-        latencies.add(&findings.latencies);
-        for &(stream, count) in &findings.sent {
-            sent[stream as usize] = count;
-        }
-    }
-    let tracks = all.iter().flat_map(|findings| &findings.tracks);
-    let lost = tracks.map(|(stream, track)| track.lost(sent[*stream as usize])).sum();
-    let has_acknowledgements = plan.qos != crate::mqtt::Qos::AtMostOnce;
-    let unacknowledged = tally[Count::Sent].saturating_sub(tally[Count::Acknowledged]);
-    let faults = Faults {
-        lost,
-        duplicated: tally[Count::Duplicated],
-        out_of_order: tally[Count::OutOfOrder],
-        corrupt: tally[Count::Corrupt],
-        misrouted: tally[Count::Misrouted],
-        protocol_errors: tally[Count::ProtocolErrors],
-        refused: tally[Count::Refused],
-        connect_failed: tally[Count::ConnectFailed],
-        dropped: tally[Count::Dropped],
-        unacknowledged: if has_acknowledgements { unacknowledged } else { 0 },
-    };
-    Outcome { tally, latencies, faults, timeline, remarks }
 }
 
 fn raise_descriptor_limit(needed: usize) -> Result<(), RunError> {

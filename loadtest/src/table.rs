@@ -12,7 +12,12 @@ pub fn report(report: &Report) -> String {
     let settings: Vec<String> =
         report.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let _ = writeln!(text, "  {}", settings.join(", "));
-    for figure in &report.figures {
+    // The latencies have lines of their own.
+    let is_share = |name: &str| {
+        let mut names = report.latencies.iter().map(|latency| &latency.name);
+        names.any(|latency| name.strip_prefix(latency).is_some_and(|rest| rest.starts_with(" p")))
+    };
+    for figure in report.figures.iter().filter(|figure| !is_share(&figure.name)) {
         let value = number(figure.value);
         let _ = writeln!(text, "  {:<42}{value:>12} {}", figure.name, figure.unit);
     }

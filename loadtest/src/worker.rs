@@ -6,20 +6,21 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::client::{Client, Ending, OUT_SIZE_MAX, State};
-use crate::count::{Count, Gauge, Tally};
+use crate::client::{Client, OUT_SIZE_MAX, State};
+use crate::count::Count;
 use crate::desk::{Desk, Flow, Latencies, Pacing};
 use crate::dialler::Dialler;
+use crate::ending::Ending;
+use crate::findings::Findings;
+use crate::mailbox::{Command, Mailbox};
 use crate::plan::Plan;
-use crate::poll::{Events, Interest, Poll, Waker};
+use crate::poll::{Events, Interest, Poll};
 use crate::schedule::Schedule;
-use crate::track::Track;
 
 /// Events taken in one turn.
 const EVENTS_PER_TURN: usize = 1024;
@@ -32,116 +33,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// How long a broker may take to close a connection after DISCONNECT.
 const LEAVE_WAIT_US: u64 = 5_000_000;
-
-/// What the conductor tells a worker to do.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Connect these slots at this rate; zero is as fast as possible.
-    Connect {
-        /// The clients.
-        slots: Vec<u32>,
-        /// New connections a second.
-        per_second: f64,
-    },
-    /// Disconnect these slots, in good order or by a reset.
-    Leave {
-        /// The clients.
-        slots: Vec<u32>,
-        /// No DISCONNECT, no FIN: the broker must find out, and send the wills.
-        is_abrupt: bool,
-    },
-    /// Dial again after failures and losses, or not.
-    Redial(Option<Duration>),
-    /// Publish at this pacing, up to a number of messages a stream in all.
-    Publish {
-        /// The pacing.
-        pacing: Pacing,
-        /// The number.
-        limit: u64,
-    },
-    /// Announce presence and leave wills, from the next connection on, or not.
-    Presence(bool),
-    /// Connect only to end sessions, from the next connection on, or not.
-    Clean(bool),
-    /// Publish in an open loop, this worker's share of the whole rate.
-    PublishAt {
-        /// Messages a second of this worker.
-        per_second: f64,
-        /// When the first is due, on the run's clock.
-        start_us: u64,
-    },
-    /// Start to record latencies anew, or stop.
-    Measure(bool),
-    /// Close everything and return the findings.
-    Finish,
-}
-
-/// What the conductor and the other workers share with one worker.
-#[derive(Debug)]
-pub struct Mailbox {
-    commands: Mutex<Vec<Command>>,
-    kicks: Mutex<Vec<u32>>,
-    is_full: AtomicBool,
-    waker: Waker,
-    /// The worker's counts, as of its last turn.
-    pub gauge: Gauge,
-    /// The first few reasons why connections ended.
-    pub remarks: Mutex<Vec<String>>,
-}
-
-/// Reasons kept by each worker: enough to see what is wrong.
-const REMARKS_MAX: usize = 5;
-
-impl Mailbox {
-    fn new(waker: Waker) -> Self {
-        Self {
-            commands: Mutex::default(),
-            kicks: Mutex::default(),
-            is_full: AtomicBool::new(false),
-            waker,
-            gauge: Gauge::default(),
-            remarks: Mutex::default(),
-        }
-    }
-
-    /// Hands over a command.
-    pub fn send(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.knock();
-    }
-
-    /// Hands over publishers that got window back, and empties `slots`.
-    fn kick(&self, slots: &mut Vec<u32>) {
-        self.kicks.lock().unwrap_or_else(PoisonError::into_inner).append(slots);
-        self.knock();
-    }
-
-    fn knock(&self) {
-        if !self.is_full.swap(true, Ordering::AcqRel) {
-            self.waker.wake();
-        }
-    }
-
-    fn remark(&self, text: impl FnOnce() -> String) {
-        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if remarks.len() < REMARKS_MAX {
-            remarks.push(text());
-        }
-    }
-}
-
-/// What a worker knows in the end.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// Its counts.
-    pub tally: Tally,
-    /// Its latencies.
-    pub latencies: Latencies,
-    /// Messages sent, by stream, for the streams of its publishers.
-    pub sent: Vec<(u32, u32)>,
-    /// What its receivers and groups saw, by stream.
-    pub tracks: Vec<(u32, Track)>,
-}
 
 /// One worker.
 #[derive(Debug)]
@@ -157,6 +48,7 @@ pub struct Worker {
     schedule: Option<Schedule>,
     /// Slots of clients that publish.
     publishers: Vec<u32>,
+    kicked: Vec<u32>,
     scratch: Vec<u8>,
     packet_size_max: usize,
     clock: Instant,
@@ -222,6 +114,7 @@ impl Worker {
             dialler: Dialler::default(),
             schedule: None,
             publishers,
+            kicked: Vec::new(),
             scratch: vec![0; READ_SIZE],
             packet_size_max,
             clock,
@@ -311,15 +204,10 @@ impl Worker {
 
     /// True when it is time to finish.
     fn take_mail(&mut self) -> bool {
-        if !self.mailbox.is_full.swap(false, Ordering::AcqRel) {
-            return false;
-        }
-        let mailbox = Arc::clone(&self.mailbox);
-        for slot in mailbox.kicks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let commands = self.mailbox.take(&mut self.kicked);
+        for slot in self.kicked.drain(..) {
             self.desk.ready.mark(slot);
         }
-        let commands =
-            std::mem::take(&mut *mailbox.commands.lock().unwrap_or_else(PoisonError::into_inner));
         commands.into_iter().any(|command| self.obey(command))
     }
 
@@ -375,6 +263,8 @@ impl Worker {
         {
             if self.lines[slot as usize].socket.is_none() {
                 self.dial_one(slot);
+            } else if self.clients[slot as usize].state() == State::Leaving {
+                self.dialler.postpone(slot, self.desk.now_us);
             }
         }
     }
@@ -408,7 +298,10 @@ impl Worker {
         let Some(schedule) = &mut self.schedule else { return };
         while let Some((turn, due_us)) = schedule.pop(self.desk.now_us) {
             let slot = self.publishers[turn];
-            if let Some(publisher) = self.clients[slot as usize].publisher_mut() {
+            let client = &mut self.clients[slot as usize];
+            // Who is away has nothing to say.
+            let is_online = client.state() == State::Online;
+            if let Some(publisher) = client.publisher_mut().filter(|_| is_online) {
                 publisher.owe(due_us as u32);
                 self.desk.ready.mark(slot);
             }
@@ -565,38 +458,7 @@ impl Worker {
     }
 
     fn findings(self) -> Findings {
-        let plan = &self.plan;
-        let mut findings = Findings {
-            tally: self.desk.tally,
-            latencies: self.desk.latencies,
-            ..Findings::default()
-        };
-        for client in &self.clients {
-            let client_plan = &plan.clients[client.index() as usize];
-            if let Some(publisher) = client.publisher() {
-                findings.sent.extend(publisher.sent_by_stream());
-            }
-            if let Some(stream) = client_plan.presence {
-                findings.sent.push((stream, client.presence_sequence()));
-            }
-            let tracks = client.inbox().tracks.iter().enumerate();
-            findings
-                .tracks
-                .extend(tracks.map(|(at, track)| (client_plan.expects.stream(at), track.clone())));
-        }
-        // The members of a group all live on one worker, and that one has its tracks.
-        let is_here = |group: usize| {
-            let member = plan.clients.iter().find(|client| client.group == Some(group as u32));
-            member.is_some_and(|client| client.worker == self.desk.worker)
-        };
-        for (group, tracks) in self.desk.groups.into_iter().enumerate() {
-            if is_here(group) {
-                let streams = &plan.groups[group];
-                let tracks = tracks.into_iter().enumerate();
-                findings.tracks.extend(tracks.map(|(at, track)| (streams.stream(at), track)));
-            }
-        }
-        findings
+        Findings::gather(&self.plan, self.desk, &self.clients)
     }
 }
 

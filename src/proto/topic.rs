@@ -12,7 +12,7 @@ use super::DecodeError;
 pub struct TopicName<'a>(&'a str);
 
 /// A topic filter: at least one character, wildcards only as whole levels, `#` only as the
-/// last, no U+0000. [MQTT-4.7.1-1, -2, -3, 4.7.3-1, -2]
+/// last, no U+0000. [MQTT-4.7.1-1, -2, 4.7.3-1, -2]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicFilter<'a>(&'a str);
 
@@ -258,7 +258,7 @@ fn check_wildcards(filter: &str) -> Result<(), TopicError> {
         let legal = match level {
             "+" => true,
             "#" => levels.next().is_none(),   // [MQTT-4.7.1-2]
-            _ => !level.contains(['+', '#']), // [MQTT-4.7.1-3]
+            _ => !level.contains(['+', '#']), // [MQTT-4.7.1-2]
         };
         if !legal {
             return Err(TopicError::Wildcard);

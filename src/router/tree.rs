@@ -95,7 +95,7 @@ mod tests {
         found
     }
 
-    /// [MQTT-4.7.1-2, -3, 4.7.2-1, 4.7.3-4]: the examples of section 4.7.
+    /// [MQTT-4.7.1-1, -2, 4.7.2-1, 4.7.3-4]: the examples of section 4.7.
     #[test]
     fn the_examples_of_the_specification_match_as_they_say() {
         let cases: &[(&str, &[&str], &[&str])] = &[

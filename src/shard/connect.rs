@@ -35,6 +35,9 @@ impl Shard {
         connect: &Connect<'_>,
         packet: &[u8],
     ) -> Admission {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.answer_bytes_max = connect.maximum_packet_size.unwrap_or(u32::MAX);
+        }
         if let Err(reason) = self.check_connect(connect) {
             self.refuse(now, id, connect.version, reason);
             return Admission::Decided;
@@ -95,16 +98,10 @@ impl Shard {
         if let Some(connection) = self.connections.get(id) {
             tracing::info!(peer = %connection.peer.address, "connection refused: {error}");
         }
-        match (Connect::peek_version(&frame), error.reason()) {
-            (Some(Version::V5), reason) => self.refuse(now, id, Version::V5, reason),
-            // [MQTT-3.1.2-2]
-            (_, reason @ ReasonCode::UnsupportedProtocolVersion) => {
-                self.refuse(now, id, Version::V311, reason);
-            }
-            (_, reason @ ReasonCode::ClientIdentifierNotValid) => {
-                self.refuse(now, id, Version::V311, reason);
-            }
-            _ => self.close(now, id),
+        match Connect::refusal(&frame, *error) {
+            // What the client takes could not be read: the answer is as short as it can be.
+            Some((version, connack)) => self.answer_refused(now, id, version, connack),
+            None => self.close(now, id),
         }
     }
 
@@ -117,15 +114,29 @@ impl Shard {
         reason: ReasonCode,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        self.metrics.connects_refused_total += 1;
         tracing::info!(peer = %connection.peer.address, %reason, "connection refused");
-        let tail = connection.out.tail(&mut self.pool);
-        let mut connack = ConnAck::new(false, reason);
         let text = reason.to_string();
+        let mut connack = ConnAck::new(false, reason);
         connack.reason_string = Some(&text);
         if version == Version::V5 || reason.connect_return_code() != 0 {
-            Packet::ConnAck(connack).encode(version, tail);
+            self.answer_refused(now, id, version, connack);
+        } else {
+            self.close(now, id);
         }
+    }
+
+    fn answer_refused(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        version: Version,
+        connack: ConnAck<'_>,
+    ) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        self.metrics.connects_refused_total += 1;
+        let (limit, tail) = (connection.answer_bytes_max, connection.out.tail(&mut self.pool));
+        // Too long for its client, it is not sent; the end of the connection says enough.
+        let _ = Packet::ConnAck(connack).encode_within(version, limit, tail);
         self.close(now, id);
     }
 
@@ -148,7 +159,9 @@ impl Shard {
                 let connect = packet.to_vec();
                 connection.phase =
                     Phase::Authenticating(Box::new(Authenticating { connect, exchange }));
-                self.write_auth(id, ReasonCode::ContinueAuthentication, &data);
+                if !self.write_auth(id, ReasonCode::ContinueAuthentication, &data) {
+                    self.close(now, id);
+                }
             }
             Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
         }
@@ -246,9 +259,9 @@ impl Shard {
             .is_some_and(|authentication| authentication.user == user)
     }
 
-    fn write_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: &[u8]) {
+    fn write_auth(&mut self, id: ConnectionId, reason: ReasonCode, data: &[u8]) -> bool {
         let auth = Auth::new(reason, SCRAM_SHA_256, Some(data));
-        self.write_packet(id, &Packet::Auth(auth));
+        self.write_packet(id, &Packet::Auth(auth))
     }
 
     /// Lets a client in: its session is found or made, CONNACK sent, and what it is owed follows.
@@ -272,7 +285,10 @@ impl Shard {
         let expiry_interval = self.session_expiry_interval(connect);
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
         self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
-        self.write_connack(id, connect, &client_id, session_present, expiry_interval, proof);
+        if !self.write_connack(id, connect, &client_id, session_present, expiry_interval, proof) {
+            // A client that cannot be answered is not let in. [MQTT-3.1.2-24]
+            return self.close(now, id);
+        }
         self.metrics.connects_accepted_total += 1;
         self.arm_connection(id);
         self.announce_presence(key, true);
@@ -347,6 +363,7 @@ impl Shard {
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
             window: connect.receive_maximum.unwrap_or(u16::MAX).min(mqtt.inflight_messages_max),
             connect_expiry_interval: expiry_interval,
+            subscribes: 0,
             aliases: Aliases::new(
                 connect.topic_alias_maximum.unwrap_or(0).min(mqtt.topic_alias_outbound_max),
                 self.hasher.clone(),
@@ -381,7 +398,7 @@ impl Shard {
         session_present: bool,
         expiry_interval: u32,
         proof: Option<(String, Vec<u8>)>,
-    ) {
+    ) -> bool {
         let policy = Arc::clone(&self.policy);
         let mqtt = &policy.mqtt;
         let mut connack = ConnAck::new(false, ReasonCode::Success);
@@ -409,7 +426,7 @@ impl Shard {
             connack.authentication_method = connect.authentication_method;
             connack.authentication_data = proof.as_ref().map(|(_, data)| data.as_slice());
         }
-        self.write_packet(id, &Packet::ConnAck(connack));
+        self.write_packet(id, &Packet::ConnAck(connack))
     }
 }
 

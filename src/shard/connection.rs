@@ -34,6 +34,8 @@ pub struct Connection {
     pub dirty: bool,
     /// Why nothing is read from it; a set of [`Pause`] bits.
     pub paused: u8,
+    /// What the sender of a CONNECT that is not answered yet accepts.
+    pub answer_bytes_max: u32,
     pub since: Time,
     pub last_received: Time,
     /// The deadline in the timers that counts; entries for other times are out of date.
@@ -48,6 +50,10 @@ pub enum Pause {
     Lane = 1,
     /// Too many of its messages wait for their acknowledgement.
     Acknowledgements = 2,
+    /// It sends and does not read: what it is answered waits.
+    Replies = 4,
+    /// Too many of its SUBSCRIBEs wait for their SUBACK.
+    Subscribes = 8,
 }
 
 /// How far a connection is.
@@ -82,6 +88,8 @@ pub struct Active {
     pub window: u16,
     /// Session expiry as asked for in CONNECT: 0 forbids a later one. [MQTT-3.14.2-2]
     pub connect_expiry_interval: u32,
+    /// SUBSCRIBEs that wait for their SUBACK.
+    pub subscribes: u16,
     pub aliases: Aliases,
     pub acknowledgements: Acknowledgements,
     /// The method of the CONNECT packet, and an exchange that renews it.
@@ -221,6 +229,7 @@ impl Connection {
             out: WriteBuffer::default(),
             dirty: false,
             paused: 0,
+            answer_bytes_max: u32::MAX,
             since: now,
             last_received: now,
             armed_for: Time::NEVER,

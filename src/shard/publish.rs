@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// Refuses one message: its acknowledgement says why in 5.0; earlier versions, which cannot
-    /// say it, are disconnected at QoS 1 and 2. [MQTT-3.3.5-2]
+    /// say it, are disconnected at QoS 1 and 2. [MQTT-3.3.5-2 of 3.1.1]
     fn refuse_publish(
         &mut self,
         now: Time,

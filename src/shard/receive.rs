@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::connect::Admission;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Pause, Phase};
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
 use crate::time::Time;
@@ -29,7 +29,9 @@ impl Shard {
     }
 
     pub(super) fn handle_received(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return self.append_to_move(id, bytes);
+        };
         self.metrics.received_bytes_total += bytes.len() as u64;
         connection.last_received = now;
         if connection.paused == 0 && connection.partial.is_empty() {
@@ -42,6 +44,18 @@ impl Shard {
         connection.partial.extend_from_slice(bytes);
         if connection.paused == 0 && connection.partial.len() >= connection.needed {
             self.read_on(now, id);
+        }
+    }
+
+    /// Bytes that arrive between the decision to move a connection and the driver's doing it go
+    /// with it.
+    fn append_to_move(&mut self, id: ConnectionId, bytes: &[u8]) {
+        for output in &mut self.outputs {
+            if let Output::Move { connection, unread, .. } = output
+                && *connection == id
+            {
+                unread.extend_from_slice(bytes);
+            }
         }
     }
 
@@ -118,11 +132,22 @@ impl Shard {
             Phase::Active(active) => {
                 let version = active.version;
                 match Packet::decode_from_client(version, frame) {
-                    Ok(packet) => self.handle_packet(now, id, packet),
+                    Ok(packet) => {
+                        self.handle_packet(now, id, packet);
+                        self.bound_replies(id);
+                    }
                     Err(error) => return self.reject(now, id, &error),
                 }
                 self.next_after(id)
             }
+        }
+    }
+
+    /// Deliveries stop at the outbox's limit by themselves; only answers go beyond it.
+    fn bound_replies(&mut self, id: ConnectionId) {
+        let limit = 2 * self.mqtt().outbox_bytes_max as usize;
+        if self.connections.get(id).is_some_and(|connection| connection.out.bytes() >= limit) {
+            self.pause(id, Pause::Replies);
         }
     }
 
@@ -166,7 +191,9 @@ impl Shard {
             Packet::PubComp(ack) => self.handle_pubcomp(now, id, &ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe),
-            Packet::PingReq => self.write_packet(id, &Packet::PingResp), // [MQTT-3.12.4-1]
+            Packet::PingReq => {
+                self.write_packet(id, &Packet::PingResp); // [MQTT-3.12.4-1]
+            }
             Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
             Packet::Auth(auth) => self.handle_auth(now, id, &auth),
             // A second CONNECT [MQTT-3.1.0-2], or a packet only servers send.
@@ -250,17 +277,26 @@ impl Shard {
             self.mark_dirty(id);
         }
         self.pump_connection(now, id);
+        let limit = 2 * self.mqtt().outbox_bytes_max as usize;
+        if self.connections.get(id).is_some_and(|connection| connection.out.bytes() < limit) {
+            self.unpause(now, id, Pause::Replies);
+        }
     }
 
-    /// Encodes a packet for a connection; too long for its client, it is not sent.
-    /// [MQTT-3.1.2-24]
-    pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+    /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether
+    /// it is. [MQTT-3.1.2-24]
+    pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         let version = connection.version().unwrap_or(Version::V311);
-        let packet_bytes_max =
-            connection.active_mut().map_or(u32::MAX, |active| active.packet_bytes_max);
-        if packet.encode_within(version, packet_bytes_max, connection.out.tail(&mut self.pool)) {
+        let packet_bytes_max = match connection.active_mut() {
+            Some(active) => active.packet_bytes_max,
+            None => connection.answer_bytes_max,
+        };
+        let tail = connection.out.tail(&mut self.pool);
+        let written = packet.encode_within(version, packet_bytes_max, tail);
+        if written {
             self.mark_dirty(id);
         }
+        written
     }
 }

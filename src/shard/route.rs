@@ -155,7 +155,7 @@ impl Scratch {
     }
 
     /// A session gets one copy at the highest QoS of its subscriptions, with all their
-    /// identifiers. [MQTT-3.3.4-2, -4, 3.3.5-1]
+    /// identifiers. [MQTT-3.3.4-2, -4, 3.3.5-1 of 3.1.1]
     fn merge(&mut self) {
         self.round = self.round.wrapping_add(1);
         for index in 0..self.matches.len() {

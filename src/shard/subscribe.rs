@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::connection::Pause;
 use super::effect::ConnectionId;
 use super::interest::Waiter;
 use super::{Key, Shard, ShardMessage};
@@ -27,6 +28,9 @@ pub struct PendingSubscribe {
     retained: Vec<Arc<str>>,
 }
 
+/// SUBSCRIBEs of one connection that may wait for their SUBACK before no more is read from it.
+const SUBSCRIBES_MAX: u16 = 32;
+
 impl Shard {
     pub(super) fn handle_subscribe(
         &mut self,
@@ -44,6 +48,12 @@ impl Shard {
             missing: 1,
             retained: Vec::new(),
         });
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+            active.subscribes += 1;
+            if active.subscribes >= SUBSCRIBES_MAX {
+                self.pause(id, Pause::Subscribes);
+            }
+        }
         let v5 = self.speaks_v5(id);
         for FilterAndOptions { filter, options } in subscribe.filters.iter() {
             let subscription =
@@ -169,11 +179,19 @@ impl Shard {
         }
         let Some(pending) = self.subscribes.remove(ticket) else { return };
         if self.session_of(pending.connection) == Some(pending.session) {
+            self.subscribe_settled(pending.connection);
             let suback = SubAck::new(pending.packet_id, &pending.reasons);
             self.write_packet(pending.connection, &Packet::SubAck(suback));
         }
         for filter in pending.retained {
             self.read_retained(now, pending.session, filter);
+        }
+        self.unpause(now, pending.connection, Pause::Subscribes);
+    }
+
+    fn subscribe_settled(&mut self, id: ConnectionId) {
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+            active.subscribes -= 1;
         }
     }
 

@@ -28,6 +28,13 @@ impl Deref for Broker {
 }
 
 impl Broker {
+    /// Asks it to stop and waits until it has.
+    pub fn stop(mut self) {
+        self.0.signal("TERM");
+        let status = self.0.await_exit();
+        assert!(status.success(), "it ended with {status}");
+    }
+
     /// That the broker still serves: connect, subscribe, publish, receive.
     pub fn probe(&self) {
         let topic = self.unique();
@@ -55,7 +62,7 @@ impl Broker {
 
 /// Runs a test on a broker of each shard count, at the same time, and probes each afterwards.
 pub fn on_every_broker(test: impl Fn(&Broker) + Sync) {
-    on_brokers_with("", &[], test);
+    on_brokers_with("", test);
 }
 
 /// The same once for each version of the protocol.
@@ -72,7 +79,14 @@ pub fn on_every_version_at_once(test: impl Fn(&Broker, Version) + Sync) {
 /// configure.
 pub fn on_every_broker_with(config: &str, test: impl Fn(&Broker) + Sync) {
     if std::env::var_os("HAWKER_TEST_BROKER").is_none() {
-        on_brokers_with(config, &[], test);
+        on_brokers_with(config, test);
+    }
+}
+
+/// Hands a broker of each shard count over to a test that ends it.
+pub fn on_every_broker_to_its_end(test: impl Fn(Broker) + Sync) {
+    if std::env::var_os("HAWKER_TEST_BROKER").is_none() {
+        at_once(&SHARDS, |shards| test(start(*shards, "")));
     }
 }
 
@@ -94,11 +108,11 @@ pub fn at_once<T: Sync + std::fmt::Debug>(items: &[T], test: impl Fn(&T) + Sync)
     });
 }
 
-fn on_brokers_with(config: &str, arguments: &[&str], test: impl Fn(&Broker) + Sync) {
+fn on_brokers_with(config: &str, test: impl Fn(&Broker) + Sync) {
     let foreign = std::env::var_os("HAWKER_TEST_BROKER").is_some();
     let counts = if foreign { &SHARDS[..1] } else { &SHARDS[..] };
     at_once(counts, |shards| {
-        let broker = start(*shards, config, arguments);
+        let broker = start(*shards, config);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             test(&broker);
             broker.probe();
@@ -110,14 +124,11 @@ fn on_brokers_with(config: &str, arguments: &[&str], test: impl Fn(&Broker) + Sy
     });
 }
 
-fn start(shards: usize, config: &str, arguments: &[&str]) -> Broker {
+fn start(shards: usize, config: &str) -> Broker {
     if std::env::var_os("HAWKER_TEST_BROKER").is_some() {
         return Broker(support::Broker::start(shards));
     }
     let mut setup = support::Setup::shards(shards).argument("--durability").argument("memory");
-    for argument in arguments {
-        setup = setup.argument(argument);
-    }
     if !config.is_empty() {
         setup = setup.config(config);
     }

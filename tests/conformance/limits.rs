@@ -2,8 +2,8 @@
 //! of memory and takes nothing from the others.
 
 use std::fs;
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::brokers::{Broker, on_every_broker, on_every_broker_with};
@@ -38,11 +38,13 @@ fn deaf(broker: &Broker, connect: &Connect) -> TcpStream {
     stream
 }
 
-/// Writes until `total` bytes are gone or the other side takes no more.
-fn push(stream: &mut TcpStream, chunk: &[u8], total: usize) {
+/// Writes whole packets until `total` bytes are gone or the other side takes no more.
+fn push(stream: &mut TcpStream, packet: &[u8], total: usize) {
+    let chunk = packet.repeat(64 * 1024 / packet.len());
     let mut sent = 0;
     while sent < total {
-        match stream.write(chunk) {
+        // Where a write broke off, the next one goes on, so that the packets stay whole.
+        match stream.write(&chunk[sent % packet.len()..]) {
             Ok(count) => sent += count,
             Err(_) => return,
         }
@@ -52,14 +54,13 @@ fn push(stream: &mut TcpStream, chunk: &[u8], total: usize) {
 #[test]
 fn who_sends_and_never_reads_is_bounded() {
     on_every_broker(|broker| {
-        let pings = wire::PINGREQ.repeat(32 * 1024);
-        let subscribe = wire::subscribe(V311, 7, &[("a", 0)]).repeat(8 * 1024);
-        let publish = wire::Publish::new(V311, "a", "").qos(1, 7).bytes().repeat(8 * 1024);
+        let subscribe = wire::subscribe(V311, 7, &[("a", 0)]);
+        let publish = wire::Publish::new(V311, "a", "").qos(1, 7).bytes();
         let mut streams = Vec::new();
         let mut flood = || {
-            for chunk in [&pings, &subscribe, &publish] {
+            for packet in [wire::PINGREQ, &subscribe, &publish] {
                 let mut stream = deaf(broker, &Connect::new(V311, broker.unique()));
-                push(&mut stream, chunk, 48 << 20);
+                push(&mut stream, packet, 48 << 20);
                 broker.probe();
                 streams.push(stream);
             }
@@ -69,6 +70,31 @@ fn who_sends_and_never_reads_is_bounded() {
         let before = resident(broker);
         flood();
         expect_growth_below(broker, before, 40 * MIB);
+    });
+}
+
+#[test]
+fn a_flood_of_subscribes_is_bounded_and_holds_nobody_up() {
+    on_every_broker(|broker| {
+        broker.probe();
+        let before = resident(broker);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let mut stream = deaf(broker, &Connect::new(V311, broker.unique()));
+                let mut answers = stream.try_clone().expect("a socket can be cloned");
+                scope.spawn(move || {
+                    let subscribe = wire::subscribe(V311, 7, &[("a", 0)]);
+                    push(&mut stream, &subscribe, 2 << 20);
+                    let _ = stream.shutdown(Shutdown::Write);
+                });
+                // The answers are read, so that they are not what fills the memory.
+                scope.spawn(move || io::copy(&mut answers, &mut io::sink()));
+            }
+            for _ in 0..5 {
+                broker.probe();
+                expect_growth_below(broker, before, 64 * MIB);
+            }
+        });
     });
 }
 

@@ -439,21 +439,38 @@ fn a_client_may_send_byte_by_byte() {
     on_every_version(|broker, version| {
         let topic = broker.unique();
         let mut client = Client::open(broker, version);
-        let conversation = [
-            Connect::new(version, broker.unique()).bytes(),
-            wire::subscribe(version, 1, &[(&topic, 1)]),
-            wire::Publish::new(version, &topic, "slow").qos(1, 2).bytes(),
-        ]
-        .concat();
-        for byte in conversation {
+        let mut opening = Connect::new(version, broker.unique()).bytes();
+        opening.extend(wire::subscribe(version, 1, &[(&topic, 1)]));
+        for byte in opening {
             client.send([byte]);
         }
         assert_eq!(client.expect_connack().reason, 0);
         assert_eq!(client.expect_suback(1), [1]);
-        let mut found = [client.next(), client.next()];
-        found.sort_by_key(|packet| matches!(packet, Packet::Publish(_)));
-        assert!(matches!(&found[0], Packet::Ack(first::PUBACK, ack) if ack.packet_id == 2));
-        assert!(matches!(&found[1], Packet::Publish(publish) if publish.payload == b"slow"));
+        for byte in wire::Publish::new(version, &topic, "slow").qos(1, 2).bytes() {
+            client.send([byte]);
+        }
+        client.expect_ack(first::PUBACK, 2);
+        assert_eq!(client.receive_payload(), "slow");
+    });
+}
+
+#[test]
+fn nothing_that_follows_connect_is_lost_however_it_is_cut() {
+    // [v3.1.1 MQTT-7.1.1-1] [v5 MQTT-4.2-1] [v3.1.1 MQTT-3.12.4-1] [v5 MQTT-3.12.4-1]
+    on_every_version(|broker, version| {
+        // Client ids whose home is on any shard; pieces that end before, at and after packets.
+        for piece in 1..=16 {
+            const COUNT: usize = 100;
+            let mut client = Client::open(broker, version);
+            client.send(Connect::new(version, broker.unique()).bytes());
+            for bytes in wire::PINGREQ.repeat(COUNT).chunks(piece) {
+                client.send(bytes);
+            }
+            assert_eq!(client.expect_connack().reason, 0);
+            for _ in 0..COUNT {
+                assert_eq!(client.next(), Packet::PingResp);
+            }
+        }
     });
 }
 

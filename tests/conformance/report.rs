@@ -54,11 +54,16 @@ fn the_page_about_conformance_is_up_to_date() {
 }
 
 #[test]
-fn every_id_in_the_suite_is_one_of_the_specification() {
+fn every_id_in_the_sources_is_one_of_the_specification() {
     let known: BTreeSet<Key> =
         statements().iter().map(|it| (it.edition, it.id.to_owned())).collect();
     let places = places(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let unknown: Vec<_> = places.shown.keys().filter(|key| !known.contains(key)).collect();
+    let unknown: Vec<_> = places
+        .shown
+        .iter()
+        .chain(&places.enforced)
+        .filter(|(key, _)| !known.contains(key))
+        .collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
@@ -69,6 +74,11 @@ fn ids_are_read_in_every_notation() {
     };
     assert_eq!(read("x // [MQTT-3.1.4-2] y"), ["V5 MQTT-3.1.4-2"]);
     assert_eq!(read("[MQTT-3.1.2-22 of 3.1.1]"), ["V311 MQTT-3.1.2-22"]);
+    assert_eq!(read("[MQTT-3.1.2-12, -14 of 3.1.1]"), ["V5 MQTT-3.1.2-12", "V311 MQTT-3.1.2-14"]);
+    assert_eq!(
+        read("[MQTT-1.5.4-1, 1.5.3-1, -2 of 3.1.1]"),
+        ["V5 MQTT-1.5.4-1", "V311 MQTT-1.5.3-1", "V311 MQTT-1.5.3-2"]
+    );
     assert_eq!(
         read("[v3.1.1 MQTT-1.5.3-1] [v5 MQTT-4.2-1]"),
         ["V311 MQTT-1.5.3-1", "V5 MQTT-4.2-1"]
@@ -191,22 +201,32 @@ fn item_name(code: &str) -> Option<&str> {
 fn ids(line: &str) -> Vec<Key> {
     let mut found = Vec::new();
     for group in line.split('[').skip(1).filter_map(|rest| rest.split_once(']')) {
-        let group = group.0;
-        let (edition, list) = match group.split_once("MQTT-") {
-            Some(("" | "v5 ", list)) if list.ends_with(" of 3.1.1") => {
-                (Edition::V311, list.trim_end_matches(" of 3.1.1"))
+        match group.0.split_once("MQTT-") {
+            Some(("v3.1.1 ", list)) => {
+                found.extend(expand(list).map(|id| (Edition::V311, id)));
             }
-            Some(("" | "v5 ", list)) => (Edition::V5, list),
-            Some(("v3.1.1 ", list)) => (Edition::V311, list),
-            _ => continue,
-        };
-        found.extend(expand(list).into_iter().map(|id| (edition, format!("MQTT-{id}"))));
+            Some(("" | "v5 ", list)) => found.extend(of_5_0(list)),
+            _ => {}
+        }
     }
     found
 }
 
+/// Ids of 5.0. After ` of 3.1.1` the last one is not, nor are those just before it that share a
+/// section which it names: `1.5.4-1, 1.5.3-1, -2 of 3.1.1`.
+fn of_5_0(list: &str) -> Vec<Key> {
+    let Some(list) = list.strip_suffix(" of 3.1.1") else {
+        return expand(list).map(|id| (Edition::V5, id)).collect();
+    };
+    let parts: Vec<&str> = list.split(", ").collect();
+    let named = parts.iter().rposition(|part| !part.starts_with('-')).unwrap_or(0);
+    let first = if named == 0 { parts.len() - 1 } else { named };
+    let edition = |index| if index < first { Edition::V5 } else { Edition::V311 };
+    expand(list).enumerate().map(|(index, id)| (edition(index), id)).collect()
+}
+
 /// `4.7.3-1, -2, 3.3.2-2` and `4.8.2-3 to -6`, written out.
-fn expand(list: &str) -> Vec<String> {
+fn expand(list: &str) -> impl Iterator<Item = String> {
     let mut found: Vec<String> = Vec::new();
     let mut section = "";
     for part in list.split(',').map(str::trim) {
@@ -215,9 +235,9 @@ fn expand(list: &str) -> Vec<String> {
         let Ok(first) = number.parse::<u32>() else { continue };
         section = if before.is_empty() { section } else { before.trim_start_matches("MQTT-") };
         let last = to.parse().unwrap_or(first);
-        found.extend((first..=last).map(|number| format!("{section}-{number}")));
+        found.extend((first..=last).map(|number| format!("MQTT-{section}-{number}")));
     }
-    found
+    found.into_iter()
 }
 
 impl Statement {

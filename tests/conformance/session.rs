@@ -1,8 +1,11 @@
 //! Sessions: how they begin, last and end: chapters 3.1.2.4, 3.1.2.11.2, 3.14 and 4.1.
 
+use std::thread;
 use std::time::Duration;
 
-use super::brokers::{Broker, on_every_broker, on_every_version, on_every_version_at_once};
+use super::brokers::{
+    Broker, on_every_broker, on_every_broker_to_its_end, on_every_version, on_every_version_at_once,
+};
 use super::client::Client;
 use super::packet::Packet;
 use super::wire::Version::{self, V5, V31, V311};
@@ -176,7 +179,7 @@ fn a_session_is_discarded_when_its_expiry_interval_has_passed() {
             client.vanish();
         }
         assert!(session_present(broker, &short), "not yet expired");
-        std::thread::sleep(Duration::from_millis(2500));
+        thread::sleep(Duration::from_millis(2500));
         assert!(!session_present(broker, &short), "expired");
         assert!(session_present(broker, &long), "never expires");
     });
@@ -190,7 +193,7 @@ fn a_session_does_not_expire_while_connected() {
         let connect = expiring(broker, 1);
         let mut client = Client::connect(broker, &connect);
         client.subscribe(&topic, 1);
-        std::thread::sleep(Duration::from_millis(2200));
+        thread::sleep(Duration::from_millis(2200));
         client.vanish();
         let client = Client::connect(broker, &connect);
         assert!(client.connack.expect("it is connected").session_present);
@@ -212,7 +215,7 @@ fn disconnect_may_change_the_session_expiry_interval() {
         assert!(!session_present(broker, &ended), "to end at once");
         let prolonged = expiring(broker, 1);
         leave(&prolonged, 3600);
-        std::thread::sleep(Duration::from_millis(2200));
+        thread::sleep(Duration::from_millis(2200));
         assert!(session_present(broker, &prolonged), "to last longer");
     });
 }
@@ -251,8 +254,8 @@ fn disconnect_is_the_last_packet_and_is_not_answered() {
         ];
         client.send(after.concat());
         client.expect_close();
-        Client::start(broker, version).publish_qos(&topic, 0, "later");
         assert_eq!(observer.receive_payload(), "before");
+        Client::start(broker, version).publish_qos(&topic, 0, "later");
         assert_eq!(observer.receive_payload(), "later");
     });
 }
@@ -269,6 +272,27 @@ fn every_reason_of_a_leaving_client_is_understood() {
             client.send(wire::reason_with(first::DISCONNECT, reason, &why));
             client.expect_close();
         }
+    });
+}
+
+#[test]
+fn a_stopping_broker_says_goodbye() {
+    // [v5 MQTT-3.14.2-1] [v5 MQTT-3.14.4-1] [v5 MQTT-3.14.4-2]
+    on_every_broker_to_its_end(|broker| {
+        let mut clients: Vec<Client> = Version::ALL
+            .into_iter()
+            .cycle()
+            .take(12)
+            .map(|version| Client::start(&broker, version))
+            .collect();
+        let mut stranger = Client::open(&broker, V5);
+        thread::scope(|scope| {
+            scope.spawn(|| broker.stop());
+            for client in &mut clients {
+                client.expect_end(&[0x8B]);
+            }
+            stranger.expect_close();
+        });
     });
 }
 

@@ -1,6 +1,6 @@
 //! Shared subscriptions: chapter 4.8.2.
 
-use super::brokers::{Broker, on_every_broker};
+use super::brokers::{Broker, on_every_broker, on_every_broker_with};
 use super::client::{Arrival, Client, PATIENCE, QUIET};
 use super::packet::Packet;
 use super::subscribe::expect_filter_refused;
@@ -364,6 +364,77 @@ fn a_group_of_absent_members_keeps_its_messages() {
         let mut client = Client::connect(broker, &connect);
         for payload in numbers(10) {
             assert_eq!(client.receive_payload(), payload);
+        }
+    });
+}
+
+#[test]
+fn a_queue_is_a_group_without_a_name() {
+    on_every_broker(|broker| {
+        if broker.is_foreign() {
+            return; // An extension.
+        }
+        let topic = broker.unique();
+        let filter = format!("$queue/{topic}/#");
+        let mut members = vec![member(broker, &filter, 1), member(broker, &filter, 1)];
+        let mut publisher = Client::start(broker, V5);
+        for payload in numbers(20) {
+            publisher.publish_qos(&format!("{topic}/x"), 1, &payload);
+        }
+        let found = drain_count(&mut members, 20);
+        let mut all = found.concat();
+        all.sort();
+        assert_eq!(all, numbers(20));
+        assert!(found.iter().all(|payloads| !payloads.is_empty()), "{found:?}");
+        assert_eq!(members[0].unsubscribe(&[&filter]), [0]);
+        publisher.publish_qos(&format!("{topic}/x"), 1, "rest");
+        assert_eq!(members[1].receive_payload(), "rest");
+    });
+}
+
+/// What each of three members of a group gets of what two publishers send to two topics.
+fn spread(broker: &Broker) -> Vec<Vec<String>> {
+    let root = broker.unique();
+    let filter = format!("$share/group/{root}/+");
+    let mut members: Vec<Client> = (0..3).map(|_| member(broker, &filter, 1)).collect();
+    for publisher in ["a", "b"] {
+        let mut client = Client::start(broker, V5);
+        for number in 0..15 {
+            for topic in ["s", "t"] {
+                let payload = format!("{publisher} {topic} {number}");
+                client.publish_qos(&format!("{root}/{topic}"), 1, &payload);
+            }
+        }
+    }
+    let found = drain_count(&mut members, 60);
+    assert_eq!(found.concat().len(), 60);
+    found
+}
+
+/// How many members got messages that begin so.
+fn receivers(found: &[Vec<String>], of: impl Fn(&str) -> bool) -> usize {
+    found.iter().filter(|payloads| payloads.iter().any(|payload| of(payload))).count()
+}
+
+#[test]
+fn the_share_strategy_decides_who_gets_a_message() {
+    let with = |strategy: &str, judge: fn(&[Vec<String>])| {
+        let config = format!("[mqtt]\nshare_strategy = \"{strategy}\"\n");
+        on_every_broker_with(&config, |broker| judge(&spread(broker)));
+    };
+    with("round-robin", |found| {
+        assert!(found.iter().all(|payloads| payloads.len() == 20), "{found:?}");
+    });
+    with("random", |found| assert_eq!(receivers(found, |_| true), 3));
+    with("sticky", |found| assert_eq!(receivers(found, |_| true), 1));
+    with("hash-client", |found| {
+        for publisher in ["a", "b"] {
+            assert_eq!(receivers(found, |payload| payload.starts_with(publisher)), 1);
+        }
+    });
+    with("hash-topic", |found| {
+        for topic in [" s ", " t "] {
+            assert_eq!(receivers(found, |payload| payload.contains(topic)), 1);
         }
     });
 }

@@ -43,7 +43,7 @@ fn folders_of_the_layout_exist() {
     let layout = readme.split("## Layout").nth(1).expect("README.md has a layout");
     let folders: Vec<&str> =
         layout.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert!(folders.len() > 5, "the layout is a table of folders");
+    assert!(folders.len() > 10, "the layout is a table of folders");
     for folder in folders {
         assert!(root().join(folder).is_dir(), "README.md names {folder}");
     }

@@ -375,7 +375,7 @@ mod tests {
             split(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF], SIZE_MAX),
             Err(DecodeError::LengthTooLong)
         );
-        let too_large = DecodeError::TooLarge { size: 2_097_156, size_max: SIZE_MAX };
+        let too_large = DecodeError::TooLarge { size: 2_097_155, size_max: SIZE_MAX };
         assert_eq!(split(&[0x30, 0xFF, 0xFF, 0x7F], SIZE_MAX), Err(too_large));
     }
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::count::Count;
-use crate::fleet::{Fleet, Mark, RunError};
+use crate::error::RunError;
+use crate::fleet::{Fleet, Mark};
 use crate::mqtt::Qos;
 use crate::plan::{ClientPlan, Plan};
 use crate::report::{Better, Report};

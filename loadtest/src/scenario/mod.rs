@@ -1,5 +1,6 @@
 //! The scenarios: each turns its options into a plan and a short course of commands.
 
+pub mod chat;
 pub mod connect;
 pub mod offline;
 pub mod rate;
@@ -10,7 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::broker::Process;
 use crate::count::Count;
-use crate::fleet::{Fleet, Mark, Outcome, RunError};
+use crate::error::RunError;
+use crate::findings::Outcome;
+use crate::fleet::{Fleet, Mark};
 use crate::plan::Plan;
 use crate::report::{Better, Report};
 use crate::settings::Settings;
@@ -33,7 +36,7 @@ pub fn begin_report(scenario: &str, settings: &Settings) -> Report {
         started_unix_s: since_epoch.as_secs(),
         ..Report::default()
     };
-    report.setting("protocol", crate::client::version_name(settings.version));
+    report.setting("protocol", settings.version);
     report.setting("threads", settings.threads);
     report
 }
@@ -81,6 +84,7 @@ pub const MIB: f64 = 1_048_576.0;
 /// Adds what the end of the run told.
 pub fn report_outcome(report: &mut Report, outcome: Outcome) {
     report.latency("delivery", &outcome.latencies.delivery);
+    report.latency("catching up", &outcome.latencies.catch_up);
     report.latency("acknowledgement", &outcome.latencies.acknowledgement);
     report.latency("connect", &outcome.latencies.connect);
     report.latency("reconnect", &outcome.latencies.reconnect);

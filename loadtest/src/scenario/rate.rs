@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::shape::ShapeOptions;
-use crate::fleet::RunError;
+use crate::error::RunError;
 use crate::report::{Better, Report};
 use crate::settings::Settings;
 

@@ -17,6 +17,8 @@ pub enum Shape {
     Pairs,
     /// Every subscriber gets everything, by one wildcard filter
     FanIn,
+    /// Every subscriber gets everything, by a filter for each topic
+    Broadcast,
     /// The subscribers share out the publishers' topics among them, many to each
     FanOut,
     /// Publishers with many topics, subscribers with wildcards of three kinds
@@ -36,7 +38,7 @@ pub struct ShapeOptions {
     #[arg(long, short, default_value_t = 50)]
     pub publishers: u32,
     /// Subscribers; in pairs as many as publishers, in `shared` the members of each group
-    /// [default: 1 for fan-in, 500 for fan-out, 3 a publisher for wildcard, 5 for shared]
+    /// [default: 1 for fan-in, 500 for fan-out and broadcast, 3 a publisher for wildcard, 5 for shared]
     #[arg(long, short)]
     pub subscribers: Option<u32>,
     /// Topics of each publisher [default: 1, for wildcard 50]
@@ -94,6 +96,7 @@ impl ShapeOptions {
         match self.shape {
             Shape::Pairs => sketch.pairs(),
             Shape::FanIn => sketch.fan_in(),
+            Shape::Broadcast => sketch.broadcast(),
             Shape::FanOut => sketch.fan_out(),
             Shape::Wildcard => sketch.wildcard(),
             Shape::Shared => sketch.shared(),
@@ -138,7 +141,7 @@ impl ShapeOptions {
         self.subscribers.unwrap_or(match self.shape {
             Shape::Pairs => self.publishers,
             Shape::FanIn => 1,
-            Shape::FanOut => 500,
+            Shape::Broadcast | Shape::FanOut => 500,
             Shape::Wildcard => self.publishers * 3,
             Shape::Shared => 5,
         })
@@ -220,6 +223,18 @@ impl<'a> Sketch<'a> {
         let filter = self.options.filter.clone().unwrap_or_else(|| format!("{prefix}/in/#"));
         for number in 0..subscribers {
             self.subscriber(number, number, vec![filter.clone()], self.all_streams());
+        }
+    }
+
+    fn broadcast(&mut self) {
+        let prefix = self.prefix.clone();
+        let subscribers = self.options.subscribers();
+        for number in 0..self.options.publishers {
+            self.publisher(number, subscribers, |index| format!("{prefix}/all/{number}/{index}"));
+        }
+        let filters: Vec<String> = self.streams.iter().map(|stream| stream.topic.clone()).collect();
+        for number in 0..subscribers {
+            self.subscriber(number, number, filters.clone(), self.all_streams());
         }
     }
 
@@ -306,4 +321,94 @@ impl<'a> Sketch<'a> {
 /// How many of `subscribers` fall to publisher `number` when they are dealt out in turn.
 fn share(subscribers: u32, publishers: u32, number: u32) -> u32 {
     subscribers / publishers + u32::from(number < subscribers % publishers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Common;
+
+    /// Whether `filter` selects `topic`, by section 4.7 of the specification.
+    fn selects(filter: &str, topic: &str) -> bool {
+        let mut levels = topic.split('/');
+        for part in filter.split('/') {
+            match (part, levels.next()) {
+                ("#", _) => return true,
+                ("+", Some(_)) => {}
+                (name, Some(level)) if name == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+
+    fn plan(shape: Shape) -> Plan {
+        let options = ShapeOptions {
+            shape,
+            publishers: 4,
+            subscribers: Some(6),
+            topics: Some(3),
+            groups: 2,
+            idle_filters: 40,
+            ..ShapeOptions::default()
+        };
+        let mut plan = options.plan(&Common::default().resolve().expect("valid"), 1);
+        plan.worker_count = 3;
+        plan.place();
+        plan
+    }
+
+    const ALL: [Shape; 6] = [
+        Shape::Pairs,
+        Shape::FanIn,
+        Shape::Broadcast,
+        Shape::FanOut,
+        Shape::Wildcard,
+        Shape::Shared,
+    ];
+
+    #[test]
+    fn everybody_expects_what_the_filters_select_and_nothing_else() {
+        for shape in ALL {
+            let plan = plan(shape);
+            for client in &plan.clients {
+                for (index, stream) in (0..).zip(&plan.streams) {
+                    let is_selected = client.filters.iter().any(|filter| {
+                        let filter =
+                            filter.strip_prefix("$share/").map_or(filter.as_str(), |rest| {
+                                rest.split_once('/').expect("a group and a filter").1
+                            });
+                        selects(filter, &stream.topic)
+                    });
+                    let is_expected = client.expects.position(index).is_some();
+                    assert_eq!(is_expected, is_selected, "{shape:?} {client:?} {}", stream.topic);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn copies_are_the_receivers_and_a_group_is_one() {
+        for shape in ALL {
+            let plan = plan(shape);
+            for (index, stream) in (0..).zip(&plan.streams) {
+                let hears = |expected: &Expected| expected.position(index).is_some();
+                let alone = plan.clients.iter().filter(|client| client.group.is_none());
+                let alone = alone.filter(|client| hears(&client.expects)).count();
+                let groups = plan.groups.iter().filter(|expected| hears(expected)).count();
+                assert_eq!(stream.copies as usize, alone + groups, "{shape:?} {}", stream.topic);
+            }
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_group_share_a_worker() {
+        let plan = plan(Shape::Shared);
+        for group in 0..2 {
+            let members = plan.clients.iter().filter(|client| client.group == Some(group));
+            let workers: Vec<u16> = members.map(|client| client.worker).collect();
+            assert_eq!(workers.len(), 6);
+            assert!(workers.iter().all(|worker| *worker == workers[0]));
+        }
+    }
 }

@@ -1,0 +1,144 @@
+//! The broker as a process: how it stops, reads its configuration again, and answers operators.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use support::{Broker, Setup};
+
+/// CONNECT of 5.0 and of 3.1.1, clean, with an empty client id.
+const CONNECT_V5: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
+const CONNECT_V311: &[u8] = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00";
+
+#[test]
+fn a_stop_says_goodbye_and_succeeds() {
+    for signal in ["TERM", "INT"] {
+        let mut broker = Broker::start(2);
+        let mut newer: Vec<TcpStream> =
+            (0..10).map(|_| connected(broker.address(), CONNECT_V5).0).collect();
+        let mut older = connected(broker.address(), CONNECT_V311).0;
+        broker.signal(signal);
+        for stream in &mut newer {
+            let goodbye = rest(stream);
+            // DISCONNECT, Server shutting down. [MQTT-4.13.2-1]
+            assert_eq!(goodbye.first(), Some(&0xE0), "{signal}: {goodbye:?}");
+            assert_eq!(goodbye.get(2), Some(&0x8B), "{signal}: {goodbye:?}");
+        }
+        assert_eq!(rest(&mut older), b"", "{signal}: 3.1.1 knows no DISCONNECT of a server");
+        let status = broker.await_exit();
+        assert!(status.success(), "{signal}: {status}");
+    }
+}
+
+#[test]
+fn a_stopped_or_killed_broker_starts_again_on_its_directory() {
+    let setup = || Setup::shards(1);
+    let (status, directory) = setup().start().terminate();
+    assert!(status.success(), "{status}");
+    let directory = setup().start_in(directory).kill();
+    connected(setup().start_in(directory).address(), CONNECT_V5);
+}
+
+#[test]
+fn sighup_reads_the_configuration_again() {
+    let file = |receive_maximum: &str| format!("[mqtt]\nreceive_maximum = {receive_maximum}\n");
+    let broker = Setup::shards(2).config(&file("11")).start();
+    let granted = || receive_maximum(&connected(broker.address(), CONNECT_V5).1);
+    assert_eq!(granted(), Some(11));
+
+    rewrite(&broker, &file("12"));
+    broker.signal("HUP");
+    until(|| granted() == Some(12));
+
+    // What is wrong is said, and changes nothing.
+    rewrite(&broker, &file("-1"));
+    broker.signal("HUP");
+    broker.await_log("mqtt.receive_maximum");
+    assert_eq!(granted(), Some(12));
+}
+
+#[test]
+fn operators_get_answers_over_http() {
+    let broker = Broker::start(2);
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let _client = connected(broker.address(), CONNECT_V5);
+    for path in ["/healthz", "/readyz"] {
+        let answer = get(admin, path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let version = get(admin, "/version");
+    assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+    let metrics = get(admin, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+    assert!(metrics.contains("# TYPE hawker_"), "{metrics}");
+    assert!(get(admin, "/nothing").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn a_log_for_machines_is_one_object_a_line() {
+    let broker = Setup::shards(1).argument("--log-format").argument("json").start();
+    for line in broker.log().lines() {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+}
+
+/// A connection that was let in, and its CONNACK.
+fn connected(address: SocketAddr, connect: &[u8]) -> (TcpStream, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).expect("the broker accepts");
+    stream.write_all(connect).expect("the broker reads");
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a CONNACK");
+    assert_eq!(head[0], 0x20, "the first packet is a CONNACK");
+    let mut body = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut body).expect("a whole CONNACK");
+    assert_eq!(body[1], 0, "refused: {body:?}");
+    (stream, body)
+}
+
+/// What comes until the connection ends.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an orderly end");
+    bytes
+}
+
+/// The receive maximum that a CONNACK of 5.0 grants; the only property looked for here.
+fn receive_maximum(connack: &[u8]) -> Option<u16> {
+    let mut properties = &connack[3..];
+    while let Some((&identifier, rest)) = properties.split_first() {
+        let length = match identifier {
+            0x21 => return Some(u16::from_be_bytes([rest[0], rest[1]])),
+            0x24 | 0x25 | 0x28 | 0x29 | 0x2A => 1,
+            0x13 | 0x22 => 2,
+            0x11 | 0x27 => 4,
+            0x12 | 0x1A | 0x1F => 2 + usize::from(u16::from_be_bytes([rest[0], rest[1]])),
+            other => panic!("property {other:#x} in a CONNACK"),
+        };
+        properties = &rest[length..];
+    }
+    None
+}
+
+fn rewrite(broker: &Broker, toml: &str) {
+    let file = Path::new(broker.directory()).join("hawker.toml");
+    std::fs::write(file, toml).expect("the test's directory is writable");
+}
+
+fn until(condition: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it never happened");
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the admin server accepts");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: hawker\r\nConnection: close\r\n\r\n")
+        .expect("the admin server reads");
+    String::from_utf8_lossy(&rest(&mut stream)).into_owned()
+}
