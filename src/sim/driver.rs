@@ -214,6 +214,7 @@ impl World {
                     let reads = self.turns.below(3) as u32;
                     self.links[link].paused = Some(reads);
                     self.links[link].was_paused = true;
+                    self.oracle.reading_paused(link);
                 }
             }
             Output::ResumeReading(connection) => {

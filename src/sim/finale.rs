@@ -109,28 +109,31 @@ impl World {
     }
 
     fn require_idle(&mut self, census: &Census) {
-        let idle = [
-            ("queued messages", census.queued),
-            ("messages in flight", census.inflight),
-            ("unreleased messages", census.unreleased),
+        self.require_none(&[
             ("unacknowledged publications", census.pending_publishes),
             ("unanswered SUBSCRIBEs", census.pending_subscribes),
             ("unconfirmed interests", census.pending_interests),
             ("unanswered reads of retained messages", census.retained_reads),
             ("paused connections", census.paused),
             ("publications waiting for the log", census.journal_waiters),
-            ("messages queued in groups", census.group_queued),
-        ];
-        // Sessions of strangers hold what nobody will fetch until they expire.
-        let foreign = if self.strangers.is_empty() { 0 } else { 3 };
-        for (what, count) in &idle[foreign..] {
-            let waits_for_stranger = foreign > 0 && *what == "messages queued in groups";
-            if *count > 0 && !waits_for_stranger {
-                self.oracle.violate(format!("all is quiet and there are {count} {what}"));
-            }
+        ]);
+        // Sessions and groups of strangers hold what nobody fetches until they expire.
+        if self.strangers.is_empty() {
+            self.require_none(&[
+                ("queued messages", census.queued),
+                ("messages in flight", census.inflight),
+                ("unreleased messages", census.unreleased),
+                ("messages queued in groups", census.group_queued),
+            ]);
         }
         if !self.lanes_are_empty() {
             self.oracle.violate("all is quiet and a lane is not empty");
+        }
+    }
+
+    fn require_none(&mut self, counts: &[(&str, usize)]) {
+        for (what, count) in counts.iter().filter(|(_, count)| *count > 0) {
+            self.oracle.violate(format!("all is quiet and there are {count} {what}"));
         }
     }
 

@@ -2,7 +2,7 @@
 //! thread, from one seed.
 //!
 //! A run has shards with their lanes, connections that are cut, delayed and broken, clients that
-//! keep to the specification at random, and strangers who do not. An [`oracle`] is told what the
+//! keep to the specification at random, and strangers who do not. An oracle is told what the
 //! clients sent and saw and knows nothing of shards; the first sentence that does not hold ends
 //! the run. When the chaos is over faults stop, clients come back, and everything that is owed
 //! has to arrive and everything that is held has to be let go.
@@ -37,12 +37,14 @@
 //! - Messages at QoS 0 while there is load: that they come at all is checked only when all is
 //!   calm.
 //! - Which message goes when a queue is full: in runs with short queues nothing is called lost.
-//! - Order within groups, and fairness between their members.
+//! - Order between QoS levels: a live message of QoS 0 may pass what waits for the window, a
+//!   retained message of the same topic included.
+//! - Order within groups, fairness between their members, and how many messages a group's queue
+//!   holds beyond its limit when members give back what they had not begun.
+//! - What a limit that is lowered while clients are connected means for them.
 //! - That an empty message comes from a certain publication, for it carries nothing to tell by.
 //! - Reason codes of refusals, AUTH, response information, credentials.
 //! - Speed.
-//!
-//! [`oracle`]: self
 
 mod client;
 mod conduct;

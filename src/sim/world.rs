@@ -87,7 +87,7 @@ pub(super) enum Event {
     DownEnd(usize),
     /// A deaf client listens again.
     Listen(usize),
-    /// The kernel has taken what was written, of which so much is kept aside.
+    /// The kernel has taken what was written to a link.
     Sent(usize),
     /// A link reaches the shard it was accepted by or moved to.
     Arrive(usize),

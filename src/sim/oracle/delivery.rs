@@ -1,6 +1,6 @@
 //! A PUBLISH reached a client: is it one it may get, and in this form?
 
-use super::message::{MessageId, Received, Tick, matches, number_of, payload_of};
+use super::message::{Message, MessageId, Received, Tick, matches, number_of, payload_of};
 use super::reasons::Reasons;
 use super::session::{Content, Flight, Options, Stage};
 use super::{Oracle, Protocol};
@@ -8,7 +8,7 @@ use crate::sim::wire::Publish;
 
 impl Oracle {
     /// A PUBLISH reached a client; its topic alias is resolved. `written_at` is when the broker
-    /// wrote it. The answer: whether the client sees it for the first time.
+    /// wrote it.
     pub(in crate::sim) fn received(&mut self, link: usize, publish: &Publish, written_at: u64) {
         let tick = self.step();
         self.seen.delivered[usize::from(publish.qos)] += 1;
@@ -143,26 +143,21 @@ impl Oracle {
 
     /// A message that expired is not sent, and one that waited has less time left. [MQTT-3.3.2-5]
     fn judge_expiry(&mut self, id: MessageId, publish: &Publish, written_at: u64) {
-        let message = &self.messages[id];
-        let Some(expiry) = message.expiry.filter(|_| message.will_of.is_none()) else { return };
-        // Last sent: a QoS 1 message that was sent again is a new one to the broker.
-        let deadline = message.sent_at.max(self.last_send_of(id)) + u64::from(expiry) * 1_000_000;
-        let sent_at = message.sent_at;
+        let Message { expiry, sent_at, sends, link, .. } = self.messages[id];
+        // When the broker took it must be known: it was sent once, and read without a pause.
+        let is_known = sends == 1 && !self.links[link].paused;
+        let Some(expiry) = expiry.filter(|_| is_known) else { return };
         let slack = self.rules.stall_us;
-        self.require(written_at <= deadline.saturating_add(slack), || {
+        let deadline = sent_at + u64::from(expiry) * 1_000_000;
+        self.require(written_at <= deadline + slack, || {
             format!("m{id} was sent after it had expired")
         });
-        if let Some(left) = Received::from(&publish.properties).expiry {
-            let age = written_at.saturating_sub(sent_at) / 1_000_000;
-            self.require(left <= expiry && u64::from(left) + age + 2 + slack / 1_000_000 >= u64::from(expiry), || {
-                format!("m{id} lives {expiry} s, is {age} s old and was delivered with {left} s left")
-            });
-        }
-    }
-
-    /// A resent message is routed at an unknown time; the end of its time is not checked then.
-    fn last_send_of(&self, id: MessageId) -> u64 {
-        if self.messages[id].sends > 1 { u64::MAX / 2 } else { 0 }
+        let Some(left) = Received::from(&publish.properties).expiry else { return };
+        let age = written_at.saturating_sub(sent_at) / 1_000_000;
+        let left_min = u64::from(expiry).saturating_sub(age + 2 + slack / 1_000_000);
+        self.require((left_min..=u64::from(expiry)).contains(&u64::from(left)), || {
+            format!("m{id} lives {expiry} s, is {age} s old and was delivered with {left} s left")
+        });
     }
 
     /// [MQTT-3.1.2-24]

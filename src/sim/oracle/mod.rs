@@ -98,6 +98,8 @@ struct Link {
     /// Seconds that its session was to outlive it then, at least and at most.
     expiry_at_end: (u32, u32),
     will: Option<Will>,
+    /// The broker stopped reading for a time: when it took what was sent is not known.
+    paused: bool,
     /// QoS 1 and 2 messages that came by this link and were not completed on it.
     open: u16,
 }
@@ -223,6 +225,7 @@ impl Oracle {
             ended: None,
             expiry_at_end: (0, u32::MAX),
             will: facts.will.map(|will| Will::new(will.message, will.delay)),
+            paused: false,
             open: 0,
         };
         self.links.0.insert(link, record);
@@ -369,6 +372,13 @@ impl Oracle {
             }
         }
         self.abandon_qos0_of(link, tick);
+    }
+
+    /// The broker stopped reading from a link.
+    pub(super) fn reading_paused(&mut self, link: usize) {
+        if let Some(record) = self.links.0.get_mut(&link) {
+            record.paused = true;
+        }
     }
 
     /// What was sent at QoS 0 on a link that is over was routed before or never.
