@@ -15,7 +15,7 @@ CARGO ?= cargo
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest tests bench fuzz sim docs
+.PHONY: help run build test clients formatted fmt lint core doctest tests bench fuzz sim compare docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 sim: ## simulate SEEDS fresh seeds, or replay SEED=N
 	$(CARGO) run --release --features sim --bin sim -- \
 	    $(if $(SEED),$(SEED),--seeds $(SEEDS) --from $$(date +%s%N))
+
+compare: build ## measure Hawker beside Mosquitto, if that is installed (ROUNDS, SECONDS_EACH)
+	loadtest/compare-mosquitto
 
 docs: ## build the documentation of the code
 	$(CARGO) doc --no-deps --document-private-items --all-features
