@@ -490,3 +490,226 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::desk::Flow;
+    use crate::mqtt::Version;
+    use crate::plan::{Door, Expected, StreamPlan};
+
+    const CONNACK: &[u8] = &[0x20, 2, 0, 0];
+    const CONNACK_SESSION_PRESENT: &[u8] = &[0x20, 2, 1, 0];
+    const SUBACK: &[u8] = &[0x90, 3, 0, 1, 2];
+
+    /// One client that publishes stream 0, hears stream 0 and announces itself on stream 1.
+    struct Bench {
+        plan: Arc<Plan>,
+        desk: Desk,
+        client: Client,
+    }
+
+    impl Bench {
+        fn new(qos: Qos) -> Self {
+            let stream = |topic: &str, is_timed| StreamPlan {
+                topic: topic.to_string(),
+                publisher: 0,
+                copies: 1,
+                is_timed,
+            };
+            let client = ClientPlan {
+                id: "c".to_string(),
+                session_expiry_s: Some(60),
+                filters: vec!["t".to_string()],
+                expects: Expected::range(0..1),
+                publishes: 0..1,
+                presence: Some(1),
+                ..ClientPlan::default()
+            };
+            let plan = Arc::new(Plan {
+                door: Door {
+                    target: "127.0.0.1:1".parse().expect("an address"),
+                    version: Version::V311,
+                    keep_alive_s: 4,
+                    username: None,
+                    password: None,
+                    sources: Vec::new(),
+                },
+                qos,
+                payload_size: 16,
+                worker_count: 1,
+                cpus: Vec::new(),
+                sample_every: 1,
+                clients: vec![client],
+                streams: vec![stream("t", true), stream("here", false)],
+                groups: Vec::new(),
+            });
+            let flows = Arc::from([Flow::default()]);
+            let desk = Desk::new(Arc::clone(&plan), 0, 1, flows);
+            let client = Client::new(0, &plan.clients[0], qos, 4);
+            Self { plan, desk, client }
+        }
+
+        fn online(qos: Qos) -> Self {
+            let mut bench = Self::new(qos);
+            bench.client.on_dialled(&mut bench.desk);
+            bench.feed(CONNACK).expect("welcome");
+            bench.feed(SUBACK).expect("subscribed");
+            bench.client.out.clear();
+            bench
+        }
+
+        fn feed(&mut self, bytes: &[u8]) -> Result<usize, Ending> {
+            self.client.on_bytes(&self.plan, &mut self.desk, bytes, 1 << 16)
+        }
+
+        /// A message of stream 0 as the broker sends it.
+        fn message(&self, qos: Qos, is_again: bool, packet_id: u16, sequence: u32) -> Vec<u8> {
+            let mut bytes = encode::publish_prefix(Version::V311, "t", qos, false, 16);
+            bytes[0] |= u8::from(is_again) << 3;
+            if qos != Qos::AtMostOnce {
+                bytes.extend_from_slice(&packet_id.to_be_bytes());
+            }
+            let stamp = Stamp { stream: 0, sequence, sent_us: 0 };
+            bytes.extend_from_slice(&stamp.to_bytes(16));
+            bytes
+        }
+
+        fn count(&self, count: Count) -> u64 {
+            self.desk.tally[count]
+        }
+    }
+
+    #[test]
+    fn a_client_comes_online_by_connack_and_suback() {
+        let mut bench = Bench::new(Qos::AtLeastOnce);
+        bench.client.on_dialled(&mut bench.desk);
+        assert_eq!(bench.client.out[0], 0x10);
+        bench.feed(CONNACK).expect("welcome");
+        assert_eq!(bench.client.state(), State::Subscribing);
+        bench.feed(SUBACK).expect("subscribed");
+        assert_eq!(bench.client.state(), State::Online);
+        assert_eq!((bench.count(Count::Online), bench.count(Count::Arriving)), (1, 0));
+    }
+
+    #[test]
+    fn a_session_that_is_present_is_not_subscribed_again() {
+        let mut bench = Bench::new(Qos::AtLeastOnce);
+        bench.client.on_dialled(&mut bench.desk);
+        bench.feed(CONNACK_SESSION_PRESENT).expect("welcome");
+        assert_eq!(bench.client.state(), State::Online);
+    }
+
+    #[test]
+    fn packets_out_of_place_end_the_connection() {
+        let message = Bench::new(Qos::AtMostOnce).message(Qos::AtMostOnce, false, 0, 0);
+        for (before, bytes) in [(&b""[..], SUBACK), (b"", &message), (CONNACK, CONNACK)] {
+            let mut bench = Bench::new(Qos::AtMostOnce);
+            bench.client.on_dialled(&mut bench.desk);
+            bench.feed(before).expect("in place");
+            assert_eq!(bench.feed(bytes), Err(Ending::OutOfPlace), "{bytes:?}");
+        }
+        let mut bench = Bench::new(Qos::AtMostOnce);
+        bench.client.on_dialled(&mut bench.desk);
+        assert_eq!(bench.feed(&[0x20, 2, 0, 5]), Err(Ending::Refused(5)));
+    }
+
+    #[test]
+    fn an_incomplete_packet_stays_for_later() {
+        let mut bench = Bench::online(Qos::AtMostOnce);
+        let bytes = bench.message(Qos::AtMostOnce, false, 0, 0);
+        for end in 0..bytes.len() {
+            assert_eq!(bench.feed(&bytes[..end]), Ok(0));
+        }
+        assert_eq!(bench.feed(&bytes), Ok(bytes.len()));
+        assert_eq!(bench.count(Count::Delivered), 1);
+    }
+
+    #[test]
+    fn a_repetition_at_qos_1_is_a_fault_unless_it_says_so() {
+        let mut bench = Bench::online(Qos::AtLeastOnce);
+        for is_again in [false, true, false] {
+            let bytes = bench.message(Qos::AtLeastOnce, is_again, 1, 0);
+            bench.feed(&bytes).expect("a message");
+        }
+        assert_eq!(bench.count(Count::Delivered), 1);
+        assert_eq!((bench.count(Count::Redelivered), bench.count(Count::Duplicated)), (1, 1));
+        assert_eq!(bench.client.out, [0x40, 2, 0, 1].repeat(3));
+    }
+
+    #[test]
+    fn a_qos_2_message_sent_again_is_answered_and_not_taken_twice() {
+        let mut bench = Bench::online(Qos::ExactlyOnce);
+        for is_again in [false, true] {
+            let bytes = bench.message(Qos::ExactlyOnce, is_again, 700, 0);
+            bench.feed(&bytes).expect("a message");
+        }
+        assert_eq!((bench.count(Count::Delivered), bench.count(Count::Duplicated)), (1, 0));
+        assert_eq!(bench.client.out, [0x50, 2, 0x02, 0xBC].repeat(2));
+        // Released, the identifier means a new message.
+        bench.feed(&[0x62, 2, 0x02, 0xBC]).expect("a release");
+        let bytes = bench.message(Qos::ExactlyOnce, false, 700, 0);
+        bench.feed(&bytes).expect("a message");
+        assert_eq!(bench.count(Count::Duplicated), 1);
+    }
+
+    #[test]
+    fn the_closed_loop_waits_for_delivery_and_for_acknowledgement() {
+        let mut bench = Bench::online(Qos::AtLeastOnce);
+        bench.desk.pacing = Pacing::Closed { window: 2 };
+        bench.client.proceed(&mut bench.desk);
+        assert_eq!(bench.count(Count::Sent), 2);
+        bench.feed(&[0x40, 2, 0, 1]).expect("an acknowledgement");
+        bench.client.proceed(&mut bench.desk);
+        assert_eq!(bench.count(Count::Sent), 2, "acknowledged and not delivered");
+        let bytes = bench.message(Qos::AtLeastOnce, false, 1, 0);
+        bench.feed(&bytes).expect("a message");
+        bench.client.proceed(&mut bench.desk);
+        assert_eq!(bench.count(Count::Sent), 3);
+    }
+
+    #[test]
+    fn breaking_off_waits_for_answers_and_owes_the_will() {
+        let mut bench = Bench::new(Qos::AtLeastOnce);
+        bench.desk.has_presence = true;
+        bench.client.on_dialled(&mut bench.desk);
+        bench.feed(CONNACK_SESSION_PRESENT).expect("welcome");
+        assert_eq!(bench.count(Count::Owed), 1, "the message of arrival");
+        bench.client.leave(&mut bench.desk, true);
+        assert!(!bench.client.is_breaking_off(&bench.desk), "the arrival has no answer");
+        bench.feed(&[0x40, 2, 0, 1]).expect("an acknowledgement");
+        assert!(bench.client.is_breaking_off(&bench.desk));
+        bench.client.abandon(&mut bench.desk);
+        assert_eq!((bench.count(Count::Owed), bench.client.presence_sequence()), (2, 2));
+    }
+
+    #[test]
+    fn a_polite_client_announces_its_leave_and_disconnects_after_the_answer() {
+        let mut bench = Bench::new(Qos::AtLeastOnce);
+        bench.desk.has_presence = true;
+        bench.client.on_dialled(&mut bench.desk);
+        bench.feed(CONNACK_SESSION_PRESENT).expect("welcome");
+        bench.feed(&[0x40, 2, 0, 1]).expect("an acknowledgement");
+        bench.client.leave(&mut bench.desk, false);
+        bench.client.out.clear();
+        bench.client.proceed(&mut bench.desk);
+        assert!(bench.client.out.is_empty());
+        bench.feed(&[0x40, 2, 0, 2]).expect("an acknowledgement");
+        bench.client.proceed(&mut bench.desk);
+        assert_eq!(bench.client.out, [0xE0, 0]);
+        assert_eq!(bench.client.presence_sequence(), 2);
+    }
+
+    #[test]
+    fn an_idle_client_pings_in_time() {
+        let mut bench = Bench::online(Qos::AtMostOnce);
+        bench.desk.now_us = 3_000_000;
+        bench.client.keep_alive(&mut bench.desk);
+        assert!(bench.client.out.is_empty());
+        bench.desk.now_us = 3_000_001;
+        bench.client.keep_alive(&mut bench.desk);
+        assert_eq!(bench.client.out, [0xC0, 0]);
+    }
+}

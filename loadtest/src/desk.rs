@@ -345,3 +345,33 @@ fn press(plan: &Plan, worker: u16) -> Press {
         filler: Filler::new(plan.payload_size),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_listed_once_until_it_is_taken() {
+        let mut marks = Marks::new(3);
+        for slot in [2, 0, 2, 2] {
+            marks.mark(slot);
+        }
+        assert_eq!(std::iter::from_fn(|| marks.pop()).collect::<Vec<_>>(), [0, 2]);
+        marks.mark(2);
+        assert_eq!(marks.pop(), Some(2));
+        assert!(marks.is_empty());
+    }
+
+    #[test]
+    fn members_may_overtake_each_other_but_not_themselves() {
+        let mut group = Track::default();
+        let (mut first, mut second) = (0, 0);
+        let mut judge =
+            |horizon: &mut u32, sequence| judge_member(group.note(sequence), horizon, sequence);
+        assert_eq!(judge(&mut first, 1), Arrival::InOrder);
+        assert_eq!(judge(&mut second, 0), Arrival::InOrder, "another member's part");
+        assert_eq!(judge(&mut second, 5), Arrival::InOrder);
+        assert_eq!(judge(&mut second, 4), Arrival::Late, "behind its own last");
+        assert_eq!(judge(&mut first, 5), Arrival::Repeated, "what another member had");
+    }
+}

@@ -10,7 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::plan::Door;
 
 /// Connections of one worker that may be between connect and SUBACK at a time. A broker's listen
-/// queue is finite (100 in Mosquitto), and a flood that overruns it measures the kernel's SYN retries.
+/// queue is finite (100 in Mosquitto), and a flood that overruns it measures the kernel's retries
+/// of SYN.
 const ARRIVING_MAX: u64 = 96;
 
 /// How soon a client that is still leaving is dialled.

@@ -221,7 +221,8 @@ const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; }
 code { font-size: .85em; opacity: .75; }
-.setting { border: 1px solid var(--line); border-radius: 4px; padding: 0 .4em; white-space: nowrap; }
+.setting { border: 1px solid var(--line); border-radius: 4px; padding: 0 .4em;
+  white-space: nowrap; }
 .plots { display: flex; flex-wrap: wrap; gap: 1em; }
 svg { border: 1px solid var(--line); border-radius: 6px; }
 svg text { fill: currentColor; font-size: 11px; } svg .title { font-size: 13px; font-weight: 600; }

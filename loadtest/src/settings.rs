@@ -165,7 +165,7 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
-    /// The second broker is not HOST:PORT[,PID].
+    /// The second broker is not `HOST:PORT[,PID]`.
     CompareWith {
         /// What was given.
         given: String,

@@ -89,7 +89,7 @@ pub fn comparison(label_a: &str, label_b: &str, set: &RunSet) -> String {
         "A = {label_a} ({} runs), B = {label_b} ({} runs); medians, in brackets the extremes\n",
         counts.0, counts.1
     );
-    let _ = writeln!(text, "  {:<38}{:>30}{:>30}{:>24}", "", "A", "B", "A / B");
+    let _ = writeln!(text, "  {:<38} {:>32} {:>32} {:>25}", "", "A", "B", "A / B");
     for row in compare(&set.runs, &set.against) {
         text.push_str(&comparison_row(&row));
     }
@@ -102,7 +102,7 @@ fn comparison_row(row: &Row) -> String {
     let ratio = row.ratio.map_or("-".to_string(), |ratio| {
         format!("{:.3} [{:.3} {:.3}]", ratio.median, ratio.min, ratio.max)
     });
-    format!("  {name:<38}{:>30}{:>30}{ratio:>24}\n", spread(&row.a), spread(&row.b))
+    format!("  {name:<38} {:>32} {:>32} {ratio:>25}\n", spread(&row.a), spread(&row.b))
 }
 
 fn spread(spread: &Spread) -> String {

@@ -38,7 +38,8 @@ pub struct ShapeOptions {
     #[arg(long, short, default_value_t = 50)]
     pub publishers: u32,
     /// Subscribers; in pairs as many as publishers, in `shared` the members of each group
-    /// [default: 1 for fan-in, 500 for fan-out and broadcast, 3 a publisher for wildcard, 5 for shared]
+    /// [default: 1 for fan-in, 500 for fan-out and broadcast, 3 a publisher for wildcard, 5 for
+    /// shared]
     #[arg(long, short)]
     pub subscribers: Option<u32>,
     /// Topics of each publisher [default: 1, for wildcard 50]
