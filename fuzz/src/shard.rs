@@ -120,8 +120,11 @@ impl World {
 
     fn leave(&mut self, client: usize) {
         if let Some(connection) = self.clients[client] {
-            self.forget(connection);
             self.handle(Input::Closed { connection });
+        }
+        // What it asked for is acted on as its answers leave.
+        while self.clients[client].is_some() {
+            self.confirm_writes();
         }
     }
 

@@ -290,7 +290,7 @@ impl Driver {
     fn carry_out(&mut self, now: Time) -> io::Result<()> {
         while let Some(output) = self.shard.poll() {
             match output {
-                Output::Write { connection, batch } => self.write(connection, batch)?,
+                Output::Write { connection, batch } => self.write(now, connection, batch)?,
                 Output::Close { connection, last } => self.close(now, connection, last)?,
                 Output::Move { connection, to, unread } => {
                     self.begin_move(connection, to, unread)?
@@ -474,17 +474,11 @@ impl Driver {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         match &socket.stage {
             Stage::Open if socket.ended => {
-                socket.stage = Stage::Dead;
-                shut_down(socket, libc::SHUT_RDWR);
                 self.shard.handle(now, Input::Closed { connection: id });
-                self.bury(id);
             }
             Stage::Open if socket.paused => {}
             Stage::Open => self.arm_receive(id)?,
-            Stage::Moving { .. } if socket.ended => {
-                socket.stage = Stage::Dead;
-                self.bury(id);
-            }
+            // If the peer has ended, its home shard will hear so too.
             Stage::Moving { .. } => self.finish_move(id),
             Stage::Closing { .. } if socket.ended => {}
             Stage::Lingering if socket.ended => self.kill(id),
@@ -503,7 +497,7 @@ impl Driver {
     fn resume(&mut self, id: ConnectionId) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         socket.paused = false;
-        if socket.receiving { Ok(()) } else { self.arm_receive(id) }
+        if socket.receiving || socket.ended { Ok(()) } else { self.arm_receive(id) }
     }
 
     fn cancel_receive(&mut self, id: ConnectionId) -> io::Result<()> {
@@ -547,8 +541,12 @@ impl Driver {
 
 /// Sending and closing.
 impl Driver {
-    fn write(&mut self, id: ConnectionId, batch: WriteBatch) -> io::Result<()> {
+    fn write(&mut self, now: Time, id: ConnectionId, batch: WriteBatch) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        if socket.broken {
+            self.shard.handle(now, Input::Sent { connection: id, batch });
+            return Ok(());
+        }
         debug_assert!(socket.sending.is_none(), "one batch a connection is outstanding");
         socket.sending = Some(Sending::new(batch));
         self.send(id)
@@ -599,17 +597,18 @@ impl Driver {
         Ok(())
     }
 
-    /// The network ended the connection while it was written to.
+    /// The network ended the connection while it was written to. What had arrived by then is
+    /// still received, and its end.
     fn send_failed(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        socket.sending = None;
-        let was_open = matches!(socket.stage, Stage::Open);
-        socket.stage = Stage::Dead;
-        shut_down(socket, libc::SHUT_RDWR);
-        if was_open {
-            self.shard.handle(now, Input::Closed { connection: id });
+        let Some(sending) = socket.sending.take() else { return Ok(()) };
+        if !matches!(socket.stage, Stage::Open) {
+            self.kill(id);
+            return Ok(());
         }
-        self.bury(id);
+        socket.broken = true;
+        shut_down(socket, libc::SHUT_RDWR);
+        self.shard.handle(now, Input::Sent { connection: id, batch: sending.batch });
         Ok(())
     }
 
@@ -628,7 +627,7 @@ impl Driver {
     /// Sends the last words, or if there are none left says that nothing more comes.
     fn send_last(&mut self, id: ConnectionId, last: WriteBatch) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        if !last.is_empty() {
+        if !last.is_empty() && !socket.broken {
             socket.sending = Some(Sending::new(last));
             return self.send(id);
         }

@@ -23,6 +23,8 @@ pub(super) struct Socket {
     pub(super) paused: bool,
     /// The peer will send no more.
     pub(super) ended: bool,
+    /// Nothing that is written arrives any more.
+    pub(super) broken: bool,
     /// With the kernel.
     pub(super) sending: Option<Box<Sending>>,
 }
@@ -129,6 +131,7 @@ impl Sockets {
             cancelling: false,
             paused: false,
             ended: false,
+            broken: false,
             sending: None,
         }));
         ConnectionId { slot, generation }

@@ -8,6 +8,13 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// Before every other.
+    pub const FIRST: Key = Key { index: 0, generation: 0 };
+    /// Behind every other.
+    pub const LAST: Key = Key { index: u32::MAX, generation: u32::MAX };
+}
+
 /// A dense table with keys that outlive their entries harmlessly.
 ///
 /// Invariant: `free` names exactly the empty slots, and `len` counts the others.

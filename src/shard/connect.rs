@@ -363,6 +363,7 @@ impl Shard {
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
             window: connect.receive_maximum.unwrap_or(u16::MAX).min(mqtt.inflight_messages_max),
             connect_expiry_interval: expiry_interval,
+            subscribing: 0,
             aliases: Aliases::new(
                 connect.topic_alias_maximum.unwrap_or(0).min(mqtt.topic_alias_outbound_max),
                 self.hasher.clone(),

@@ -34,6 +34,8 @@ pub struct Connection {
     pub dirty: bool,
     /// Why nothing is read from it; a set of [`Pause`] bits.
     pub paused: u8,
+    /// The peer will send no more: it is closed once everything that came is acted on.
+    pub ended: bool,
     /// What the sender of a CONNECT that is not answered yet accepts.
     pub answer_bytes_max: u32,
     pub since: Time,
@@ -52,6 +54,8 @@ pub enum Pause {
     Acknowledgements = 2,
     /// It sends and does not read: what it is answered waits.
     Replies = 4,
+    /// Too many of the subscriptions it asked for are still being made.
+    Subscribing = 8,
 }
 
 /// How far a connection is.
@@ -86,6 +90,8 @@ pub struct Active {
     pub window: u16,
     /// Session expiry as asked for in CONNECT: 0 forbids a later one. [MQTT-3.14.2-2]
     pub connect_expiry_interval: u32,
+    /// Subscriptions asked for whose SUBACK or retained messages are still to come.
+    pub subscribing: usize,
     pub aliases: Aliases,
     pub acknowledgements: Acknowledgements,
     /// The method of the CONNECT packet, and an exchange that renews it.
@@ -225,6 +231,7 @@ impl Connection {
             out: WriteBuffer::default(),
             dirty: false,
             paused: 0,
+            ended: false,
             answer_bytes_max: u32::MAX,
             since: now,
             last_received: now,

@@ -89,7 +89,9 @@ pub enum Input<'a> {
         /// The batch that was written.
         batch: WriteBatch,
     },
-    /// The peer or the network ended the connection. Not sent for what [`Output::Close`] or
+    /// The peer or the network ended the connection, and everything received before was handed
+    /// in. Answered by [`Output::Close`] once it is acted on; until then the connection is written
+    /// to as before, whatever becomes of it. Not sent for what [`Output::Close`] or
     /// [`Output::Move`] took away.
     Closed {
         /// Which.

@@ -29,7 +29,7 @@ impl Shard {
                 self.handle_retained_find(now, from, ticket, filter);
             }
             ShardMessage::RetainedFound { ticket, messages } => {
-                self.handle_retained_found(ticket, messages);
+                self.handle_retained_found(now, ticket, messages);
             }
             ShardMessage::Settle => self.send(from, ShardMessage::Settled),
             ShardMessage::Settled => self.handle_settled(now),

@@ -295,8 +295,9 @@ impl Shard {
         if connection.armed_for > now {
             return;
         }
-        // A connection that is not read from is not silent: the silence is ours.
-        if connection.paused != 0 {
+        // A connection that is not read from is not silent: the silence is ours, unless it is
+        // not read from because it does not read.
+        if connection.paused & !(Pause::Replies as u8) != 0 {
             connection.last_received = now;
         }
         let deadline = connection.deadline(connect_timeout_ms);
@@ -362,8 +363,18 @@ impl Shard {
         connection.paused &= !(why as u8);
         if connection.paused == 0 {
             connection.last_received = now;
-            self.outputs.push_back(Output::ResumeReading(id));
             self.read_on(now, id);
+            self.resume_reading(now, id);
+        }
+    }
+
+    /// Everything that came is acted on, unless reading is paused again.
+    fn resume_reading(&mut self, now: Time, id: ConnectionId) {
+        match self.connections.get(id) {
+            Some(connection) if connection.paused != 0 => {}
+            Some(connection) if connection.ended => self.close(now, id),
+            Some(_) => self.outputs.push_back(Output::ResumeReading(id)),
+            None => {}
         }
     }
 

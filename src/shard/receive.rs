@@ -245,27 +245,13 @@ impl Shard {
         self.connection_gone(now, &mut connection, why);
     }
 
-    /// The peer or the network ended a connection.
+    /// The peer or the network ended a connection. What had arrived before is acted on first, in
+    /// its own time if reading is paused: a DISCONNECT among it withdraws the will.
     pub(super) fn handle_closed(&mut self, now: Time, id: ConnectionId) {
-        self.read_to_the_end(now, id);
-        if let Some(mut connection) = self.connections.remove(id) {
-            self.pool.recycle(match connection.out.take_last() {
-                batch @ (WriteBatch::One(_) | WriteBatch::Many(_)) => batch,
-                WriteBatch::Empty => WriteBatch::Empty,
-            });
-            self.connection_gone(now, &mut connection, None);
-        }
-    }
-
-    /// Acts on what had arrived before a stream ended, even if reading was paused: it is of no
-    /// use to hold back somebody who is gone, and a DISCONNECT among it withdraws the will.
-    fn read_to_the_end(&mut self, now: Time, id: ConnectionId) {
-        while let Some(connection) = self.connections.get_mut(id)
-            && connection.paused != 0
-            && !connection.partial.is_empty()
-        {
-            connection.paused = 0;
-            self.read_on(now, id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.ended = true;
+        if connection.paused == 0 {
+            self.close(now, id);
         }
     }
 

@@ -12,7 +12,7 @@
 //!    everything older than what was found has arrived. What was found and is newer than the
 //!    noted stamp of its topic is delivered.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,13 +59,15 @@ struct Cleared {
 #[derive(Debug)]
 pub struct RetainedReads {
     reads: Arena<Read>,
-    /// Reads of each session that has any.
-    by_session: BTreeMap<Key, Vec<Key>>,
+    /// Every read behind its session.
+    by_session: BTreeSet<(Key, Key)>,
 }
 
 #[derive(Debug)]
 struct Read {
     session: Key,
+    /// The SUBSCRIBE that asked for it.
+    subscribe: Key,
     filter: Arc<str>,
     /// Answers that are still to come in this step.
     missing: usize,
@@ -153,7 +155,7 @@ impl Cleared {
 
 impl RetainedReads {
     pub fn new() -> RetainedReads {
-        RetainedReads { reads: Arena::new(), by_session: BTreeMap::new() }
+        RetainedReads { reads: Arena::new(), by_session: BTreeSet::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -162,8 +164,11 @@ impl RetainedReads {
 
     /// A live retained message was delivered to a session.
     pub fn see_live(&mut self, session: Key, publication: &Publication<'_>) {
-        let Some(tickets) = self.by_session.get(&session) else { return };
-        for ticket in tickets {
+        if self.by_session.is_empty() {
+            return;
+        }
+        let of_session = (session, Key::FIRST)..=(session, Key::LAST);
+        for (_, ticket) in self.by_session.range(of_session) {
             if let Some(read) = self.reads.get_mut(*ticket) {
                 match read.live.get_mut(publication.topic) {
                     Some(stamp) => *stamp = publication.stamp.max(*stamp),
@@ -178,18 +183,13 @@ impl RetainedReads {
     fn start(&mut self, read: Read) -> Key {
         let session = read.session;
         let ticket = self.reads.insert(read);
-        self.by_session.entry(session).or_default().push(ticket);
+        self.by_session.insert((session, ticket));
         ticket
     }
 
     fn finish(&mut self, ticket: Key) -> Option<Read> {
         let read = self.reads.remove(ticket)?;
-        if let Some(tickets) = self.by_session.get_mut(&read.session) {
-            tickets.retain(|other| *other != ticket);
-            if tickets.is_empty() {
-                self.by_session.remove(&read.session);
-            }
-        }
+        self.by_session.remove(&(read.session, ticket));
         Some(read)
     }
 }
@@ -233,8 +233,15 @@ impl Shard {
         self.journal.append()
     }
 
-    /// Starts to read the retained messages of a subscription.
-    pub(super) fn read_retained(&mut self, now: Time, session: Key, filter: Arc<str>) {
+    /// Reads the retained messages of a subscription; `subscribe` is settled when they are
+    /// delivered.
+    pub(super) fn read_retained(
+        &mut self,
+        now: Time,
+        session: Key,
+        filter: Arc<str>,
+        subscribe: Key,
+    ) {
         let wildcard = TopicFilter::from_checked(&filter).has_wildcard();
         let owner = self.place(&filter);
         if self.count == 1 || (!wildcard && owner == self.id) {
@@ -242,11 +249,12 @@ impl Shard {
             for message in self.retention.find(now, &filter) {
                 self.deliver_found(now, session, &filter, &message);
             }
-            return;
+            return self.settle_subscribe(now, subscribe);
         }
         let asked: Vec<ShardId> = if wildcard { self.others().collect() } else { vec![owner] };
         let ticket = self.reads.start(Read {
             session,
+            subscribe,
             filter: Arc::clone(&filter),
             missing: asked.len(),
             flushing: false,
@@ -303,7 +311,12 @@ impl Shard {
         self.send(question.from, ShardMessage::RetainedFound { ticket, messages });
     }
 
-    pub(super) fn handle_retained_found(&mut self, ticket: Key, messages: Vec<Arc<Message>>) {
+    pub(super) fn handle_retained_found(
+        &mut self,
+        now: Time,
+        ticket: Key,
+        messages: Vec<Arc<Message>>,
+    ) {
         for message in &messages {
             self.see_stamp(message.stamp);
         }
@@ -316,8 +329,9 @@ impl Shard {
             return;
         }
         if read.found.is_empty() {
+            let subscribe = read.subscribe;
             self.reads.finish(ticket);
-            return;
+            return self.settle_subscribe(now, subscribe);
         }
         read.flushing = true;
         read.missing = others;
@@ -345,6 +359,7 @@ impl Shard {
                 self.deliver_found(now, read.session, &read.filter, message);
             }
         }
+        self.settle_subscribe(now, read.subscribe);
     }
 
     fn deliver_found(&mut self, now: Time, session: Key, filter: &str, message: &Arc<Message>) {

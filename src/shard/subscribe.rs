@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::connection::Pause;
 use super::effect::ConnectionId;
 use super::interest::Waiter;
 use super::{Key, Shard, ShardMessage};
@@ -14,18 +15,25 @@ use crate::router::{Subscriber, SubscriberKey};
 use crate::session::Subscription;
 use crate::time::Time;
 
-/// A SUBSCRIBE whose SUBACK waits until every shard forwards what it asks for.
+/// A SUBSCRIBE: its SUBACK waits until every shard forwards what it asks for, then its retained
+/// messages until every shard has been asked for them.
 #[derive(Debug)]
 pub struct PendingSubscribe {
     connection: ConnectionId,
     session: Key,
     packet_id: PacketId,
     reasons: Vec<u8>,
-    /// Answers that are still to come.
-    missing: u32,
-    /// Subscriptions that get retained messages.
-    retained: Vec<Arc<str>>,
+    /// What it counts for towards [`SUBSCRIBING_MAX`].
+    filters: usize,
+    /// Answers that are still to come before its next step.
+    missing: usize,
+    /// Subscriptions that get retained messages, until SUBACK is sent and these are asked for.
+    retained: Option<Vec<Arc<str>>>,
 }
+
+/// Subscriptions one connection may have in the making; beyond them nothing is read from it. What
+/// each costs, here and on the other shards, is bounded by that.
+const SUBSCRIBING_MAX: usize = 256;
 
 impl Shard {
     pub(super) fn handle_subscribe(
@@ -34,15 +42,21 @@ impl Shard {
         id: ConnectionId,
         subscribe: &Subscribe<'_>,
     ) {
-        let Some(session) = self.session_of(id) else { return };
+        let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
+            return;
+        };
+        let session = active.session;
+        let filters = subscribe.filters.len();
+        active.subscribing += filters;
         let ticket = self.subscribes.insert(PendingSubscribe {
             connection: id,
             session,
             packet_id: subscribe.packet_id,
-            reasons: Vec::with_capacity(subscribe.filters.len()),
+            reasons: Vec::with_capacity(filters),
+            filters,
             // Held by this function until every filter has been looked at.
             missing: 1,
-            retained: Vec::new(),
+            retained: Some(Vec::new()),
         });
         let v5 = self.speaks_v5(id);
         for FilterAndOptions { filter, options } in subscribe.filters.iter() {
@@ -57,6 +71,11 @@ impl Shard {
             });
         }
         self.settle_subscribe(now, ticket);
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
+            && active.subscribing >= SUBSCRIBING_MAX
+        {
+            self.pause(id, Pause::Subscribing);
+        }
     }
 
     /// Makes or replaces one subscription. [MQTT-3.8.4-3]
@@ -127,8 +146,11 @@ impl Shard {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        if sends && let Some(pending) = self.subscribes.get_mut(ticket) {
-            pending.retained.push(Arc::clone(filter));
+        if sends
+            && let Some(pending) = self.subscribes.get_mut(ticket)
+            && let Some(retained) = &mut pending.retained
+        {
+            retained.push(Arc::clone(filter));
         }
     }
 
@@ -159,21 +181,46 @@ impl Shard {
         }
     }
 
-    /// One of the answers a SUBSCRIBE waits for has come; after the last, SUBACK and the retained
-    /// messages go out. [MQTT-3.8.4-1]
+    /// One of the answers a SUBSCRIBE waits for has come. After the last of the first step SUBACK
+    /// goes out and the retained messages are asked for; after the last of the second it is over.
+    /// [MQTT-3.8.4-1]
     pub(super) fn settle_subscribe(&mut self, now: Time, ticket: Key) {
         let Some(pending) = self.subscribes.get_mut(ticket) else { return };
         pending.missing -= 1;
         if pending.missing > 0 {
             return;
         }
-        let Some(pending) = self.subscribes.remove(ticket) else { return };
-        if self.session_of(pending.connection) == Some(pending.session) {
-            let suback = SubAck::new(pending.packet_id, &pending.reasons);
-            self.write_packet(pending.connection, &Packet::SubAck(suback));
+        match pending.retained.take() {
+            Some(retained) => self.answer_subscribe(now, ticket, retained),
+            None => self.finish_subscribe(now, ticket),
         }
-        for filter in pending.retained {
-            self.read_retained(now, pending.session, filter);
+    }
+
+    fn answer_subscribe(&mut self, now: Time, ticket: Key, retained: Vec<Arc<str>>) {
+        let Some(pending) = self.subscribes.get_mut(ticket) else { return };
+        // Held by this function until all are asked for.
+        pending.missing = retained.len() + 1;
+        let (connection, session, packet_id) =
+            (pending.connection, pending.session, pending.packet_id);
+        let reasons = std::mem::take(&mut pending.reasons);
+        if self.session_of(connection) == Some(session) {
+            self.write_packet(connection, &Packet::SubAck(SubAck::new(packet_id, &reasons)));
+        }
+        for filter in retained {
+            self.read_retained(now, session, filter, ticket);
+        }
+        self.settle_subscribe(now, ticket);
+    }
+
+    fn finish_subscribe(&mut self, now: Time, ticket: Key) {
+        let Some(pending) = self.subscribes.remove(ticket) else { return };
+        let id = pending.connection;
+        let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
+            return;
+        };
+        active.subscribing -= pending.filters;
+        if active.subscribing <= SUBSCRIBING_MAX / 2 {
+            self.unpause(now, id, Pause::Subscribing);
         }
     }
 

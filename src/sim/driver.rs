@@ -178,14 +178,12 @@ impl World {
 
     fn feed_closed(&mut self, shard: usize, link: usize) {
         let Place::At(at, connection) = self.links[link].place else { return };
-        if at != shard || self.saboteur.strikes(Sabotage::MissClosed) {
+        let told = std::mem::replace(&mut self.links[link].told_end, true);
+        if at != shard || told || self.saboteur.strikes(Sabotage::MissClosed) {
             return;
         }
         self.trace.event(self.now, format_args!("link {link} closed, shard {shard} is told"));
-        self.links[link].place = Place::Gone;
         self.handle(shard, Input::Closed { connection });
-        self.hosts[shard].close(connection);
-        self.ended(link);
     }
 
     /// The link is over at the broker's end.
@@ -305,7 +303,12 @@ impl World {
         let record = &self.links[link];
         let Owner::Client(client) = record.owner else { return };
         let taken_over = self.clients[client].link != Some(link);
-        if !(record.excused || record.abandoned || taken_over || self.phase == Phase::Stopping) {
+        if !(record.excused
+            || record.abandoned
+            || record.told_end
+            || taken_over
+            || self.phase == Phase::Stopping)
+        {
             let now = self.now;
             let silent_ms = (now - record.handed_at) / 1000;
             let why = format!("link {link}, last handed bytes {silent_ms} ms ago");
@@ -322,6 +325,7 @@ impl World {
         record.handed -= unread.len() as u64;
         record.unread = unread;
         record.paused = None;
+        record.told_end = false;
         record.place = Place::Arriving(to.index());
         let at = self.now + self.network.below(self.delays.moving + 1);
         self.plan_event(at, Event::Arrive(link));

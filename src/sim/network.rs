@@ -21,6 +21,8 @@ pub(super) struct Link {
     pub(super) arrived: Vec<u8>,
     /// The client's end of stream arrived behind them.
     pub(super) finished: bool,
+    /// The shard was told of it.
+    pub(super) told_end: bool,
     /// Reading is paused; so many reads that were under way already still come.
     pub(super) paused: Option<u32>,
     /// Reading was paused at some time: what the shard was handed it may not have looked at.
@@ -81,6 +83,7 @@ impl Link {
             down: Pipe::default(),
             arrived: Vec::new(),
             finished: false,
+            told_end: false,
             paused: None,
             was_paused: false,
             unread: Vec::new(),
