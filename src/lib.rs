@@ -14,6 +14,7 @@
 //! | [`proto`] | the packets of MQTT 3.1, 3.1.1 and 5.0, topic names and filters | anything else of ours, time, IO |
 //! | [`session`] | everything one client is owed: window, queue, will | router, storage, shard |
 //! | [`router`] | who wants a message: topic tree, shared groups, retained | session internals, storage |
+//! | [`storage`] | what is kept: a log of opaque records | MQTT, files |
 //! | [`auth`] | who may enter | IO |
 //! | [`shard`] | one core's broker as a state machine | runtime, clocks, threads, unseeded hashers |
 //! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
@@ -47,6 +48,8 @@ pub mod router;
 pub mod session;
 #[deny(clippy::disallowed_methods)]
 pub mod shard;
+#[deny(clippy::disallowed_methods)]
+pub mod storage;
 pub mod time;
 
 #[cfg(feature = "runtime")]

@@ -24,6 +24,7 @@ const CORE: &[Folder] = &[
         modules: &["router", "proto", "message", "config", "time"],
         crates: &["ahash", "bytes"],
     },
+    Folder { name: "storage", modules: &["storage"], crates: &["bytes", "crc32c"] },
     Folder {
         name: "auth",
         modules: &["auth", "proto", "config", "time"],
