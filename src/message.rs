@@ -57,6 +57,11 @@ impl Message {
         &self.body[self.payload_start()..]
     }
 
+    /// Topic, properties and payload, as they are kept.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The payload, kept alive by the caller.
     pub fn payload_bytes(&self) -> Bytes {
         self.body.slice(self.payload_start()..)
@@ -65,6 +70,33 @@ impl Message {
     /// Bytes of topic, properties and payload: what limits count.
     pub fn bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// A message that was kept: `body` is what [`Message::body`] gave, its first parts `lengths`
+    /// of topic and properties long. The caller checked both.
+    pub fn from_body(
+        body: Bytes,
+        lengths: (u16, u32),
+        qos: QoS,
+        retain: bool,
+        expires: Time,
+        stamp: Stamp,
+    ) -> Message {
+        let (topic_bytes, property_bytes) = lengths;
+        Message { body, topic_bytes, property_bytes, qos, retain, expires, stamp }
+    }
+
+    /// A message of these parts; properties as they are encoded.
+    pub fn from_parts(
+        topic: &str,
+        properties: &[u8],
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Message {
+        let lengths = (topic.len() as u16, properties.len() as u32);
+        let body = Bytes::from([topic.as_bytes(), properties, payload].concat());
+        Message::from_body(body, lengths, qos, retain, Time::NEVER, Stamp::NONE)
     }
 
     fn payload_start(&self) -> usize {
@@ -118,6 +150,11 @@ impl<'a> Publication<'a> {
             stamp: message.stamp,
             kept: OnceCell::from(Arc::clone(message)),
         }
+    }
+
+    /// Bytes of topic, properties and payload.
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
     }
 
     /// The message to keep; copied from the packet at the first call.

@@ -56,6 +56,8 @@ counters! {
     publishes_unmatched_total,
     /// Messages dropped because a session's queue was full.
     dropped_queue_full_total,
+    /// QoS 1 and 2 messages refused because the log had no room to keep them.
+    dropped_log_full_total,
     /// QoS 0 messages dropped because the connection did not take what was written.
     dropped_outbox_full_total,
     /// QoS 0 messages dropped because their client was away.

@@ -62,7 +62,7 @@ impl World {
             id: ShardId(0),
             count: 1,
             policy: Arc::new(policy),
-            journal: false,
+            log: None,
             seed: Seed { placement: [1; 4], private: [2; 4] },
             now: Time::from_micros(now),
         });
@@ -75,10 +75,8 @@ impl World {
             match output {
                 Output::Write { connection, batch } => self.written.push((connection, batch)),
                 Output::Close { connection, .. } => self.forget(connection),
-                Output::Sync(sequence) => {
-                    self.shard.handle(Time::from_micros(self.now), Input::Synced { sequence });
-                }
                 Output::Move { .. } | Output::Lane { .. } => unreachable!("there is one shard"),
+                Output::Log(_) => unreachable!("there is no log"),
                 Output::PauseReading(_) | Output::ResumeReading(_) => {}
             }
         }

@@ -101,6 +101,9 @@ impl QoS {
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
+    /// The least.
+    pub const FIRST: PacketId = PacketId(NonZeroU16::MIN);
+
     /// The identifier of this value, unless it is 0.
     #[inline]
     pub fn new(value: u16) -> Option<PacketId> {

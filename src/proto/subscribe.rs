@@ -198,7 +198,8 @@ impl SubscriptionOptions {
         SubscriptionOptions { qos, ..SubscriptionOptions::default() }
     }
 
-    fn from_byte(version: Version, byte: u8) -> Result<SubscriptionOptions, DecodeError> {
+    /// The options in a byte as the version writes it.
+    pub fn from_byte(version: Version, byte: u8) -> Result<SubscriptionOptions, DecodeError> {
         let used = match version {
             Version::V31 | Version::V311 => QOS,
             Version::V5 => !RESERVED,
@@ -220,7 +221,8 @@ impl SubscriptionOptions {
         Ok(SubscriptionOptions { qos, no_local, retain_as_published, retain_handling })
     }
 
-    fn to_byte(self, version: Version) -> u8 {
+    /// The byte as the version writes it.
+    pub fn to_byte(self, version: Version) -> u8 {
         let mut byte = self.qos as u8;
         if version != Version::V5 {
             return byte;

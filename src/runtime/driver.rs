@@ -300,8 +300,7 @@ impl Driver {
                 Output::Lane { to, message } => {
                     self.ends.send(to.index(), LaneItem::Message(message));
                 }
-                // Everything is kept in memory: as durable as was asked for.
-                Output::Sync(sequence) => self.shard.handle(now, Input::Synced { sequence }),
+                Output::Log(_) => unreachable!("there is no log yet"),
             }
         }
         Ok(())

@@ -256,7 +256,7 @@ fn start_shards(
                 id: ShardId(index as u8),
                 count,
                 policy: Arc::clone(&policy),
-                journal: config.durability != Durability::Memory,
+                log: None,
                 seed,
                 now: clock.now(),
             },

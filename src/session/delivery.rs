@@ -9,7 +9,12 @@ use crate::proto::QoS;
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// What.
-    pub message: Arc<Message>,
+    pub body: Body,
+    /// Bytes of topic, properties and payload.
+    pub bytes: u32,
+    /// Counts the session's QoS 1 and 2 messages from 1; decides the packet identifier. At QoS 0
+    /// that of the one before it.
+    pub ordinal: u64,
     /// The lower of the QoS published and granted. [MQTT-3.8.4-8]
     pub qos: QoS,
     /// The retain flag as this client shall see it.
@@ -19,6 +24,19 @@ pub struct Delivery {
     /// Set if it is one member's share of a group's messages.
     pub share: Option<Box<ShareTicket>>,
 }
+
+/// A message as a queue holds it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// In memory.
+    Held(Arc<Message>),
+    /// In the log; maybe in memory, too.
+    Kept(KeptId),
+}
+
+/// Names a message that is kept in the shard's log. The session does not know how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeptId(pub u64);
 
 /// Where a shared group's message came from, so that it can be acknowledged or given back.
 #[derive(Clone, Debug, PartialEq, Eq)]

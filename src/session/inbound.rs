@@ -51,6 +51,14 @@ impl Inbound {
         known
     }
 
+    /// Those that wait for their PUBREL.
+    pub fn iter(&self) -> impl Iterator<Item = PacketId> {
+        self.words.iter().enumerate().flat_map(|(word, bits)| {
+            let set = (0..64).filter(move |bit| bits & 1 << bit != 0);
+            set.filter_map(move |bit| PacketId::new((word * 64 + bit) as u16))
+        })
+    }
+
     /// Lets go of memory that an unattached session does not need.
     pub fn shrink(&mut self) {
         if self.is_empty() {

@@ -7,10 +7,11 @@ use crate::proto::{PacketId, QoS};
 
 /// QoS 1 and 2 messages a client was sent and has not completed, in the order they were sent.
 ///
-/// Packet identifiers are taken in sequence, so the window is a run of consecutive identifiers
-/// and an acknowledgement finds its entry by subtraction. An identifier acknowledged out of turn
-/// leaves a hole that closes when everything before it is done; a client that never acknowledges
-/// one message while acknowledging others is sent nothing more once the run is
+/// The packet identifier of a message follows from its ordinal in the session, so that it is the
+/// same after a crash. The window is a run of consecutive ordinals and an acknowledgement finds
+/// its entry by subtraction. One acknowledged out of turn, or dropped from the queue before it was
+/// sent, leaves a hole that closes when everything before it is done; a client that never
+/// acknowledges one message while acknowledging others is sent nothing more once the run is
 /// [`Inflight::SPAN_MAX`] long.
 ///
 /// ```text
@@ -24,8 +25,8 @@ use crate::proto::{PacketId, QoS};
 /// Invariants: the front entry is not a hole; `open` counts the entries that are not holes.
 #[derive(Debug)]
 pub struct Inflight {
-    /// Identifier of the front entry, or of the next message if there is none.
-    first: PacketId,
+    /// Ordinal of the front entry.
+    first: u64,
     entries: VecDeque<Entry>,
     open: usize,
     /// After a reconnection: entries before this index have been sent on the new connection.
@@ -41,6 +42,15 @@ enum Entry {
     /// PUBREC received, PUBREL sent; PUBCOMP is awaited. Holds what is needed to tell a shared
     /// group of the completion.
     Released(Option<Box<ShareTicket>>),
+}
+
+/// A QoS 2 message that is complete.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Its ordinal.
+    pub ordinal: u64,
+    /// If it was one member's share of a group's messages.
+    pub share: Option<Box<ShareTicket>>,
 }
 
 /// What has to be sent again when a session is resumed.
@@ -67,8 +77,7 @@ impl Inflight {
 
     /// An empty window.
     pub fn new() -> Inflight {
-        let first = PacketId::new(1).expect("1 is not 0");
-        Inflight { first, entries: VecDeque::new(), open: 0, resent: None }
+        Inflight { first: 1, entries: VecDeque::new(), open: 0, resent: None }
     }
 
     /// Messages in flight.
@@ -81,19 +90,39 @@ impl Inflight {
         self.open == 0
     }
 
-    /// Whether another message may be sent within a window of `limit` messages.
-    pub fn has_room(&self, limit: u16) -> bool {
-        self.open < usize::from(limit) && self.entries.len() < Self::SPAN_MAX
+    /// Whether the message with this ordinal may be sent within a window of `limit` messages.
+    pub fn has_room(&self, limit: u16, ordinal: u64) -> bool {
+        self.open < usize::from(limit)
+            && (self.is_empty() || self.span_to(ordinal) < Self::SPAN_MAX)
     }
 
-    /// Takes the next identifier for a message that is being sent. The caller asked `has_room`.
+    /// Adds a message that is being sent; its identifier. The caller asked `has_room`.
     pub fn push(&mut self, delivery: Delivery) -> PacketId {
-        debug_assert!(delivery.qos > QoS::AtMostOnce, "QoS 0 has no packet identifier");
-        assert!(self.entries.len() < Self::SPAN_MAX, "the window was asked for room");
-        let packet_id = advance(self.first, self.entries.len());
-        self.entries.push_back(Entry::Sent(delivery));
+        let ordinal = delivery.ordinal;
+        self.push_entry(ordinal, Entry::Sent(delivery));
+        packet_id(ordinal)
+    }
+
+    /// Adds a message of an earlier life whose PUBREC had come.
+    pub fn push_released(&mut self, ordinal: u64) {
+        self.push_entry(ordinal, Entry::Released(None));
+    }
+
+    fn push_entry(&mut self, ordinal: u64, entry: Entry) {
+        if self.entries.is_empty() {
+            self.first = ordinal;
+        }
+        let holes = self.span_to(ordinal).checked_sub(self.entries.len());
+        let holes = holes.expect("messages are sent in the order of their ordinals");
+        assert!(self.entries.len() + holes < Self::SPAN_MAX, "the window was asked for room");
+        self.entries.extend(std::iter::repeat_with(|| Entry::Hole).take(holes));
+        self.entries.push_back(entry);
         self.open += 1;
-        packet_id
+    }
+
+    /// Ordinals from the front entry to this one.
+    fn span_to(&self, ordinal: u64) -> usize {
+        usize::try_from(ordinal.saturating_sub(self.first)).unwrap_or(usize::MAX)
     }
 
     /// PUBACK: a QoS 1 message is complete.
@@ -108,15 +137,19 @@ impl Inflight {
         }
     }
 
-    /// PUBREC: the client owns the QoS 2 message; the body is let go. A repeated PUBREC is fine.
-    pub fn receive(&mut self, packet_id: PacketId) -> Result<(), AckError> {
+    /// PUBREC: the client owns the QoS 2 message; the body is given up. A repeated PUBREC is fine
+    /// and gives nothing.
+    pub fn receive(&mut self, packet_id: PacketId) -> Result<Option<Delivery>, AckError> {
         let entry = self.entry(packet_id)?;
         match entry {
             Entry::Sent(delivery) if delivery.qos == QoS::ExactlyOnce => {
-                *entry = Entry::Released(delivery.share.take());
-                Ok(())
+                let released = Entry::Released(delivery.share.take());
+                match std::mem::replace(entry, released) {
+                    Entry::Sent(delivery) => Ok(Some(delivery)),
+                    Entry::Released(_) | Entry::Hole => unreachable!("matched as sent above"),
+                }
             }
-            Entry::Released(_) => Ok(()),
+            Entry::Released(_) => Ok(None),
             _ => Err(AckError::Mismatch),
         }
     }
@@ -134,13 +167,14 @@ impl Inflight {
     }
 
     /// PUBCOMP: a QoS 2 message is complete.
-    pub fn finish(&mut self, packet_id: PacketId) -> Result<Option<Box<ShareTicket>>, AckError> {
+    pub fn finish(&mut self, packet_id: PacketId) -> Result<Finished, AckError> {
         match self.entry(packet_id)? {
             Entry::Released(_) => {}
             _ => return Err(AckError::Mismatch),
         }
+        let ordinal = self.first + distance(self.first, packet_id) as u64;
         match self.complete(packet_id) {
-            Entry::Released(share) => Ok(share),
+            Entry::Released(share) => Ok(Finished { ordinal, share }),
             Entry::Sent(_) | Entry::Hole => unreachable!("matched as released above"),
         }
     }
@@ -150,6 +184,26 @@ impl Inflight {
         if self.entry(packet_id).is_ok() {
             self.complete(packet_id);
         }
+    }
+
+    /// Whether a message is in flight, and if so whether its PUBREC has come.
+    pub fn state(&self, ordinal: u64) -> Option<bool> {
+        if ordinal < self.first {
+            return None;
+        }
+        match self.entries.get(self.span_to(ordinal))? {
+            Entry::Hole => None,
+            Entry::Sent(_) => Some(false),
+            Entry::Released(_) => Some(true),
+        }
+    }
+
+    /// The ordinals of messages whose PUBREC has come.
+    pub fn released(&self) -> impl Iterator<Item = u64> {
+        let entries = self.entries.iter().enumerate();
+        entries
+            .filter(|(_, entry)| matches!(entry, Entry::Released(_)))
+            .map(|(index, _)| self.first + index as u64)
     }
 
     /// Takes a message back that was sent but can be delivered by somebody else.
@@ -191,10 +245,10 @@ impl Inflight {
                 self.resent = None;
                 return None;
             }
-            Some(Entry::Released(_)) => Resend::PubRel(advance(self.first, index)),
+            Some(Entry::Released(_)) => Resend::PubRel(packet_id(self.first + index as u64)),
             Some(Entry::Sent(_)) if !self.may_resend(index, window) => return None,
             Some(Entry::Sent(delivery)) => {
-                Resend::Publish(advance(self.first, index), delivery.clone())
+                Resend::Publish(packet_id(delivery.ordinal), delivery.clone())
             }
             Some(Entry::Hole) => unreachable!("holes were skipped"),
         };
@@ -243,7 +297,7 @@ impl Inflight {
     fn close_holes(&mut self) {
         while matches!(self.entries.front(), Some(Entry::Hole)) {
             self.entries.pop_front();
-            self.first = advance(self.first, 1);
+            self.first += 1;
             self.resent = self.resent.map(|index| index.saturating_sub(1));
         }
         if self.entries.is_empty() && self.entries.capacity() > 256 {
@@ -269,11 +323,13 @@ const IDENTIFIERS: usize = 65_535;
 // A run shorter than half of all identifiers keeps late acknowledgements of the last round apart.
 const _: () = assert!(Inflight::SPAN_MAX < IDENTIFIERS / 2);
 
-fn advance(from: PacketId, steps: usize) -> PacketId {
-    let value = (usize::from(from.get()) - 1 + steps) % IDENTIFIERS + 1;
-    PacketId::new(value as u16).expect("1 was added last")
+/// The identifier of the message with this ordinal. [MQTT-2.2.1-4]
+fn packet_id(ordinal: u64) -> PacketId {
+    let index = ordinal.checked_sub(1).expect("ordinals begin at 1") % IDENTIFIERS as u64;
+    PacketId::new(index as u16 + 1).expect("1 was added")
 }
 
-fn distance(from: PacketId, to: PacketId) -> usize {
-    (usize::from(to.get()) + IDENTIFIERS - usize::from(from.get())) % IDENTIFIERS
+/// From the identifier of an ordinal to a later identifier.
+fn distance(from: u64, to: PacketId) -> usize {
+    (usize::from(to.get()) + IDENTIFIERS - usize::from(packet_id(from).get())) % IDENTIFIERS
 }

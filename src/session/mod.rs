@@ -9,9 +9,9 @@ mod inbound;
 mod inflight;
 mod outbox;
 
-pub use delivery::{Delivery, ShareTicket, SubscriptionIdSet};
+pub use delivery::{Body, Delivery, KeptId, ShareTicket, SubscriptionIdSet};
 pub use inbound::Inbound;
-pub use inflight::{AckError, Inflight, Resend};
+pub use inflight::{AckError, Finished, Inflight, Resend};
 pub use outbox::{Outbox, QueueLimits, Transmit};
 
 use std::collections::HashMap;

@@ -6,19 +6,20 @@ use super::delivery::Delivery;
 use super::inflight::{Inflight, Resend};
 use crate::config::QueuePolicy;
 use crate::proto::{PacketId, QoS};
-use crate::time::Time;
 
 /// Everything a client is owed: the window in flight, then the queue.
 ///
 /// The order in which messages are offered is the order in which they are sent.
 ///
-/// Invariant: `queue_bytes` is the sum of the bytes of the queued messages.
+/// Invariants: `queue_bytes` is the sum of the bytes of the queued messages; their ordinals rise.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Sent and not completed.
     pub inflight: Inflight,
     queue: VecDeque<Delivery>,
     queue_bytes: u64,
+    /// Ordinal of the last QoS 1 or 2 message that was owed.
+    last_ordinal: u64,
 }
 
 /// Limits of a queue.
@@ -61,10 +62,36 @@ impl Outbox {
         self.queue.is_empty() && !self.inflight.is_resending()
     }
 
+    /// Counts one more QoS 1 or 2 message; its ordinal.
+    pub fn next_ordinal(&mut self) -> u64 {
+        self.last_ordinal += 1;
+        self.last_ordinal
+    }
+
+    /// The ordinal of the last message counted.
+    pub fn last_ordinal(&self) -> u64 {
+        self.last_ordinal
+    }
+
+    /// The next ordinal is above this one.
+    pub fn skip_ordinals(&mut self, through: u64) {
+        self.last_ordinal = self.last_ordinal.max(through);
+    }
+
+    /// Whether the message with this ordinal is still owed.
+    pub fn owes(&self, ordinal: u64) -> bool {
+        if let Some(received) = self.inflight.state(ordinal) {
+            return !received;
+        }
+        let first = self.queue.partition_point(|delivery| delivery.ordinal < ordinal);
+        let same = self.queue.range(first..).take_while(|delivery| delivery.ordinal == ordinal);
+        same.into_iter().any(|delivery| delivery.qos > QoS::AtMostOnce)
+    }
+
     /// Puts a message at the end of the queue. What had to go for it, or itself, is returned.
     #[must_use = "a dropped message is counted, and a shared one given back"]
     pub fn offer(&mut self, delivery: Delivery, limits: QueueLimits) -> Vec<Delivery> {
-        let bytes = delivery.message.bytes() as u64;
+        let bytes = u64::from(delivery.bytes);
         let mut dropped = Vec::new();
         while self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max
         {
@@ -86,12 +113,11 @@ impl Outbox {
     }
 
     /// The next packet to send to a client that takes `window` messages unacknowledged, or
-    /// nothing for now. Messages that expired while they waited go to `expired`.
+    /// nothing for now: the queue waits for its front if that may not be sent yet.
     pub fn poll_transmit(
         &mut self,
-        now: Time,
         window: u16,
-        expired: &mut Vec<Delivery>,
+        mut may_send: impl FnMut(&Delivery) -> bool,
     ) -> Option<Transmit> {
         if self.inflight.is_resending() {
             match self.inflight.poll_resend(window) {
@@ -103,22 +129,16 @@ impl Outbox {
                 None => {}
             }
         }
-        loop {
-            let next = self.queue.front()?;
-            if next.qos > QoS::AtMostOnce && !self.inflight.has_room(window) {
-                return None;
-            }
-            let delivery = self.dequeue().expect("the queue has a front");
-            if delivery.message.expires <= now {
-                expired.push(delivery);
-                continue;
-            }
-            if delivery.qos == QoS::AtMostOnce {
-                return Some(Transmit::AtMostOnce(delivery));
-            }
-            let packet_id = self.inflight.push(delivery.clone());
-            return Some(Transmit::Tracked { packet_id, delivery, dup: false });
+        let next = self.queue.front()?;
+        if next.qos == QoS::AtMostOnce {
+            return self.dequeue().map(Transmit::AtMostOnce);
         }
+        if !self.inflight.has_room(window, next.ordinal) || !may_send(next) {
+            return None;
+        }
+        let delivery = self.dequeue()?;
+        let packet_id = self.inflight.push(delivery.clone());
+        Some(Transmit::Tracked { packet_id, delivery, dup: false })
     }
 
     /// Takes every message out of the queue that `wanted` names.
@@ -128,8 +148,35 @@ impl Outbox {
         }
         let (taken, kept): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(wanted);
         self.queue = VecDeque::from(kept);
-        self.queue_bytes -= taken.iter().map(|d| d.message.bytes() as u64).sum::<u64>();
+        self.queue_bytes -= taken.iter().map(|d| u64::from(d.bytes)).sum::<u64>();
         taken
+    }
+
+    /// Adds a message of an earlier life, in the order of ordinals: in flight if it was sent then.
+    pub fn restore(&mut self, delivery: Delivery, was_sent: bool) {
+        self.last_ordinal = self.last_ordinal.max(delivery.ordinal);
+        if was_sent && self.queue.is_empty() && self.inflight.has_room(u16::MAX, delivery.ordinal) {
+            self.inflight.push(delivery);
+        } else {
+            self.queue_bytes += u64::from(delivery.bytes);
+            self.queue.push_back(delivery);
+        }
+    }
+
+    /// Adds a message of an earlier life whose PUBREC had come, in the order of ordinals.
+    pub fn restore_released(&mut self, ordinal: u64) {
+        self.last_ordinal = self.last_ordinal.max(ordinal);
+        if self.queue.is_empty() && self.inflight.has_room(u16::MAX, ordinal) {
+            self.inflight.push_released(ordinal);
+        }
+    }
+
+    /// Takes everything it is owed: the session ends.
+    pub fn drain(&mut self) -> Vec<Delivery> {
+        let mut drained = self.inflight.take_back(|_| true);
+        drained.extend(self.queue.drain(..));
+        self.queue_bytes = 0;
+        drained
     }
 
     /// The messages waiting, oldest first.
@@ -139,7 +186,7 @@ impl Outbox {
 
     fn dequeue(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        self.queue_bytes -= delivery.message.bytes() as u64;
+        self.queue_bytes -= u64::from(delivery.bytes);
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
         }

@@ -2,10 +2,12 @@
 
 use super::connection::Connection;
 use super::effect::ConnectionId;
+use super::journal::Waiter;
+use super::record::Step;
 use super::write::BufferPool;
 use super::{Key, Shard};
 use crate::proto::{Ack, PacketId, PacketType, ReasonCode, encode_ack};
-use crate::session::{AckError, ShareTicket};
+use crate::session::{AckError, Body, Delivery, Finished};
 use crate::time::Time;
 
 impl Shard {
@@ -13,7 +15,7 @@ impl Shard {
         let Some(key) = self.session_of(id) else { return };
         let Some(seat) = self.sessions.get_mut(key) else { return };
         match seat.session.outbox.inflight.acknowledge(ack.packet_id) {
-            Ok(delivery) => self.completed(now, key, delivery.share.as_deref()),
+            Ok(delivery) => self.completed(now, key, &delivery),
             Err(AckError::Unknown) => {}
             Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
         }
@@ -26,14 +28,17 @@ impl Shard {
         let inflight = &mut seat.session.outbox.inflight;
         if ack.reason.is_error() {
             match inflight.refuse(ack.packet_id) {
-                Ok(delivery) => self.completed(now, key, delivery.share.as_deref()),
+                Ok(delivery) => self.completed(now, key, &delivery),
                 Err(AckError::Unknown) => {}
                 Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
             }
             return;
         }
         let reason = match inflight.receive(ack.packet_id) {
-            Ok(()) => ReasonCode::Success,
+            Ok(Some(delivery)) if matches!(delivery.body, Body::Kept(_)) => {
+                return self.received_kept(id, key, ack.packet_id, &delivery);
+            }
+            Ok(_) => ReasonCode::Success,
             Err(AckError::Unknown) => ReasonCode::PacketIdentifierNotFound,
             Err(AckError::Mismatch) => {
                 return self.protocol_error(now, id, ReasonCode::ProtocolError);
@@ -46,15 +51,30 @@ impl Shard {
         let Some(key) = self.session_of(id) else { return };
         let Some(seat) = self.sessions.get_mut(key) else { return };
         match seat.session.outbox.inflight.finish(ack.packet_id) {
-            Ok(share) => self.completed(now, key, share.as_deref()),
+            Ok(Finished { ordinal, share }) => {
+                self.journal.progress(seat.number, ordinal, Step::Done);
+                self.share_done(key, share.as_deref());
+                self.pump(now, key);
+            }
             Err(AckError::Unknown) => {}
             Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
         }
     }
 
+    /// PUBREL goes out once it will not be forgotten that PUBREC came: the client forgets the
+    /// message then, and must not be sent it again.
+    fn received_kept(&mut self, id: ConnectionId, key: Key, packet_id: PacketId, owed: &Delivery) {
+        self.journal.release(&owed.body);
+        let Some(seat) = self.sessions.get(key) else { return };
+        self.journal.progress(seat.number, owed.ordinal, Step::Received);
+        let packet_type = PacketType::PubRel;
+        let waiter = Waiter::Acknowledge(id, packet_type, packet_id, ReasonCode::Success);
+        self.journal.wait_for_progress(waiter);
+    }
+
     /// A message is complete: there is room for another.
-    fn completed(&mut self, now: Time, key: Key, share: Option<&ShareTicket>) {
-        self.share_done(key, share);
+    fn completed(&mut self, now: Time, key: Key, delivery: &Delivery) {
+        self.delivery_over(key, delivery);
         self.pump(now, key);
     }
 

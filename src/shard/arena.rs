@@ -1,5 +1,7 @@
 //! Tables whose keys are never mistaken for those of an earlier entry.
 
+use crate::session::KeptId;
+
 /// Names an entry of an [`Arena`], and no other entry before or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -8,7 +10,24 @@ pub struct Key {
     generation: u32,
 }
 
+impl From<Key> for KeptId {
+    fn from(key: Key) -> KeptId {
+        KeptId(u64::from(key.generation) << 32 | u64::from(key.index))
+    }
+}
+
+impl From<KeptId> for Key {
+    fn from(KeptId(id): KeptId) -> Key {
+        Key { index: id as u32, generation: (id >> 32) as u32 }
+    }
+}
+
 impl Key {
+    /// The entry that was added to an empty arena as number `index`, from 0.
+    pub const fn nth(index: u32) -> Key {
+        Key { index, generation: 0 }
+    }
+
     /// Before every other.
     pub const FIRST: Key = Key { index: 0, generation: 0 };
     /// Behind every other.

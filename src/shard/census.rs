@@ -39,6 +39,8 @@ pub struct Census {
     pub paused: usize,
     /// Publications waiting for the log.
     pub journal_waiters: usize,
+    /// Messages in the log that somebody is owed or that are retained.
+    pub kept: usize,
 }
 
 impl Shard {
@@ -68,6 +70,7 @@ impl Shard {
             group_queued: self.groups.queued(),
             paused: self.paused.len(),
             journal_waiters: self.journal.waiting(),
+            kept: self.journal.kept(),
             ..Census::default()
         };
         for (_, seat) in self.sessions.iter() {

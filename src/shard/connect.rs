@@ -277,7 +277,9 @@ impl Shard {
             client_id => client_id.into(),
         };
         let known = self.session_by_client_id.get(&client_id).copied();
-        if known.is_none() && self.sessions.len() >= self.sessions_max() {
+        // A session that could not be kept is not begun.
+        let is_full = self.journal.is_full() && self.session_expiry_interval(connect) > 0;
+        if known.is_none() && (is_full || self.sessions.len() >= self.sessions_max()) {
             return self.refuse(now, id, connect.version, ReasonCode::QuotaExceeded);
         }
         let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
@@ -285,6 +287,7 @@ impl Shard {
         let expiry_interval = self.session_expiry_interval(connect);
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
         self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
+        self.keep_session(now, key, id);
         if !self.write_connack(id, connect, &client_id, session_present, expiry_interval, proof) {
             // A client that cannot be answered is not let in. [MQTT-3.1.2-24]
             return self.close(now, id);
@@ -339,8 +342,7 @@ impl Shard {
 
     fn create_session(&mut self, client_id: &Arc<str>, expiry_interval: u32) -> Key {
         let session = Session::new(Arc::clone(client_id), expiry_interval, self.hasher.clone());
-        let seat = Seat { session, connection: None, armed_for: Time::NEVER, shares: 0 };
-        let key = self.sessions.insert(Box::new(seat));
+        let key = self.sessions.insert(Box::new(Seat::new(session)));
         self.session_by_client_id.insert(Arc::clone(client_id), key);
         key
     }

@@ -36,6 +36,8 @@ pub struct Connection {
     pub paused: u8,
     /// The peer will send no more: it is closed once everything that came is acted on.
     pub ended: bool,
+    /// Nothing is written before its session's record is durable.
+    pub is_held: bool,
     /// What the sender of a CONNECT that is not answered yet accepts.
     pub answer_bytes_max: u32,
     pub since: Time,
@@ -173,6 +175,19 @@ pub struct Acknowledgement {
     pub packet_id: PacketId,
     pub reason: ReasonCode,
     pub ready: bool,
+    /// Not sent: its message could not be kept, and the version has no word for that.
+    pub withheld: bool,
+}
+
+impl Acknowledgement {
+    pub fn new(
+        packet_type: PacketType,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        ready: bool,
+    ) -> Acknowledgement {
+        Acknowledgement { packet_type, packet_id, reason, ready, withheld: false }
+    }
 }
 
 impl Acknowledgements {
@@ -206,6 +221,15 @@ impl Acknowledgements {
         self.waiting[index as usize].ready = true;
     }
 
+    /// The message of this number could not be kept: a refusal is sent, or nothing.
+    pub fn refuse(&mut self, number: u64, reason: Option<ReasonCode>) {
+        let Some(index) = number.checked_sub(self.first) else { return };
+        if let Some(entry) = self.waiting.get_mut(index as usize) {
+            entry.withheld = reason.is_none();
+            entry.reason = reason.unwrap_or(entry.reason);
+        }
+    }
+
     /// The next to send.
     pub fn pop_ready(&mut self) -> Option<Acknowledgement> {
         if !self.waiting.front()?.ready {
@@ -232,6 +256,7 @@ impl Connection {
             dirty: false,
             paused: 0,
             ended: false,
+            is_held: false,
             answer_bytes_max: u32::MAX,
             since: now,
             last_received: now,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::effect::{ConnectionId, Sequence};
+use super::effect::ConnectionId;
+use super::journal::{Journal, Waiter};
+use super::record::Step;
 use super::{Key, Seat, Shard};
 use crate::config::Mqtt;
 use crate::message::Publication;
@@ -11,11 +13,21 @@ use crate::metrics::ShardMetrics;
 use crate::proto::{
     PacketId, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
 };
-use crate::session::{Delivery, QueueLimits, ShareTicket, SubscriptionIdSet, Transmit};
+use crate::session::{Body, Delivery, KeptId, QueueLimits, SubscriptionIdSet, Transmit};
+use crate::storage::Sequence;
 use crate::time::Time;
 
 /// Payloads from this size on are written from where they are instead of being copied.
 const SHARED_PAYLOAD_BYTES_MIN: usize = 8 << 10;
+
+/// How a session's subscriptions let it have a publication.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    /// The lower of the QoS published and granted. [MQTT-3.8.4-8]
+    pub qos: QoS,
+    /// The retain flag as it shall see it.
+    pub retain: bool,
+}
 
 /// How a PUBLISH leaves, beside what its message says.
 #[derive(Clone, Copy, Debug)]
@@ -36,33 +48,39 @@ enum Written {
 }
 
 impl Shard {
-    /// Delivers a publication to one session, at the lower of its QoS and the granted one.
+    /// Delivers a publication to one session; `kept` is its record and its ordinal there, if the
+    /// session may outlive the broker.
     pub(super) fn deliver(
         &mut self,
         now: Time,
         key: Key,
         publication: &Publication<'_>,
-        granted: QoS,
-        retain: bool,
+        granted: Granted,
         subscription_ids: &[u32],
-    ) -> Option<Sequence> {
-        // [MQTT-3.8.4-8]
-        let qos = publication.qos.min(granted);
+        kept: Option<(KeptId, u64)>,
+    ) {
+        let Granted { qos, retain } = granted;
         if qos == QoS::AtMostOnce {
-            self.deliver_at_most_once(now, key, publication, retain, subscription_ids);
-            return None;
+            return self.deliver_at_most_once(now, key, publication, retain, subscription_ids);
         }
-        let seat = self.sessions.get_mut(key)?;
-        let appended = if seat.session.is_persistent() { self.journal.append() } else { None };
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        let (body, ordinal) = match kept {
+            Some((id, ordinal)) => (Body::Kept(id), ordinal),
+            None => {
+                let ordinal = seat.session.outbox.next_ordinal();
+                (Body::Held(Arc::clone(publication.keep())), ordinal)
+            }
+        };
         let delivery = Delivery {
-            message: Arc::clone(publication.keep()),
+            body,
+            bytes: publication.bytes() as u32,
+            ordinal,
             qos,
             retain,
             subscription_ids: SubscriptionIdSet::from_slice(subscription_ids),
             share: None,
         };
         self.offer(now, key, delivery);
-        appended
     }
 
     /// QoS 0: written at once, or dropped.
@@ -81,7 +99,9 @@ impl Shard {
         let waits = seat.connection.is_none() || !seat.session.outbox.is_caught_up();
         if queues && waits {
             let delivery = Delivery {
-                message: Arc::clone(publication.keep()),
+                body: Body::Held(Arc::clone(publication.keep())),
+                bytes: publication.bytes() as u32,
+                ordinal: seat.session.outbox.last_ordinal(),
                 qos: QoS::AtMostOnce,
                 retain,
                 subscription_ids: SubscriptionIdSet::from_slice(subscription_ids),
@@ -117,7 +137,7 @@ impl Shard {
         let connection = seat.connection;
         for delivery in dropped {
             self.metrics.dropped_queue_full_total += 1;
-            self.share_done(key, delivery.share.as_deref());
+            self.delivery_over(key, &delivery);
         }
         if connection.is_some() {
             self.pump(now, key);
@@ -142,14 +162,48 @@ impl Shard {
         let Some(id) = seat.connection else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
         let outbox_bytes_max = self.policy.mqtt.outbox_bytes_max as usize;
-        let pumped =
-            pump_into(now, seat, connection, &mut self.pool, outbox_bytes_max, &mut self.metrics);
+        let mut pumped = Pumped::default();
+        let journal = &self.journal;
+        pump_into(
+            Pump { now, outbox_bytes_max, journal, metrics: &mut self.metrics },
+            seat,
+            connection,
+            &mut self.pool,
+            &mut pumped,
+        );
         if pumped.wrote {
             self.mark_dirty(id);
         }
-        for share in pumped.shares_done {
-            self.share_done(key, Some(&share));
+        self.note_pumped(key, pumped);
+    }
+
+    /// Remembers what a pump did, as far as it must outlive the broker.
+    fn note_pumped(&mut self, key: Key, pumped: Pumped) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        if pumped.sent_through > seat.sent_through {
+            seat.sent_through = pumped.sent_through;
+            self.journal.progress(seat.number, pumped.sent_through, Step::Sent);
         }
+        if let Some(sequence) = pumped.waits_for
+            && !seat.waits_for_log
+        {
+            seat.waits_for_log = true;
+            self.journal.wait(sequence, Waiter::Session(key));
+        }
+        for delivery in pumped.over {
+            self.delivery_over(key, &delivery);
+        }
+    }
+
+    /// A message is over for a session: delivered, dropped or expired.
+    pub(super) fn delivery_over(&mut self, key: Key, delivery: &Delivery) {
+        if let Body::Kept(_) = delivery.body {
+            if let Some(seat) = self.sessions.get(key) {
+                self.journal.progress(seat.number, delivery.ordinal, Step::Done);
+            }
+            self.journal.release(&delivery.body);
+        }
+        self.share_done(key, delivery.share.as_deref());
     }
 }
 
@@ -157,24 +211,49 @@ impl Shard {
 #[derive(Debug, Default)]
 struct Pumped {
     wrote: bool,
-    /// Shared groups' messages that are over: sent at QoS 0, expired, or too large.
-    shares_done: Vec<ShareTicket>,
+    /// Messages that are over: shared ones sent at QoS 0, expired ones, those too large.
+    over: Vec<Delivery>,
+    /// The last message it sent.
+    sent_through: u64,
+    /// The queue waits for this to be durable.
+    waits_for: Option<Sequence>,
+}
+
+/// What a pump needs to know.
+struct Pump<'a> {
+    now: Time,
+    outbox_bytes_max: usize,
+    journal: &'a Journal,
+    metrics: &'a mut ShardMetrics,
+}
+
+impl Pump<'_> {
+    /// A QoS 2 message that outlives the broker must not be sent before it does: it could be sent
+    /// again under another packet identifier. Expired ones go at once.
+    fn may_send(&self, delivery: &Delivery) -> bool {
+        delivery.qos < QoS::ExactlyOnce || self.journal.is_kept_durably(&delivery.body)
+    }
 }
 
 fn pump_into(
-    now: Time,
+    pump: Pump<'_>,
     seat: &mut Seat,
     connection: &mut Connection,
     pool: &mut super::BufferPool,
-    outbox_bytes_max: usize,
-    metrics: &mut ShardMetrics,
-) -> Pumped {
-    let mut pumped = Pumped::default();
-    let mut expired = Vec::new();
-    let Some(window) = connection.active_mut().map(|active| active.window) else { return pumped };
-    while connection.out.bytes() < outbox_bytes_max {
+    pumped: &mut Pumped,
+) {
+    let Some(window) = connection.active_mut().map(|active| active.window) else { return };
+    while connection.out.bytes() < pump.outbox_bytes_max {
         let outbox = &mut seat.session.outbox;
-        let Some(transmit) = outbox.poll_transmit(now, window, &mut expired) else { break };
+        let Some(transmit) = outbox.poll_transmit(window, |delivery| {
+            let may = pump.may_send(delivery);
+            if !may {
+                pumped.waits_for = pump.journal.sequence_of(&delivery.body);
+            }
+            may
+        }) else {
+            return;
+        };
         let (delivery, packet_id, dup) = match transmit {
             Transmit::AtMostOnce(delivery) => (delivery, None, false),
             Transmit::Tracked { packet_id, delivery, dup } => (delivery, Some(packet_id), dup),
@@ -184,6 +263,14 @@ fn pump_into(
                 continue;
             }
         };
+        let message = pump.journal.load(&delivery.body);
+        // [MQTT-3.3.2-5]: what was sent before is sent again, however old.
+        if message.expires <= pump.now && !dup {
+            pump.metrics.dropped_expired_total += 1;
+            abandon(seat, packet_id);
+            pumped.over.push(delivery);
+            continue;
+        }
         let manner = Manner {
             qos: delivery.qos,
             retain: delivery.retain,
@@ -191,28 +278,31 @@ fn pump_into(
             packet_id,
             subscription_ids: delivery.subscription_ids.as_slice(),
         };
-        let publication = Publication::of(&delivery.message);
-        match write_publish(connection, pool, now, &publication, manner) {
+        let publication = Publication::of(&message);
+        match write_publish(connection, pool, pump.now, &publication, manner) {
             Written::Yes => {
                 pumped.wrote = true;
-                count_sent(metrics, delivery.qos, dup);
+                count_sent(pump.metrics, delivery.qos, dup);
                 if delivery.qos == QoS::AtMostOnce {
-                    pumped.shares_done.extend(delivery.share.map(|share| *share));
+                    pumped.over.push(delivery);
+                } else if matches!(delivery.body, Body::Kept(_)) {
+                    pumped.sent_through = delivery.ordinal;
                 }
             }
             // The client is treated as if it had completed the message. [MQTT-3.1.2-25]
             Written::TooLarge => {
-                metrics.dropped_too_large_total += 1;
-                if let Some(packet_id) = packet_id {
-                    seat.session.outbox.inflight.abandon(packet_id);
-                }
-                pumped.shares_done.extend(delivery.share.map(|share| *share));
+                pump.metrics.dropped_too_large_total += 1;
+                abandon(seat, packet_id);
+                pumped.over.push(delivery);
             }
         }
     }
-    metrics.dropped_expired_total += expired.len() as u64;
-    pumped.shares_done.extend(expired.into_iter().filter_map(|d| d.share.map(|share| *share)));
-    pumped
+}
+
+fn abandon(seat: &mut Seat, packet_id: Option<PacketId>) {
+    if let Some(packet_id) = packet_id {
+        seat.session.outbox.inflight.abandon(packet_id);
+    }
 }
 
 fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Policy;
 use super::message::ShardMessage;
+use crate::storage::{News, Order};
 
 /// A shard's number, 0 to 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,9 +33,10 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
-/// A position in the shard's log: everything up to it is one prefix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sequence(pub u64);
+impl ConnectionId {
+    /// No connection has this identity.
+    pub const NOBODY: ConnectionId = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+}
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -114,11 +116,8 @@ pub enum Input<'a> {
         /// Towards.
         to: ShardId,
     },
-    /// Everything appended up to `sequence` is as durable as was asked for.
-    Synced {
-        /// The last of it.
-        sequence: Sequence,
-    },
+    /// What came of an [`Output::Log`].
+    Log(News),
     /// The time that [`super::Shard::poll_timeout`] named has come.
     Timeout,
     /// The configuration changed.
@@ -166,8 +165,8 @@ pub enum Output {
         /// What to say.
         message: ShardMessage,
     },
-    /// Make everything appended up to `sequence` durable, then answer [`Input::Synced`].
-    Sync(Sequence),
+    /// Carry out what the log asks for, then answer [`Input::Log`].
+    Log(Order),
 }
 
 /// What is to be written to one connection, in order.

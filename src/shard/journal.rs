@@ -1,90 +1,500 @@
-//! What must be durable before it is acknowledged.
+//! What is kept beyond memory: the shard's log, and who waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use super::effect::{Sequence, ShardId};
-use super::{Key, Shard};
+use super::arena::Arena;
+use super::effect::{ConnectionId, ShardId};
+use super::record::{CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, Step};
+use super::{Key, Shard, ShardMessage};
+use crate::message::{Message, Publication};
+use crate::proto::{PacketId, PacketType, ReasonCode};
+use crate::session::{Body, KeptId};
+use crate::storage::{Full, Log, News, Order, SegmentNumber, Sequence, Urgency};
 use crate::time::Time;
 
-/// The order of appends and who waits for them. The log itself is the driver's.
+/// The log, the messages in it that somebody is owed, and who waits for it to be durable. Without
+/// a log everything is in memory and nobody waits.
 ///
-/// Invariant: `durable <= requested <= appended`.
+/// Invariants: `waiters` is ordered by sequence; `cached_bytes` is the sum of the messages that
+/// `cached` names and that are in memory.
 #[derive(Debug)]
 pub struct Journal {
-    enabled: bool,
-    appended: Sequence,
-    requested: Sequence,
-    durable: Sequence,
+    log: Option<Box<Log>>,
+    kept: Arena<Kept>,
+    /// Messages in memory, oldest first; maybe gone meanwhile.
+    cached: VecDeque<KeptId>,
+    cached_bytes: usize,
+    /// What was first written where, for compaction.
+    contents: BTreeMap<SegmentNumber, Vec<Item>>,
+    live_bytes: u64,
+    /// Steps of this turn, and who waits for them.
+    progress: Vec<u8>,
+    progress_waiters: Vec<Waiter>,
     waiters: VecDeque<(Sequence, Waiter)>,
+    scratch: Vec<u8>,
+    last_number: QueueNumber,
+    last: Option<Sequence>,
+}
+
+/// A message in the log.
+#[derive(Debug)]
+struct Kept {
+    sequence: Sequence,
+    /// Deliveries and retained topics that name it.
+    references: u32,
+    record_bytes: u32,
+    message: Option<Arc<Message>>,
+}
+
+/// Something whose record compaction moves if it is still of use.
+#[derive(Clone, Copy, Debug)]
+pub enum Item {
+    /// A message.
+    Message(KeptId),
+    /// A session, as a whole.
+    Session(Key),
+    /// A shared group.
+    Group(Key),
 }
 
 /// Who is told that everything up to a sequence is durable.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Waiter {
     /// A publisher of this shard.
     Publish(Key),
     /// A publisher of another shard.
     Forward(ShardId, Key),
+    /// A SUBSCRIBE.
+    Subscribe(Key),
+    /// A connection whose CONNACK is held back.
+    Output(ConnectionId),
+    /// A session whose next message must not be sent before it is durable.
+    Session(Key),
+    /// A PUBREL or PUBCOMP to be sent.
+    Acknowledge(ConnectionId, PacketType, PacketId, ReasonCode),
+    /// A QoS 2 message that other shards get once this one will not forget it.
+    Spread(Key),
+    /// A message for another shard that must not overtake those.
+    Lane(ShardId, Box<ShardMessage>),
+    /// An encoded packet for a client.
+    Packet(ConnectionId, Vec<u8>),
 }
 
 impl Journal {
-    pub fn new(enabled: bool) -> Journal {
-        let zero = Sequence(0);
-        let waiters = VecDeque::new();
-        Journal { enabled, appended: zero, requested: zero, durable: zero, waiters }
-    }
+    /// Bytes of messages that are kept in memory, too; beyond them they are read from the log.
+    const CACHED_BYTES_MAX: usize = 32 << 20;
 
-    /// Appends a change; whoever acknowledges it waits for the sequence. Nothing to wait for if
-    /// the broker keeps everything in memory.
-    pub fn append(&mut self) -> Option<Sequence> {
-        self.enabled.then(|| {
-            self.appended.0 += 1;
-            self.appended
-        })
-    }
-
-    pub fn wait(&mut self, sequence: Sequence, waiter: Waiter) {
-        debug_assert!(self.durable < sequence && sequence <= self.appended);
-        debug_assert!(self.waiters.back().is_none_or(|(last, _)| *last <= sequence));
-        self.waiters.push_back((sequence, waiter));
-    }
-
-    /// What to ask the driver for: one sync for everything appended since the last.
-    pub fn poll_sync(&mut self) -> Option<Sequence> {
-        if self.requested == self.appended {
-            return None;
+    /// A journal on this log, if there is one.
+    pub fn new(log: Option<Box<Log>>) -> Journal {
+        Journal {
+            log,
+            kept: Arena::new(),
+            cached: VecDeque::new(),
+            cached_bytes: 0,
+            contents: BTreeMap::new(),
+            live_bytes: 0,
+            progress: Vec::new(),
+            progress_waiters: Vec::new(),
+            waiters: VecDeque::new(),
+            scratch: Vec::new(),
+            last_number: 0,
+            last: None,
         }
-        self.requested = self.appended;
-        Some(self.requested)
+    }
+
+    /// Whether anything is kept at all.
+    pub fn is_enabled(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Whether what can be refused is refused: there is no room.
+    pub fn is_full(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.is_full())
+    }
+
+    /// A number for a session or group.
+    pub fn next_number(&mut self) -> QueueNumber {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Sessions and groups get numbers above `number`.
+    pub fn skip_numbers(&mut self, number: QueueNumber) {
+        self.last_number = self.last_number.max(number);
+    }
+
+    /// Adds a change of state; its sequence, or nothing if nothing is kept.
+    pub fn append(&mut self, now: Time, change: &Change) -> Option<Sequence> {
+        let log = self.log.as_deref_mut()?;
+        let payload = change.encode();
+        let appended = log.append(now.as_micros(), CHANGE, &[&payload], Urgency::Needed);
+        match appended {
+            Ok(sequence) => {
+                self.last = Some(sequence);
+                Some(sequence)
+            }
+            Err(Full) => {
+                tracing::error!("a change is not kept: the disk is full to the last byte");
+                None
+            }
+        }
+    }
+
+    /// Adds the state of a session or group as a whole: it counts as live where it is now.
+    pub fn append_item(&mut self, now: Time, change: &Change, item: Item) -> Option<Sequence> {
+        let sequence = self.append(now, change)?;
+        self.hold(sequence, item);
+        Some(sequence)
+    }
+
+    /// The item's record at `sequence` is of no use any more.
+    pub fn release_item(&mut self, sequence: Sequence) {
+        if let Some(log) = self.log.as_deref_mut() {
+            log.release(sequence);
+        }
+    }
+
+    /// The item's record is of use.
+    pub fn hold(&mut self, sequence: Sequence, item: Item) {
+        let Some(log) = self.log.as_deref_mut() else { return };
+        log.hold(sequence);
+        self.contents.entry(log.segment_of(sequence)).or_default().push(item);
+    }
+
+    /// Adds a message that `references` deliveries and retained topics will name.
+    pub fn keep(
+        &mut self,
+        now: Time,
+        head: &MessageHead,
+        publication: &Publication<'_>,
+        references: u32,
+    ) -> Result<(KeptId, Sequence), Full> {
+        let message = Arc::clone(publication.keep());
+        let mut encoded = std::mem::take(&mut self.scratch);
+        encoded.clear();
+        head.encode(&mut encoded);
+        let record_bytes = (encoded.len() + message.bytes()) as u32;
+        let log = self.log.as_deref_mut().ok_or(Full)?;
+        let appended =
+            log.append(now.as_micros(), MESSAGE, &[&encoded, message.body()], Urgency::Refusable);
+        self.scratch = encoded;
+        let sequence = appended?;
+        let id = self.insert(Kept { sequence, references, record_bytes, message: None });
+        self.hold(sequence, Item::Message(id));
+        self.cache(id, message);
+        Ok((id, sequence))
+    }
+
+    /// A message of an earlier life.
+    pub fn adopt(&mut self, sequence: Sequence, record_bytes: u32) -> KeptId {
+        let id = self.insert(Kept { sequence, references: 0, record_bytes, message: None });
+        self.hold(sequence, Item::Message(id));
+        id
+    }
+
+    fn insert(&mut self, kept: Kept) -> KeptId {
+        self.live_bytes += u64::from(kept.record_bytes);
+        self.kept.insert(kept).into()
+    }
+
+    /// One more delivery or topic names the message.
+    pub fn refer(&mut self, id: KeptId) {
+        if let Some(kept) = self.kept.get_mut(id.into()) {
+            kept.references += 1;
+        }
+    }
+
+    /// A delivery or topic is done with the message.
+    pub fn release(&mut self, body: &Body) {
+        if let Body::Kept(id) = body {
+            self.release_kept(*id);
+        }
+    }
+
+    fn release_kept(&mut self, id: KeptId) {
+        let Some(kept) = self.kept.get_mut(id.into()) else { return };
+        kept.references -= 1;
+        if kept.references > 0 {
+            return;
+        }
+        let Some(kept) = self.kept.remove(id.into()) else { return };
+        self.live_bytes -= u64::from(kept.record_bytes);
+        self.cached_bytes -= kept.message.map_or(0, |message| message.bytes());
+        if let Some(log) = self.log.as_deref_mut() {
+            log.release(kept.sequence);
+        }
+    }
+
+    /// The message, from memory or from the log.
+    pub fn load(&self, body: &Body) -> Arc<Message> {
+        match body {
+            Body::Held(message) => Arc::clone(message),
+            Body::Kept(id) => {
+                let kept = self.kept.get((*id).into()).expect("what is named is kept");
+                match &kept.message {
+                    Some(message) => Arc::clone(message),
+                    None => self.read(kept.sequence).1,
+                }
+            }
+        }
+    }
+
+    /// The message at a place, and what its record says of it.
+    pub fn read(&self, sequence: Sequence) -> (MessageHead, Arc<Message>) {
+        let record = self.log.as_ref().and_then(|log| log.read(sequence));
+        let record = record.expect("a kept message can be read once it is durable");
+        let (head, body) = MessageHead::decode(record.payload)
+            .expect("the record of a kept message was written or checked by us");
+        let message = head.message(body);
+        (head, message)
+    }
+
+    /// Whether a message has outlived the broker already.
+    pub fn is_kept_durably(&self, body: &Body) -> bool {
+        match body {
+            Body::Held(_) => true,
+            Body::Kept(id) => {
+                self.kept.get((*id).into()).is_none_or(|kept| self.is_durable(kept.sequence))
+            }
+        }
+    }
+
+    /// Where the message is.
+    pub fn sequence_of(&self, body: &Body) -> Option<Sequence> {
+        match body {
+            Body::Held(_) => None,
+            Body::Kept(id) => self.kept.get((*id).into()).map(|kept| kept.sequence),
+        }
+    }
+
+    fn cache(&mut self, id: KeptId, message: Arc<Message>) {
+        self.cached_bytes += message.bytes();
+        if let Some(kept) = self.kept.get_mut(id.into()) {
+            kept.message = Some(message);
+        }
+        self.cached.push_back(id);
+        self.shrink_cache();
+    }
+
+    /// Lets go of the oldest messages that can be read from the log.
+    fn shrink_cache(&mut self) {
+        let Some(log) = self.log.as_deref() else { return };
+        if self.cached.len() > 2 * self.kept.len() + 1024 {
+            self.cached.retain(|id| self.kept.get((*id).into()).is_some());
+        }
+        while self.cached_bytes > Self::CACHED_BYTES_MAX
+            && let Some(id) = self.cached.front()
+        {
+            if let Some(kept) = self.kept.get_mut((*id).into()) {
+                if kept.sequence >= log.durable() {
+                    return;
+                }
+                self.cached_bytes -= kept.message.take().map_or(0, |message| message.bytes());
+            }
+            self.cached.pop_front();
+        }
+    }
+
+    /// Notes how far a message has come; written with the others of this turn.
+    pub fn progress(&mut self, queue: QueueNumber, ordinal: u64, step: Step) {
+        if self.is_enabled() && queue != 0 {
+            Progress { queue, ordinal, step }.encode(&mut self.progress);
+        }
+    }
+
+    /// Lets `waiter` know when what was noted so far is durable.
+    pub fn wait_for_progress(&mut self, waiter: Waiter) {
+        self.progress_waiters.push(waiter);
+    }
+
+    /// Writes what was noted in this turn.
+    pub fn flush(&mut self, now: Time) {
+        let Some(log) = self.log.as_deref_mut() else { return };
+        if self.progress.is_empty() {
+            return;
+        }
+        let appended = log.append(now.as_micros(), PROGRESS, &[&self.progress], Urgency::Needed);
+        self.progress.clear();
+        match appended {
+            Ok(sequence) => {
+                for waiter in std::mem::take(&mut self.progress_waiters) {
+                    self.waiters.push_back((sequence, waiter));
+                }
+            }
+            Err(Full) => {
+                tracing::error!("acknowledgements are not kept: the disk is full to the last byte");
+            }
+        }
+    }
+
+    pub fn is_durable(&self, sequence: Sequence) -> bool {
+        self.log.as_ref().is_none_or(|log| sequence < log.durable())
+    }
+
+    /// Lets `waiter` know when everything up to `sequence`, the latest appended, is durable.
+    pub fn wait(&mut self, sequence: Sequence, waiter: Waiter) {
+        // What is durable meanwhile is found by the loop that is settling those before it.
+        let at = self.waiters.partition_point(|(other, _)| *other <= sequence);
+        self.waiters.insert(at, (sequence, waiter));
+    }
+
+    /// The last change of state.
+    pub fn last(&self) -> Option<Sequence> {
+        self.last
+    }
+
+    /// What the driver is to do.
+    pub fn poll(&mut self) -> Option<Order> {
+        self.log.as_deref_mut()?.poll()
     }
 
     pub fn waiting(&self) -> usize {
-        self.waiters.len()
+        self.waiters.len() + self.progress_waiters.len()
     }
 
-    fn synced(&mut self, sequence: Sequence) {
-        assert!(sequence <= self.requested, "the driver syncs what it was asked to");
-        self.durable = self.durable.max(sequence);
+    pub fn kept(&self) -> usize {
+        self.kept.len()
     }
 
     fn pop_durable(&mut self) -> Option<Waiter> {
         let (sequence, _) = self.waiters.front()?;
-        if *sequence > self.durable {
+        if !self.is_durable(*sequence) {
             return None;
         }
         self.waiters.pop_front().map(|(_, waiter)| waiter)
     }
 }
 
-impl Shard {
-    pub(super) fn handle_synced(&mut self, now: Time, sequence: Sequence) {
-        self.journal.synced(sequence);
-        while let Some(waiter) = self.journal.pop_durable() {
-            match waiter {
-                Waiter::Publish(ticket) => self.settle_publish(now, ticket),
-                Waiter::Forward(to, ticket) => {
-                    self.send(to, super::ShardMessage::Accepted { ticket });
+/// Compaction: what is still of use in the oldest segment is written again at the end, so that
+/// the segment can go.
+impl Journal {
+    /// Whether the log is mostly of no use.
+    pub fn wants_compaction(&self) -> bool {
+        let Some(log) = self.log.as_deref() else { return false };
+        log.segments() > 2 && log.bytes() > 2 * self.live_bytes + 2 * log.segment_bytes()
+    }
+
+    /// Something in the oldest segment that may have to move.
+    pub fn pop_oldest(&mut self) -> Option<(SegmentNumber, Item)> {
+        let log = self.log.as_deref()?;
+        let oldest = log.oldest()?;
+        while let Some(mut first) = self.contents.first_entry() {
+            let segment = *first.key();
+            if segment > oldest {
+                return None;
+            }
+            match first.get_mut().pop() {
+                Some(item) if segment == oldest => return Some((segment, item)),
+                Some(_) => {}
+                None => {
+                    first.remove();
                 }
+            }
+        }
+        None
+    }
+
+    /// Whether the record at `sequence` is in a segment.
+    pub fn is_in(&self, sequence: Sequence, segment: SegmentNumber) -> bool {
+        self.log.as_deref().is_some_and(|log| log.segment_of(sequence) == segment)
+    }
+
+    /// Something that could not be moved yet.
+    pub fn push_oldest(&mut self, segment: SegmentNumber, item: Item) {
+        self.contents.entry(segment).or_default().push(item);
+    }
+
+    /// A kept message, if its record is in this segment.
+    pub fn read_in(
+        &self,
+        id: KeptId,
+        segment: SegmentNumber,
+    ) -> Option<(MessageHead, Arc<Message>)> {
+        let sequence = self.kept.get(id.into())?.sequence;
+        self.is_in(sequence, segment).then(|| self.read(sequence))
+    }
+
+    /// Writes a kept message again with another head: that record counts from now on.
+    pub fn rewrite(&mut self, now: Time, id: KeptId, head: &MessageHead, message: Arc<Message>) {
+        let mut encoded = std::mem::take(&mut self.scratch);
+        encoded.clear();
+        head.encode(&mut encoded);
+        let record_bytes = (encoded.len() + message.bytes()) as u32;
+        let Some(log) = self.log.as_deref_mut() else { return };
+        let parts = [&encoded[..], message.body()];
+        let appended = log.append(now.as_micros(), MESSAGE, &parts, Urgency::Needed);
+        self.scratch = encoded;
+        let Ok(moved_to) = appended else { return };
+        let Some(kept) = self.kept.get_mut(id.into()) else { return };
+        log.release(kept.sequence);
+        self.live_bytes = self.live_bytes - u64::from(kept.record_bytes) + u64::from(record_bytes);
+        kept.record_bytes = record_bytes;
+        kept.sequence = moved_to;
+        // It cannot be read from its new place before that is written.
+        if kept.message.is_none() {
+            self.cache(id, message);
+        }
+        self.hold(moved_to, Item::Message(id));
+    }
+}
+
+impl Shard {
+    /// The driver has done what the log asked for.
+    pub(super) fn handle_log(&mut self, now: Time, news: News) {
+        let Some(log) = self.journal.log.as_deref_mut() else { return };
+        log.handle(news);
+        self.journal.shrink_cache();
+        while let Some(waiter) = self.journal.pop_durable() {
+            self.settle(now, waiter);
+        }
+        self.compact(now);
+    }
+
+    fn settle(&mut self, now: Time, waiter: Waiter) {
+        match waiter {
+            Waiter::Publish(ticket) => self.settle_publish(now, ticket),
+            Waiter::Forward(to, ticket) => self.send(to, ShardMessage::Accepted { ticket }),
+            Waiter::Subscribe(ticket) => self.settle_subscribe(now, ticket),
+            Waiter::Output(id) => self.release_output(id),
+            Waiter::Session(key) => {
+                if let Some(seat) = self.sessions.get_mut(key) {
+                    seat.waits_for_log = false;
+                }
+                self.pump(now, key);
+            }
+            Waiter::Acknowledge(id, packet_type, packet_id, reason) => {
+                self.write_acknowledgement(id, packet_type, packet_id, reason);
+            }
+            Waiter::Spread(ticket) => self.spread_taken(ticket),
+            Waiter::Lane(to, message) => self.send(to, *message),
+            Waiter::Packet(id, packet) => self.write_encoded(id, &packet),
+        }
+    }
+
+    /// CONNACK and what follows it may go out.
+    fn release_output(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.is_held = false;
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Takes a step of compaction, bounded so that no turn is long.
+    fn compact(&mut self, now: Time) {
+        const ITEMS_MAX: usize = 64;
+        if !self.journal.wants_compaction() {
+            return;
+        }
+        for _ in 0..ITEMS_MAX {
+            let Some((segment, item)) = self.journal.pop_oldest() else { return };
+            match item {
+                Item::Message(id) if self.is_spreading(id) => {
+                    return self.journal.push_oldest(segment, item);
+                }
+                Item::Message(id) => self.move_message(now, id, segment),
+                Item::Session(key) => self.move_session(now, key, segment),
+                Item::Group(key) => self.move_group(now, key, segment),
             }
         }
     }

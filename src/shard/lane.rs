@@ -1,22 +1,23 @@
 //! Where messages from other shards, and from this one to itself, are heard.
 
-use std::sync::Arc;
-
-use super::effect::{Sequence, ShardId};
+use super::effect::ShardId;
 use super::journal::Waiter;
-use super::route::Origin;
+use super::message::Forwarded;
+use super::route::{Intake, Origin};
 use super::{Key, Shard, ShardMessage};
-use crate::message::{Message, Publication};
+use crate::message::Publication;
+use crate::storage::{Full, Sequence};
 use crate::time::Time;
 
 impl Shard {
     pub(super) fn handle_lane(&mut self, now: Time, from: ShardId, message: ShardMessage) {
         match message {
-            ShardMessage::Forward { message, ticket, deliver, store, origin } => {
-                let appended = self.handle_forward(now, &message, deliver, store, origin);
+            ShardMessage::Forward { forwarded, ticket } => {
+                let appended = self.handle_forward(now, from, &forwarded);
                 self.answer_forward(from, ticket, appended);
             }
             ShardMessage::Accepted { ticket } => self.settle_publish(now, ticket),
+            ShardMessage::Refused { ticket } => self.refuse_pending(now, ticket),
             ShardMessage::InterestAdd { filter, serial } => {
                 self.set_remote(&filter, from, true);
                 self.send(from, ShardMessage::InterestAdded { filter, serial });
@@ -31,7 +32,7 @@ impl Shard {
             ShardMessage::RetainedFound { ticket, messages } => {
                 self.handle_retained_found(now, ticket, messages);
             }
-            ShardMessage::Settle => self.send(from, ShardMessage::Settled),
+            ShardMessage::Settle => self.send_behind_spreads(from, ShardMessage::Settled),
             ShardMessage::Settled => self.handle_settled(now),
             ShardMessage::Flush { ticket, stamp } => self.handle_flush(from, ticket, stamp),
             ShardMessage::Flushed { ticket } => self.handle_flushed(now, ticket),
@@ -48,8 +49,8 @@ impl Shard {
             ShardMessage::ShareDeliver { session, handed } => {
                 self.handle_share_deliver(now, session, handed);
             }
-            ShardMessage::ShareDone { group, member } => {
-                self.handle_share_done(now, &group, member);
+            ShardMessage::ShareDone { group, member, number } => {
+                self.handle_share_done(now, &group, member, number);
             }
             ShardMessage::ShareReturn { group, member, message, number } => {
                 self.handle_share_return(now, &group, member, message, number);
@@ -60,30 +61,38 @@ impl Shard {
     fn handle_forward(
         &mut self,
         now: Time,
-        message: &Arc<Message>,
-        deliver: bool,
-        store: bool,
-        hash: u64,
-    ) -> Option<Sequence> {
+        from: ShardId,
+        forwarded: &Forwarded,
+    ) -> Result<Option<Sequence>, Full> {
+        let Forwarded { message, deliver, store, origin, record } = forwarded;
+        let record = record.map(|sequence| (from, sequence));
+        if record.is_some_and(|record| self.origins.contains(&record)) {
+            // It came in an earlier life already.
+            return Ok(None);
+        }
         let publication = Publication::of(message);
         self.see_stamp(publication.stamp);
-        let mut appended = None;
-        if store {
-            appended = self.store_retained(now, &publication);
-        }
-        if deliver {
-            let routed = self.route(now, &publication, Origin { session: None, hash });
-            appended = appended.max(routed.appended);
-        }
-        appended
+        let origin = Origin { session: None, hash: *origin };
+        let intake = Intake { store: *store, origin: record, ..Intake::default() };
+        let routed = match deliver {
+            true => self.route(now, &publication, origin, intake)?,
+            false => self.route_nowhere(now, &publication, intake)?,
+        };
+        Ok(routed.appended)
     }
 
     /// Tells the publisher's shard once the message is as safe as was asked for.
-    fn answer_forward(&mut self, to: ShardId, ticket: Option<Key>, appended: Option<Sequence>) {
+    fn answer_forward(
+        &mut self,
+        to: ShardId,
+        ticket: Option<Key>,
+        appended: Result<Option<Sequence>, Full>,
+    ) {
         let Some(ticket) = ticket else { return };
         match appended {
-            Some(sequence) => self.journal.wait(sequence, Waiter::Forward(to, ticket)),
-            None => self.send(to, ShardMessage::Accepted { ticket }),
+            Ok(Some(sequence)) => self.journal.wait(sequence, Waiter::Forward(to, ticket)),
+            Ok(None) => self.send(to, ShardMessage::Accepted { ticket }),
+            Err(Full) => self.send(to, ShardMessage::Refused { ticket }),
         }
     }
 }

@@ -6,25 +6,25 @@ use super::arena::Key;
 use super::effect::ShardId;
 use crate::message::{Message, Stamp};
 use crate::proto::SubscriptionOptions;
+use crate::storage::Sequence;
 
 /// One message on a lane.
 #[derive(Debug)]
 pub enum ShardMessage {
     /// A publication. Answered by [`ShardMessage::Accepted`] if it has a ticket.
     Forward {
-        /// What.
-        message: Arc<Message>,
+        /// What, and what for.
+        forwarded: Forwarded,
         /// The publisher's wait for it; QoS 1 and 2 only.
         ticket: Option<Key>,
-        /// For the receiver's subscribers.
-        deliver: bool,
-        /// For the receiver's retained messages.
-        store: bool,
-        /// Hash of the publisher's client id, for groups that choose by it.
-        origin: u64,
     },
     /// A forwarded publication is as safe as was asked for.
     Accepted {
+        /// Of the forward.
+        ticket: Key,
+    },
+    /// A forwarded publication could not be kept: the receiver has no room.
+    Refused {
         /// Of the forward.
         ticket: Key,
     },
@@ -123,6 +123,8 @@ pub enum ShardMessage {
         group: Arc<str>,
         /// Who.
         member: MemberId,
+        /// The message's number in the group.
+        number: u64,
     },
     /// A member left before acknowledging: somebody else shall have it.
     ShareReturn {
@@ -135,6 +137,21 @@ pub enum ShardMessage {
         /// Its number in the group.
         number: u64,
     },
+}
+
+/// A publication on its way to another shard.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// What.
+    pub message: Arc<Message>,
+    /// For the receiver's subscribers.
+    pub deliver: bool,
+    /// For the receiver's retained messages.
+    pub store: bool,
+    /// Hash of the publisher's client id, for groups that choose by it.
+    pub origin: u64,
+    /// Its record on the sender's shard, which may forward it again after a crash.
+    pub record: Option<Sequence>,
 }
 
 /// A shared group's message, handed to one member.
@@ -172,4 +189,6 @@ pub struct Member {
     pub subscription_id: u32,
     /// Messages it takes unacknowledged; 0 while it is away.
     pub window: u16,
+    /// Whether its session outlives the broker.
+    pub is_kept: bool,
 }

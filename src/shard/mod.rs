@@ -26,12 +26,15 @@ mod connect;
 mod connection;
 mod deliver;
 mod effect;
+mod image;
 mod interest;
 mod journal;
+mod keep;
 mod lane;
 mod message;
 mod publish;
 mod receive;
+mod record;
 mod retained;
 mod route;
 mod session_end;
@@ -42,19 +45,20 @@ mod write;
 
 pub use arena::Key;
 pub use census::Census;
-pub use effect::{
-    Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Sequence, ShardId, WriteBatch,
-};
-pub use message::{Handed, Member, MemberId, ShardMessage};
+pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
+pub use image::{Image, UnknownRecord};
+pub use keep::{Restored, restore};
+pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::arena::Arena;
 use self::connection::{Connections, Pause};
 use self::interest::Interests;
 use self::journal::Journal;
-use self::publish::PendingPublish;
+use self::publish::{PendingPublish, PendingSpread};
+use self::record::QueueNumber;
 use self::retained::{RetainedReads, Retention};
 use self::route::{Entry, Scratch};
 use self::share::Groups;
@@ -68,6 +72,7 @@ use crate::metrics::ShardMetrics;
 use crate::proto::ReasonCode;
 use crate::router::TopicTree;
 use crate::session::Session;
+use crate::storage::{Log, Sequence};
 use crate::time::Time;
 
 /// What the operator decided, as far as it concerns shards.
@@ -80,7 +85,7 @@ pub struct Policy {
 }
 
 /// How a shard is set up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ShardOptions {
     /// Which one it is.
     pub id: ShardId,
@@ -88,9 +93,9 @@ pub struct ShardOptions {
     pub count: usize,
     /// What the operator decided.
     pub policy: Arc<Policy>,
-    /// Whether what persistent sessions are owed is to be made durable before it is
-    /// acknowledged: [`Output::Sync`] is asked for only then.
-    pub journal: bool,
+    /// The log for what persistent sessions are owed, which is acknowledged once it is durable,
+    /// and what it said of an earlier life. Absent: everything is in memory.
+    pub log: Option<(Log, Restored)>,
     /// Unpredictable numbers.
     pub seed: Seed,
     /// When it starts.
@@ -106,11 +111,15 @@ pub struct Shard {
     hasher: ahash::RandomState,
     random: Random,
     stamp_micros: u64,
+    /// Of the last input.
+    now: Time,
     stopping: bool,
 
     connections: Connections,
     sessions: Arena<Box<Seat>>,
     session_by_client_id: HashMap<Arc<str>, Key, ahash::RandomState>,
+    /// Those the log knows.
+    session_by_number: BTreeMap<QueueNumber, Key>,
     tree: TopicTree<Entry>,
     retention: Retention,
     reads: RetainedReads,
@@ -120,6 +129,11 @@ pub struct Shard {
     journal: Journal,
 
     publishes: Arena<PendingPublish>,
+    spreads: Arena<PendingSpread>,
+    /// What the last of them waits for.
+    last_spread: Sequence,
+    /// Records of other shards whose messages came in an earlier life.
+    origins: BTreeSet<(ShardId, Sequence)>,
     subscribes: Arena<PendingSubscribe>,
     /// Bit set of the shards whose lane is full.
     full_lanes: u64,
@@ -143,37 +157,71 @@ struct Seat {
     armed_for: Time,
     /// Subscriptions to shared groups, so that most sessions need not look for any.
     shares: u32,
+    /// Its number in the log; 0 if it never outlived a connection.
+    number: QueueNumber,
+    /// Where the log tells of it as a whole.
+    told_at: Option<Sequence>,
+    /// Messages up to this ordinal were sent; the log knows.
+    sent_through: u64,
+    /// Its queue waits for the log.
+    waits_for_log: bool,
+}
+
+impl Seat {
+    fn new(session: Session) -> Seat {
+        Seat {
+            session,
+            connection: None,
+            armed_for: Time::NEVER,
+            shares: 0,
+            number: 0,
+            told_at: None,
+            sent_through: 0,
+            waits_for_log: false,
+        }
+    }
+
+    /// Whether it is to outlive the broker.
+    fn is_kept(&self) -> bool {
+        self.number != 0 && self.session.is_persistent()
+    }
 }
 
 impl Shard {
     /// A shard without clients.
     pub fn new(options: ShardOptions) -> Shard {
-        let ShardOptions { id, count, policy, journal, seed, now } = options;
+        let ShardOptions { id, count, policy, log, seed, now } = options;
+        let (log, restored) = log.map(|(log, restored)| (Box::new(log), restored)).unzip();
         assert!((1..=ShardId::COUNT_MAX).contains(&count), "1 to 64 shards");
         assert!(id.index() < count, "a shard's number is below their count");
         let [a, b, c, d] = seed.placement;
         let placement = ahash::RandomState::with_seeds(a, b, c, d);
         let [a, b, c, d] = seed.private;
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
-        Shard {
+        let mut shard = Shard {
             id,
             count,
             policy,
             placement,
             random: Random(a ^ b.rotate_left(32)),
             stamp_micros: now.as_micros(),
+            now,
             stopping: false,
             connections: Connections::default(),
             sessions: Arena::new(),
             session_by_client_id: HashMap::with_hasher(hasher.clone()),
+            session_by_number: BTreeMap::new(),
             tree: TopicTree::new(seed.private),
             retention: Retention::new(seed.private),
             reads: RetainedReads::new(),
             interests: Interests::new(hasher.clone()),
             groups: Groups::new(hasher.clone()),
             timers: Timers::default(),
-            journal: Journal::new(journal),
+            journal: Journal::new(log),
             publishes: Arena::new(),
+            spreads: Arena::new(),
+            last_spread: Sequence::default(),
+            origins: BTreeSet::new(),
             subscribes: Arena::new(),
             full_lanes: 0,
             paused: Vec::new(),
@@ -184,11 +232,16 @@ impl Shard {
             scratch: Scratch::default(),
             metrics: ShardMetrics::default(),
             hasher,
+        };
+        if let Some(restored) = restored {
+            shard.restore(now, restored);
         }
+        shard
     }
 
     /// Something happened at `now`, which never goes back.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.now = now;
         match input {
             Input::Accepted { connection, peer } => self.handle_accepted(now, connection, peer),
             Input::Received { connection, bytes } => self.handle_received(now, connection, bytes),
@@ -203,7 +256,7 @@ impl Shard {
                 self.full_lanes &= !bit(to);
                 self.resume_publishers(now);
             }
-            Input::Synced { sequence } => self.handle_synced(now, sequence),
+            Input::Log(news) => self.handle_log(now, news),
             Input::Timeout => self.handle_timeout(now),
             Input::Reconfigure(policy) => self.policy = policy,
             Input::Stop => self.handle_stop(now),
@@ -219,13 +272,14 @@ impl Shard {
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
-            if let Some(sequence) = self.journal.poll_sync() {
-                return Some(Output::Sync(sequence));
+            self.journal.flush(self.now);
+            if let Some(order) = self.journal.poll() {
+                return Some(Output::Log(order));
             }
             let id = self.dirty.pop()?;
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.dirty = false;
-            if connection.out.is_ready() {
+            if connection.out.is_ready() && !connection.is_held {
                 let batch = connection.out.take();
                 self.metrics.sent_bytes_total += batch.len() as u64;
                 return Some(Output::Write { connection: id, batch });

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use super::connection::{Acknowledgement, Pause};
-use super::effect::{ConnectionId, Sequence};
+use super::effect::ConnectionId;
 use super::journal::Waiter;
-use super::route::Origin;
+use super::message::Forwarded;
+use super::record::Change;
+use super::route::{Intake, Origin};
 use super::{Key, Shard, ShardMessage, bit};
-use crate::message::Publication;
+use crate::message::{Message, Publication};
 use crate::proto::{
     Ack, ForwardProperties, PacketId, PacketType, Property, Publish, QoS, ReasonCode, encode_ack,
 };
+use crate::session::{Body, KeptId};
+use crate::storage::Sequence;
 use crate::time::Time;
 
 /// A QoS 1 or 2 message whose acknowledgement waits: for other shards, for the log.
@@ -25,6 +29,43 @@ pub struct PendingPublish {
     session: Key,
     packet_type: PacketType,
     packet_id: PacketId,
+    /// Its record here, which says that other shards are still to get it.
+    record: Option<(KeptId, Sequence)>,
+}
+
+/// A QoS 2 message that other shards get once its record is durable.
+#[derive(Debug)]
+pub struct PendingSpread {
+    message: Arc<Message>,
+    /// Absent if it only waits for others before it.
+    record: Option<(KeptId, Sequence)>,
+    spread: Spread,
+}
+
+impl PendingPublish {
+    /// Whether other shards are still to get this message.
+    pub fn spreads(&self, id: KeptId) -> bool {
+        self.record.is_some_and(|(other, _)| other == id)
+    }
+}
+
+impl PendingSpread {
+    /// Whether this is the message.
+    pub fn spreads(&self, id: KeptId) -> bool {
+        self.record.is_some_and(|(other, _)| other == id)
+    }
+}
+
+/// What other shards are to do with a message.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    /// Bit set of those with subscribers.
+    deliver: u64,
+    /// Bit set of the one that retains it.
+    store: u64,
+    /// Hash of the publisher's client id.
+    hash: u64,
+    ticket: Option<Key>,
 }
 
 /// The acknowledgement a publication waits with.
@@ -88,6 +129,14 @@ impl Shard {
         });
         let origin = self.origin(session);
         self.publish(now, &mut publication, origin, owed);
+    }
+
+    /// Whose message it is, if its publisher may send it again after a crash: QoS 2 of a session
+    /// that is kept.
+    fn taken_from(&self, session: Option<u32>, owed: Option<Owed>) -> Option<(u64, PacketId)> {
+        let owed = owed.filter(|owed| owed.packet_type == PacketType::PubRec)?;
+        let seat = self.sessions.get(self.sessions.key_at(session?)?)?;
+        seat.is_kept().then_some((seat.number, owed.packet_id))
     }
 
     /// The topic an alias stands for, if the packet has only that. [MQTT-3.3.2-8 to -12]
@@ -169,11 +218,7 @@ impl Shard {
             return self.disconnect(now, id, reason);
         }
         let packet_id = publish.packet_id.expect("decoded with its QoS");
-        let entry = Acknowledgement { packet_type, packet_id, reason, ready: true };
-        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-            active.acknowledgements.push(entry);
-            self.send_acknowledgements(now, id);
-        }
+        self.acknowledge_in_turn(now, Owed { connection: id, packet_type, packet_id }, reason);
     }
 
     /// Spreads a message to its subscribers on every shard and to the retained messages, and
@@ -188,22 +233,37 @@ impl Shard {
         if publication.retain {
             publication.stamp = self.next_stamp(now);
         }
-        let local = self.route(now, publication, origin);
         let owner = publication.retain.then(|| self.place(publication.topic));
-        let mut appended = local.appended;
-        if owner == Some(self.id) {
-            appended = appended.max(self.store_retained(now, publication));
-        }
         let remote_store = owner.map_or(0, bit) & !bit(self.id);
+        let intake = Intake {
+            store: owner == Some(self.id),
+            taken: self.taken_from(origin.session, owed),
+            receivers: remote_store,
+            origin: None,
+        };
+        let Ok(local) = self.route(now, publication, origin, intake) else {
+            return self.refuse_for_space(now, origin, owed);
+        };
         let receivers = local.remote | remote_store;
         if !local.matched && receivers == 0 {
             self.metrics.publishes_unmatched_total += 1;
         }
         let ticket = owed.and_then(|owed| {
             let matched = local.matched || local.remote != 0;
-            self.owe(now, owed, receivers.count_ones(), appended, matched)
+            self.owe(now, owed, receivers.count_ones(), local.appended, matched)
         });
-        self.forward(publication, local.remote, remote_store, origin, ticket);
+        let spread =
+            Spread { deliver: local.remote, store: remote_store, hash: origin.hash, ticket };
+        // What is forwarded at once must not overtake what waits.
+        let is_behind = publication.qos == QoS::ExactlyOnce && self.spreads.len() > 0;
+        match local.spread_after {
+            Some((id, sequence)) => {
+                self.last_spread = sequence;
+                self.spread_later(publication, Some(id), spread);
+            }
+            None if is_behind && receivers != 0 => self.spread_later(publication, None, spread),
+            None => self.forward(publication, spread, None),
+        }
         if receivers & self.full_lanes != 0
             && let Some(owed) = owed
         {
@@ -211,22 +271,93 @@ impl Shard {
         }
     }
 
-    fn forward(
-        &mut self,
-        publication: &Publication<'_>,
-        deliver: u64,
-        store: u64,
-        origin: Origin,
-        ticket: Option<Key>,
-    ) {
+    /// There is no room for a message that must be kept: nobody gets it. 5.0 is told so; to
+    /// earlier versions silence says that it is not acknowledged.
+    fn refuse_for_space(&mut self, now: Time, origin: Origin, owed: Option<Owed>) {
+        self.metrics.dropped_log_full_total += 1;
+        let Some(owed) = owed else { return };
+        if owed.packet_type == PacketType::PubRec
+            && let Some(key) = origin.session.and_then(|index| self.sessions.key_at(index))
+            && let Some(seat) = self.sessions.get_mut(key)
+        {
+            seat.session.inbound.remove(owed.packet_id);
+        }
+        if self.speaks_v5(owed.connection) {
+            self.acknowledge_in_turn(now, owed, ReasonCode::QuotaExceeded);
+        }
+    }
+
+    fn forward(&mut self, publication: &Publication<'_>, spread: Spread, record: Option<Sequence>) {
+        let Spread { deliver, store, hash: origin, ticket } = spread;
         let mut receivers = deliver | store;
         while receivers != 0 {
             let to = super::ShardId(receivers.trailing_zeros() as u8);
             receivers &= receivers - 1;
             let message = Arc::clone(publication.keep());
             let (deliver, store) = (deliver & bit(to) != 0, store & bit(to) != 0);
-            let origin = origin.hash;
-            self.send(to, ShardMessage::Forward { message, ticket, deliver, store, origin });
+            let forwarded = Forwarded { message, deliver, store, origin, record };
+            self.send(to, ShardMessage::Forward { forwarded, ticket });
+        }
+    }
+
+    /// Other shards get a QoS 2 message once this one will know it when its publisher sends it
+    /// again: else they could get it twice.
+    fn spread_later(&mut self, publication: &Publication<'_>, id: Option<KeptId>, spread: Spread) {
+        let message = Arc::clone(publication.keep());
+        let record = id.map(|id| (id, self.last_spread));
+        let ticket = self.spreads.insert(PendingSpread { message, record, spread });
+        self.journal.wait(self.last_spread, Waiter::Spread(ticket));
+    }
+
+    /// Sends to another shard behind every publication that it is to get from this one.
+    pub(super) fn send_behind_spreads(&mut self, to: super::ShardId, message: ShardMessage) {
+        if self.spreads.len() == 0 {
+            return self.send(to, message);
+        }
+        self.journal.wait(self.last_spread, Waiter::Lane(to, Box::new(message)));
+    }
+
+    pub(super) fn spread_taken(&mut self, ticket: Key) {
+        let Some(pending) = self.spreads.remove(ticket) else { return };
+        let PendingSpread { message, record, spread } = pending;
+        let publish = spread.ticket.and_then(|ticket| self.publishes.get_mut(ticket));
+        if let Some(publish) = publish {
+            publish.record = record;
+        }
+        let sequence = record.map(|(_, sequence)| sequence);
+        self.forward(&Publication::of(&message), spread, sequence);
+    }
+
+    /// Forwards a QoS 2 message of an earlier life, whose publisher may send it again.
+    pub(super) fn spread_again(
+        &mut self,
+        message: &Arc<Message>,
+        taken: Option<(Key, PacketId)>,
+        remote: u64,
+        record: (KeptId, Sequence),
+    ) {
+        let (session, packet_id) = taken.unzip();
+        let ticket = self.publishes.insert(PendingPublish {
+            connection: ConnectionId::NOBODY,
+            number: 0,
+            missing: remote.count_ones(),
+            session: session.unwrap_or(Key::LAST),
+            packet_type: PacketType::PubRec,
+            packet_id: packet_id.unwrap_or(PacketId::FIRST),
+            record: Some(record),
+        });
+        let store = if message.retain { bit(self.place(message.topic())) & remote } else { 0 };
+        let spread = Spread { deliver: remote, store, hash: 0, ticket: Some(ticket) };
+        self.forward(&Publication::of(message), spread, Some(record.1));
+    }
+
+    /// Acknowledges with `reason`, behind what was taken before.
+    fn acknowledge_in_turn(&mut self, now: Time, owed: Owed, reason: ReasonCode) {
+        let Owed { connection, packet_type, packet_id } = owed;
+        let entry = Acknowledgement::new(packet_type, packet_id, reason, true);
+        if let Some(active) = self.connections.get_mut(connection).and_then(|c| c.active_mut()) {
+            active.acknowledgements.push(entry);
+            self.send_acknowledgements(now, connection);
         }
     }
 
@@ -253,8 +384,12 @@ impl Shard {
             self.write_acknowledgement(connection, packet_type, packet_id, reason);
             return None;
         }
-        let number =
-            active.acknowledgements.push(Acknowledgement { packet_type, packet_id, reason, ready });
+        let number = active.acknowledgements.push(Acknowledgement::new(
+            packet_type,
+            packet_id,
+            reason,
+            ready,
+        ));
         if active.acknowledgements.len() >= usize::from(self.policy.mqtt.receive_maximum) {
             self.pause(connection, Pause::Acknowledgements);
         }
@@ -269,6 +404,7 @@ impl Shard {
             session,
             packet_type,
             packet_id,
+            record: None,
         });
         if let Some(sequence) = appended {
             self.journal.wait(sequence, Waiter::Publish(ticket));
@@ -284,12 +420,34 @@ impl Shard {
             return;
         }
         let Some(pending) = self.publishes.remove(ticket) else { return };
+        if let Some((id, sequence)) = pending.record {
+            self.journal.append(now, &Change::Spread { message: sequence.0 });
+            self.journal.release(&Body::Kept(id));
+        }
         let id = pending.connection;
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
         active.acknowledgements.ready(pending.number);
         self.send_acknowledgements(now, id);
+    }
+
+    /// Another shard has no room for a message: it is not acknowledged, or with a refusal.
+    pub(super) fn refuse_pending(&mut self, now: Time, ticket: Key) {
+        let Some(pending) = self.publishes.get_mut(ticket) else { return };
+        let (id, number) = (pending.connection, pending.number);
+        let (session, packet_id) = (pending.session, pending.packet_id);
+        if pending.packet_type == PacketType::PubRec
+            && let Some(seat) = self.sessions.get_mut(session)
+        {
+            seat.session.inbound.remove(packet_id);
+        }
+        let v5 = self.speaks_v5(id);
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+            active.acknowledgements.refuse(number, v5.then_some(ReasonCode::QuotaExceeded));
+        }
+        self.metrics.dropped_log_full_total += 1;
+        self.settle_publish(now, ticket);
     }
 
     /// Sends the acknowledgements at the front that are ready.
@@ -300,7 +458,9 @@ impl Shard {
                 return;
             };
             let Some(next) = active.acknowledgements.pop_ready() else { break };
-            self.write_acknowledgement(id, next.packet_type, next.packet_id, next.reason);
+            if !next.withheld {
+                self.write_acknowledgement(id, next.packet_type, next.packet_id, next.reason);
+            }
         }
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
@@ -331,12 +491,12 @@ impl Shard {
                 && pending.packet_type == PacketType::PubRec
                 && pending.packet_id == packet_id
         });
-        let number = active.acknowledgements.push(Acknowledgement {
-            packet_type: PacketType::PubRec,
+        let number = active.acknowledgements.push(Acknowledgement::new(
+            PacketType::PubRec,
             packet_id,
-            reason: ReasonCode::Success,
-            ready: pending.is_none(),
-        });
+            ReasonCode::Success,
+            pending.is_none(),
+        ));
         if let Some(pending) = pending {
             (pending.connection, pending.number) = (id, number);
         }
@@ -357,15 +517,25 @@ impl Shard {
     }
 
     /// PUBREL: the client forgets the message and so do we. [MQTT-4.3.3-11]
-    pub(super) fn handle_pubrel(&mut self, _now: Time, id: ConnectionId, ack: &Ack<'_>) {
+    pub(super) fn handle_pubrel(&mut self, now: Time, id: ConnectionId, ack: &Ack<'_>) {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
         let Some(seat) = self.sessions.get_mut(active.session) else { return };
-        let reason = match seat.session.inbound.remove(ack.packet_id) {
+        let known = seat.session.inbound.remove(ack.packet_id);
+        let reason = match known {
             true => ReasonCode::Success,
             false => ReasonCode::PacketIdentifierNotFound,
         };
-        self.write_acknowledgement(id, PacketType::PubComp, ack.packet_id, reason);
+        let packet_type = PacketType::PubComp;
+        if known && seat.is_kept() {
+            // The client may use the identifier again once it has PUBCOMP.
+            let release = Change::Release { session: seat.number, packet_id: ack.packet_id.get() };
+            if let Some(sequence) = self.journal.append(now, &release) {
+                let waiter = Waiter::Acknowledge(id, packet_type, ack.packet_id, reason);
+                return self.journal.wait(sequence, waiter);
+            }
+        }
+        self.write_acknowledgement(id, packet_type, ack.packet_id, reason);
     }
 }

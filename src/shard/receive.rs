@@ -259,6 +259,10 @@ impl Shard {
         self.pool.recycle(batch);
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.out.confirm();
+        // Who is not read from for not reading shows by reading that it is there.
+        if connection.paused != 0 {
+            connection.last_received = now;
+        }
         if connection.out.is_ready() {
             self.mark_dirty(id);
         }
@@ -267,6 +271,13 @@ impl Shard {
         if self.connections.get(id).is_some_and(|connection| connection.out.bytes() < limit) {
             self.unpause(now, id, Pause::Replies);
         }
+    }
+
+    /// Writes a packet that was encoded for this connection before.
+    pub(super) fn write_encoded(&mut self, id: ConnectionId, packet: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.out.tail(&mut self.pool).extend_from_slice(packet);
+        self.mark_dirty(id);
     }
 
     /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether

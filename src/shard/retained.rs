@@ -17,17 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arena::Arena;
-use super::effect::{Sequence, ShardId};
+use super::effect::ShardId;
+use super::record::Change;
 use super::{Key, Shard, ShardMessage};
 use crate::message::{Message, Publication, Stamp};
 use crate::proto::TopicFilter;
 use crate::router::RetainedStore;
+use crate::session::{Body, KeptId};
+use crate::storage::Sequence;
 use crate::time::Time;
 
 /// This shard's retained messages.
 #[derive(Debug)]
 pub struct Retention {
-    store: RetainedStore<Arc<Message>>,
+    store: RetainedStore<Retained>,
     bytes: u64,
     cleared: Cleared,
     /// Questions that are answered when the round in progress is over.
@@ -36,6 +39,27 @@ pub struct Retention {
     asked_later: Vec<Question>,
     /// Shards that have not settled in this round.
     unsettled: usize,
+}
+
+/// A topic's retained message.
+#[derive(Debug)]
+pub struct Retained {
+    pub message: Arc<Message>,
+    /// Its record in the log.
+    pub kept: Option<KeptId>,
+}
+
+/// What becomes of a message that was published to be retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetainedVerdict {
+    /// It is not to be retained here, or older than what is.
+    Ignore,
+    /// It is its topic's retained message from now on.
+    Keep,
+    /// Its topic has none from now on.
+    Clear,
+    /// There is no room for it.
+    Refuse,
 }
 
 /// Another shard's [`ShardMessage::RetainedFind`].
@@ -103,27 +127,28 @@ impl Retention {
 
     /// The latest publication that is known to have set or cleared the topic.
     fn last_stamp(&self, topic: &str) -> Stamp {
-        let kept = self.store.get(topic).map_or(Stamp::NONE, |message| message.stamp);
+        let kept = self.store.get(topic).map_or(Stamp::NONE, |retained| retained.message.stamp);
         kept.max(self.cleared.last.get(topic).map_or(Stamp::NONE, |(stamp, _)| *stamp))
     }
 
-    fn remove(&mut self, topic: &str) {
-        if let Some(message) = self.store.remove(topic) {
-            self.bytes -= message.bytes() as u64;
-        }
+    fn remove(&mut self, topic: &str) -> Option<Retained> {
+        let removed = self.store.remove(topic)?;
+        self.bytes -= removed.message.bytes() as u64;
+        Some(removed)
     }
 
-    fn insert(&mut self, message: Arc<Message>) {
+    fn insert(&mut self, retained: Retained) -> Option<Retained> {
+        let message = Arc::clone(&retained.message);
         self.bytes += message.bytes() as u64;
-        if let Some(earlier) = self.store.insert(message.topic(), Arc::clone(&message)) {
-            self.bytes -= earlier.bytes() as u64;
-        }
+        let earlier = self.store.insert(message.topic(), retained)?;
+        self.bytes -= earlier.message.bytes() as u64;
+        Some(earlier)
     }
 
     /// Messages that match and are still of use.
     fn find(&self, now: Time, filter: &str) -> Vec<Arc<Message>> {
         let mut found = Vec::new();
-        self.store.for_each_match(filter, |message| {
+        self.store.for_each_match(filter, |Retained { message, .. }| {
             if message.expires > now {
                 found.push(Arc::clone(message));
             }
@@ -195,42 +220,79 @@ impl RetainedReads {
 }
 
 impl Shard {
-    /// Keeps a message as its topic's retained one, or forgets that if it is empty.
-    /// [MQTT-3.3.1-5, -6, -7]
-    pub(super) fn store_retained(
-        &mut self,
-        now: Time,
-        publication: &Publication<'_>,
-    ) -> Option<Sequence> {
+    /// What becomes of a message that was published to be retained.
+    pub(super) fn judge_retained(&mut self, publication: &Publication<'_>) -> RetainedVerdict {
         self.see_stamp(publication.stamp);
         if self.retention.last_stamp(publication.topic) > publication.stamp {
-            return None;
+            return RetainedVerdict::Ignore;
         }
         if publication.payload.is_empty() {
-            self.retention.remove(publication.topic);
-            if self.count > 1 {
-                self.retention.cleared.insert(now, publication.topic, publication.stamp);
-            }
-            return self.journal.append();
+            return RetainedVerdict::Clear;
         }
         let is_new = self.retention.store.get(publication.topic).is_none();
         let mqtt = &self.policy.mqtt;
         let messages_max = (mqtt.retained_messages_max as usize).div_ceil(self.count);
         let bytes_max = mqtt.retained_bytes_max.div_ceil(self.count as u64);
         if is_new && self.retention.len() >= messages_max
-            || self.retention.bytes + publication.keep().bytes() as u64 > bytes_max
+            || self.retention.bytes + publication.bytes() as u64 > bytes_max
         {
-            self.metrics.retained_refused_total += 1;
-            tracing::warn!(
-                topic = publication.topic,
-                "retained message refused: the store is full"
-            );
-            // The topic's earlier message is not the last one any more.
-            self.retention.remove(publication.topic);
-            return None;
+            return RetainedVerdict::Refuse;
         }
-        self.retention.insert(Arc::clone(publication.keep()));
-        self.journal.append()
+        RetainedVerdict::Keep
+    }
+
+    /// Keeps a message as its topic's retained one, or forgets that if it is empty; `kept` is its
+    /// record. What waits for the change to be durable waits for the sequence returned.
+    /// [MQTT-3.3.1-5, -6, -7]
+    pub(super) fn store_retained(
+        &mut self,
+        now: Time,
+        publication: &Publication<'_>,
+        verdict: RetainedVerdict,
+        kept: Option<KeptId>,
+    ) -> Option<Sequence> {
+        let topic = publication.topic;
+        match verdict {
+            RetainedVerdict::Ignore => None,
+            RetainedVerdict::Keep => {
+                let message = Arc::clone(publication.keep());
+                self.insert_retained(Retained { message, kept });
+                None
+            }
+            RetainedVerdict::Clear => {
+                if self.count > 1 {
+                    self.retention.cleared.insert(now, topic, publication.stamp);
+                }
+                self.remove_retained(now, topic, publication.stamp)
+            }
+            // The topic's earlier message is not the last one any more.
+            RetainedVerdict::Refuse => {
+                self.metrics.retained_refused_total += 1;
+                tracing::warn!(topic, "retained message refused: the store is full");
+                self.remove_retained(now, topic, publication.stamp)
+            }
+        }
+    }
+
+    pub(super) fn insert_retained(&mut self, retained: Retained) {
+        if let Some(Some(earlier)) = self.retention.insert(retained).map(|earlier| earlier.kept) {
+            self.journal.release(&Body::Kept(earlier));
+        }
+    }
+
+    fn remove_retained(&mut self, now: Time, topic: &str, stamp: Stamp) -> Option<Sequence> {
+        let removed = self.retention.remove(topic)?;
+        let clear = Change::Clear { topic: topic.into(), stamp: stamp.0 };
+        let appended = self.journal.append(now, &clear);
+        if let Some(kept) = removed.kept {
+            self.journal.release(&Body::Kept(kept));
+        }
+        appended
+    }
+
+    /// Whether a kept message is its topic's retained one.
+    pub(super) fn is_retained(&self, topic: &str, id: KeptId) -> bool {
+        self.retention.store.get(topic).is_some_and(|retained| retained.kept == Some(id))
     }
 
     /// Reads the retained messages of a subscription; `subscribe` is settled when they are
@@ -262,7 +324,8 @@ impl Shard {
             live: HashMap::with_hasher(self.hasher.clone()),
         });
         for to in asked {
-            self.send(to, ShardMessage::RetainedFind { ticket, filter: Arc::clone(&filter) });
+            let find = ShardMessage::RetainedFind { ticket, filter: Arc::clone(&filter) };
+            self.send_behind_spreads(to, find);
         }
     }
 
@@ -342,7 +405,7 @@ impl Shard {
 
     pub(super) fn handle_flush(&mut self, from: ShardId, ticket: Key, stamp: Stamp) {
         self.see_stamp(stamp);
-        self.send(from, ShardMessage::Flushed { ticket });
+        self.send_behind_spreads(from, ShardMessage::Flushed { ticket });
     }
 
     pub(super) fn handle_flushed(&mut self, now: Time, ticket: Key) {

@@ -1,10 +1,15 @@
 //! Who wants a message: this shard's sessions and groups, and which other shards.
 
-use super::effect::{Sequence, ShardId};
+use super::deliver::Granted;
+use super::effect::ShardId;
+use super::record::{MessageHead, QueueNumber, Taken, Target};
+use super::retained::RetainedVerdict;
 use super::{Key, Shard};
 use crate::message::Publication;
-use crate::proto::QoS;
+use crate::proto::{PacketId, QoS};
 use crate::router::SubscriberSet;
+use crate::session::{Body, KeptId};
+use crate::storage::{Full, Sequence};
 use crate::time::Time;
 
 /// What a shard knows of one topic filter.
@@ -39,8 +44,21 @@ pub struct Origin {
     pub hash: u64,
 }
 
+/// What else is to be done with a publication where it is routed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Intake {
+    /// Whether it is to be its topic's retained message here.
+    pub store: bool,
+    /// Its publisher's session and packet identifier, if that may send it again after a crash.
+    pub taken: Option<(QueueNumber, PacketId)>,
+    /// Other shards that are to get it beside those with subscribers.
+    pub receivers: u64,
+    /// The record of another shard it is forwarded from.
+    pub origin: Option<(ShardId, Sequence)>,
+}
+
 /// Where a publication went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Routed {
     /// Whether anybody on this shard got it.
     pub matched: bool,
@@ -48,13 +66,15 @@ pub struct Routed {
     pub remote: u64,
     /// What its acknowledgement waits for in this shard's log.
     pub appended: Option<Sequence>,
+    /// Its record, if other shards must not get it before that is durable.
+    pub spread_after: Option<(KeptId, Sequence)>,
 }
 
 /// Memory of the last routing, used again by the next.
 #[derive(Debug, Default)]
 pub struct Scratch {
     matches: Vec<Match>,
-    groups: Vec<Key>,
+    groups: Vec<GroupMatch>,
     ids: Vec<u32>,
     /// By session index: the routing it was last matched in, and where in `matches`.
     marks: Vec<(u32, u32)>,
@@ -72,17 +92,62 @@ struct Match {
     subscription_id: u32,
     /// Position of the session's next match; 0 if there is none.
     next: u32,
+    /// Its ordinal, if it is kept for the session.
+    ordinal: Option<u64>,
+}
+
+/// A shared group that gets the message.
+#[derive(Clone, Copy, Debug)]
+struct GroupMatch {
+    group: Key,
+    /// The message's number there.
+    number: u64,
+    is_kept: bool,
 }
 
 impl Shard {
-    /// Delivers a publication to this shard's subscribers and groups.
+    /// Delivers a publication to this shard's subscribers and groups. What must outlive the broker
+    /// is one record of the log, however many are owed it; if there is no room for that, nobody
+    /// gets it.
     pub(super) fn route(
         &mut self,
         now: Time,
         publication: &Publication<'_>,
         origin: Origin,
-    ) -> Routed {
+        intake: Intake,
+    ) -> Result<Routed, Full> {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let remote = self.find_matches(&mut scratch, publication, origin);
+        self.number_groups(&mut scratch);
+        let routed = self.keep_routed(now, &mut scratch, publication, intake, remote);
+        if let Ok((_, kept)) = &routed {
+            self.hand_out(now, &mut scratch, publication, origin, *kept);
+        }
+        self.scratch = scratch;
+        routed.map(|(routed, _)| routed)
+    }
+
+    /// Takes a publication in that has no subscribers here: only to retain it.
+    pub(super) fn route_nowhere(
+        &mut self,
+        now: Time,
+        publication: &Publication<'_>,
+        intake: Intake,
+    ) -> Result<Routed, Full> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.matches.clear();
+        scratch.groups.clear();
+        let routed = self.keep_routed(now, &mut scratch, publication, intake, 0);
+        self.scratch = scratch;
+        routed.map(|(routed, _)| routed)
+    }
+
+    fn find_matches(
+        &mut self,
+        scratch: &mut Scratch,
+        publication: &Publication<'_>,
+        origin: Origin,
+    ) -> u64 {
         let (mut remote, mut filters) = (0, 0);
         scratch.matches.clear();
         scratch.groups.clear();
@@ -94,10 +159,107 @@ impl Shard {
         if filters > 1 {
             scratch.merge();
         }
+        remote & !super::bit(self.id)
+    }
+
+    /// Writes the record of a publication, if there is anything in it to keep.
+    fn keep_routed(
+        &mut self,
+        now: Time,
+        scratch: &mut Scratch,
+        publication: &Publication<'_>,
+        intake: Intake,
+        remote: u64,
+    ) -> Result<(Routed, Option<KeptId>), Full> {
         let matched = !scratch.matches.is_empty() || !scratch.groups.is_empty();
-        let mut appended = None;
+        let verdict = match intake.store {
+            true => self.judge_retained(publication),
+            false => RetainedVerdict::Ignore,
+        };
+        let mut routed = Routed { matched, remote, ..Routed::default() };
+        let mut kept = None;
+        if self.journal.is_enabled() {
+            let mut head = MessageHead::of(publication);
+            head.stored = verdict == RetainedVerdict::Keep;
+            head.origin = intake.origin;
+            let receivers = remote | intake.receivers;
+            head.taken = intake
+                .taken
+                .filter(|_| matched || receivers != 0)
+                .map(|(session, packet_id)| Taken { session, packet_id, remote: receivers });
+            self.number_targets(scratch, publication, &mut head);
+            let spreads = head.taken.is_some() && receivers != 0;
+            let references = head.targets.len() + usize::from(head.stored) + usize::from(spreads);
+            if references > 0 || head.taken.is_some() {
+                let (id, sequence) =
+                    self.journal.keep(now, &head, publication, references.max(1) as u32)?;
+                if references == 0 {
+                    self.journal.release(&Body::Kept(id));
+                }
+                routed.appended = Some(sequence);
+                routed.spread_after = spreads.then_some((id, sequence));
+                kept = Some(id);
+            }
+        }
+        let cleared = self.store_retained(now, publication, verdict, kept);
+        routed.appended = routed.appended.max(cleared);
+        Ok((routed, kept))
+    }
+
+    /// Gives the message a place in the queue of everyone it is kept for.
+    fn number_targets(
+        &mut self,
+        scratch: &mut Scratch,
+        publication: &Publication<'_>,
+        head: &mut MessageHead,
+    ) {
         for index in 0..scratch.matches.len() {
             let Match { session, qos, retain_as_published, merged, .. } = scratch.matches[index];
+            let qos = publication.qos.min(qos);
+            if merged || qos == QoS::AtMostOnce {
+                continue;
+            }
+            let Some(key) = self.sessions.key_at(session) else { continue };
+            let Some(seat) = self.sessions.get_mut(key).filter(|seat| seat.is_kept()) else {
+                continue;
+            };
+            let ordinal = seat.session.outbox.next_ordinal();
+            scratch.matches[index].ordinal = Some(ordinal);
+            let queue = seat.number;
+            scratch.gather_ids(index);
+            head.targets.push(Target {
+                queue,
+                ordinal,
+                qos,
+                retain: publication.retain && retain_as_published,
+                subscription_ids: scratch.ids.clone(),
+            });
+        }
+        for group in &mut scratch.groups {
+            if let Some(target) = self.group_target(group.group, group.number, publication) {
+                head.targets.push(target);
+                group.is_kept = true;
+            }
+        }
+    }
+
+    fn number_groups(&mut self, scratch: &mut Scratch) {
+        for group in &mut scratch.groups {
+            group.number = self.next_group_number(group.group);
+        }
+    }
+
+    fn hand_out(
+        &mut self,
+        now: Time,
+        scratch: &mut Scratch,
+        publication: &Publication<'_>,
+        origin: Origin,
+        kept: Option<KeptId>,
+    ) {
+        for index in 0..scratch.matches.len() {
+            let Match { session, qos, retain_as_published, merged, ordinal, .. } =
+                scratch.matches[index];
             if merged {
                 continue;
             }
@@ -107,14 +269,14 @@ impl Shard {
             if publication.retain {
                 self.reads.see_live(key, publication);
             }
-            let sequence = self.deliver(now, key, publication, qos, retain, &scratch.ids);
-            appended = appended.max(sequence);
+            let qos = publication.qos.min(qos); // [MQTT-3.8.4-8]
+            let kept = kept.zip(ordinal);
+            self.deliver(now, key, publication, Granted { qos, retain }, &scratch.ids, kept);
         }
-        for group in &scratch.groups {
-            self.publish_to_group(now, *group, publication, origin);
+        for GroupMatch { group, number, is_kept } in scratch.groups.drain(..) {
+            let kept = kept.filter(|_| is_kept);
+            self.publish_to_group(now, group, publication, origin, number, kept);
         }
-        self.scratch = scratch;
-        Routed { matched, remote: remote & !super::bit(self.id), appended }
     }
 
     /// The entry of a filter, made if need be.
@@ -137,7 +299,9 @@ impl Shard {
 
 impl Scratch {
     fn collect(&mut self, entry: &Entry, origin: Origin) {
-        self.groups.extend_from_slice(&entry.groups);
+        let groups = entry.groups.iter();
+        let groups = groups.map(|group| GroupMatch { group: *group, number: 0, is_kept: false });
+        self.groups.extend(groups);
         for subscriber in entry.subscribers.iter() {
             // [MQTT-3.8.3-3]
             if subscriber.no_local() && origin.session == Some(subscriber.session().0) {
@@ -150,6 +314,7 @@ impl Scratch {
                 merged: false,
                 subscription_id: subscriber.subscription_id(),
                 next: 0,
+                ordinal: None,
             });
         }
     }

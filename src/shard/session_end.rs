@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::effect::ConnectionId;
+use super::record::Change;
 use super::route::Origin;
 use super::{Key, Shard, ShardMessage, Timer};
 use crate::message::Publication;
@@ -56,6 +57,15 @@ impl Shard {
         seat.connection = None;
         seat.session.detached_at = Some(now);
         seat.session.inbound.shrink();
+        if seat.is_kept() {
+            let detach = Change::Detach {
+                session: seat.number,
+                at_micros: now.as_micros(),
+                expiry_interval: seat.session.expiry_interval,
+                has_will: seat.session.will.is_some(),
+            };
+            self.journal.append(now, &detach);
+        }
         match why {
             Some(reason) => {
                 tracing::debug!(client_id = %seat.session.client_id, %peer, %reason, "disconnected");
@@ -79,6 +89,7 @@ impl Shard {
             && let Some(will) = seat.session.will.take()
         {
             self.publish_will(now, key, &will);
+            self.note_will_published(now, key);
         }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         if seat.session.expires_at() <= now {
@@ -107,8 +118,12 @@ impl Shard {
         for filter in filters {
             self.remove_subscription(key, &filter);
         }
-        if let Some(seat) = self.sessions.remove(key) {
+        if let Some(mut seat) = self.sessions.remove(key) {
             self.session_by_client_id.remove(&seat.session.client_id);
+            for delivery in seat.session.outbox.drain() {
+                self.journal.release(&delivery.body);
+            }
+            self.forget_session(now, &seat);
         }
     }
 

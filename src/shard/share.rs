@@ -5,19 +5,23 @@
 //! on whichever shard the member's session lives. The member's shard reports when the message is
 //! done, or gives it back if the client leaves before acknowledging it. [MQTT-4.8.2-3 to -6]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::arena::Arena;
 use super::effect::ShardId;
+use super::image::GroupImage;
 use super::interest::Waiter;
+use super::journal::Item;
 use super::message::{Handed, Member, MemberId};
+use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
 use super::{Key, Random, Shard, ShardMessage};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
-use crate::session::{Delivery, ShareTicket, SubscriptionIdSet};
+use crate::session::{Body, Delivery, KeptId, ShareTicket, SubscriptionIdSet};
+use crate::storage::{SegmentNumber, Sequence};
 use crate::time::Time;
 
 /// The groups that live on this shard.
@@ -38,6 +42,11 @@ struct Group {
     queue: VecDeque<Waiting>,
     queue_bytes: u64,
     next_number: u64,
+    /// Its number in the log, once a member's session outlives the broker; 0 before.
+    log_number: QueueNumber,
+    told_at: Option<Sequence>,
+    /// Messages in the log that were handed to a member and are not done, by number.
+    handed: BTreeMap<u64, KeptId>,
     /// Where the next round-robin search begins.
     turn: usize,
     favourite: Option<MemberId>,
@@ -53,7 +62,8 @@ struct Seat {
 #[derive(Debug)]
 struct Waiting {
     number: u64,
-    message: Arc<Message>,
+    body: Body,
+    bytes: u32,
     /// Hash of the publisher's client id.
     origin: u64,
 }
@@ -61,6 +71,14 @@ struct Waiting {
 /// Whether a subscription's filter names a shared group.
 pub fn is_share(filter: &str) -> bool {
     filter.starts_with("$share/") || filter.starts_with("$queue/")
+}
+
+/// The filter within a shared group's name; nothing if it is none.
+pub fn filter_of(name: &str) -> Option<&str> {
+    match name.strip_prefix("$queue/") {
+        Some(filter) => Some(filter),
+        None => name.strip_prefix("$share/")?.split_once('/').map(|(_, filter)| filter),
+    }
 }
 
 impl Groups {
@@ -89,7 +107,7 @@ impl Group {
     /// Puts a message where its number belongs: new ones at the end, returned ones before those
     /// that have never been handed out.
     fn insert(&mut self, waiting: Waiting) {
-        self.queue_bytes += waiting.message.bytes() as u64;
+        self.queue_bytes += u64::from(waiting.bytes);
         let at = match self.queue.back() {
             Some(last) if last.number > waiting.number => {
                 self.queue.partition_point(|other| other.number < waiting.number)
@@ -101,7 +119,7 @@ impl Group {
 
     fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.queue.pop_front()?;
-        self.queue_bytes -= waiting.message.bytes() as u64;
+        self.queue_bytes -= u64::from(waiting.bytes);
         Some(waiting)
     }
 
@@ -179,6 +197,9 @@ impl Shard {
             Some(seat) => seat.member = member,
             None => group.members.push(Seat { member, outstanding: 0 }),
         }
+        if member.is_kept {
+            self.keep_group(now, key);
+        }
         if !self.wait_for_interest(&filter, Waiter::Join(from, ticket)) {
             self.send(from, ShardMessage::ShareJoined { ticket });
         }
@@ -186,17 +207,7 @@ impl Shard {
     }
 
     fn create_group(&mut self, name: Arc<str>, filter: &Arc<str>) -> Key {
-        let key = self.groups.groups.insert(Group {
-            name: Arc::clone(&name),
-            filter: Arc::clone(filter),
-            members: Vec::new(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
-            next_number: 0,
-            turn: 0,
-            favourite: None,
-        });
-        self.groups.by_name.insert(name, key);
+        let key = self.insert_group(name, filter);
         let entry = self.entry(filter);
         let was_wanted = entry.is_wanted_here();
         entry.groups.push(key);
@@ -206,19 +217,38 @@ impl Shard {
         key
     }
 
+    fn insert_group(&mut self, name: Arc<str>, filter: &Arc<str>) -> Key {
+        let key = self.groups.groups.insert(Group {
+            name: Arc::clone(&name),
+            filter: Arc::clone(filter),
+            members: Vec::new(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            next_number: 1,
+            log_number: 0,
+            told_at: None,
+            handed: BTreeMap::new(),
+            turn: 0,
+            favourite: None,
+        });
+        self.groups.by_name.insert(name, key);
+        key
+    }
+
     pub(super) fn handle_share_leave(&mut self, now: Time, name: &str, member: MemberId) {
         let Some(key) = self.groups.by_name.get(name).copied() else { return };
         let Some(group) = self.groups.groups.get_mut(key) else { return };
         group.members.retain(|seat| seat.member.id != member);
         if group.members.is_empty() {
-            self.end_group(key);
+            self.end_group(now, key);
         } else {
             self.dispatch(now, key);
         }
     }
 
-    fn end_group(&mut self, key: Key) {
+    fn end_group(&mut self, now: Time, key: Key) {
         let Some(group) = self.groups.groups.remove(key) else { return };
+        self.forget_group(now, &group);
         self.groups.by_name.remove(&group.name);
         let Some(entry) = self.tree.get_mut(&group.filter) else { return };
         entry.groups.retain(|other| *other != key);
@@ -246,9 +276,19 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_share_done(&mut self, now: Time, name: &str, member: MemberId) {
+    pub(super) fn handle_share_done(
+        &mut self,
+        now: Time,
+        name: &str,
+        member: MemberId,
+        number: u64,
+    ) {
         let Some(key) = self.groups.by_name.get(name).copied() else { return };
         let Some(group) = self.groups.groups.get_mut(key) else { return };
+        if let Some(id) = group.handed.remove(&number) {
+            self.journal.progress(group.log_number, number, Step::Done);
+            self.journal.release(&Body::Kept(id));
+        }
         if let Some(seat) = group.seat_mut(member) {
             seat.outstanding = seat.outstanding.saturating_sub(1);
             self.dispatch(now, key);
@@ -268,9 +308,40 @@ impl Shard {
         if let Some(seat) = group.seat_mut(member) {
             seat.outstanding = seat.outstanding.saturating_sub(1);
         }
+        let bytes = message.bytes() as u32;
+        let body = match group.handed.remove(&number) {
+            Some(id) => Body::Kept(id),
+            None => Body::Held(message),
+        };
         // Which publisher it was is forgotten; the order within the group is not.
-        group.insert(Waiting { number, message, origin: 0 });
+        group.insert(Waiting { number, body, bytes, origin: 0 });
         self.dispatch(now, key);
+    }
+
+    /// The number of a publication in a group: numbers follow the order of routing.
+    pub(super) fn next_group_number(&mut self, key: Key) -> u64 {
+        let Some(group) = self.groups.groups.get_mut(key) else { return 0 };
+        group.next_number += 1;
+        group.next_number - 1
+    }
+
+    /// The group as one that a publication is kept for; none of its members may outlive the broker
+    /// if it is not.
+    pub(super) fn group_target(
+        &self,
+        key: Key,
+        number: u64,
+        publication: &Publication<'_>,
+    ) -> Option<Target> {
+        let group = self.groups.groups.get(key)?;
+        let is_kept = group.log_number != 0 && publication.qos > QoS::AtMostOnce;
+        is_kept.then(|| Target {
+            queue: group.log_number,
+            ordinal: number,
+            qos: publication.qos,
+            retain: publication.retain,
+            subscription_ids: Vec::new(),
+        })
     }
 
     pub(super) fn publish_to_group(
@@ -279,22 +350,45 @@ impl Shard {
         key: Key,
         publication: &Publication<'_>,
         origin: Origin,
+        number: u64,
+        kept: Option<KeptId>,
     ) {
         let mqtt = &self.policy.mqtt;
         let Some(group) = self.groups.groups.get_mut(key) else { return };
-        let message = Arc::clone(publication.keep());
+        let bytes = publication.bytes() as u32;
+        let body = match kept {
+            Some(id) => Body::Kept(id),
+            None => Body::Held(Arc::clone(publication.keep())),
+        };
+        let waiting = Waiting { number, body, bytes, origin: origin.hash };
         let full = group.queue.len() >= mqtt.queue_messages_max as usize
-            || group.queue_bytes + message.bytes() as u64 > mqtt.queue_bytes_max;
+            || group.queue_bytes + u64::from(bytes) > mqtt.queue_bytes_max;
         if full {
             self.metrics.dropped_share_queue_full_total += 1;
-            if mqtt.queue_policy == QueuePolicy::DropNewest || group.pop().is_none() {
-                return;
+            let dropped = match mqtt.queue_policy {
+                QueuePolicy::DropNewest => None,
+                QueuePolicy::DropOldest => group.pop(),
+            };
+            let log_number = group.log_number;
+            match dropped {
+                Some(dropped) => {
+                    group.insert(waiting);
+                    self.waiting_over(log_number, &dropped);
+                }
+                None => self.waiting_over(log_number, &waiting),
             }
+        } else {
+            group.insert(waiting);
         }
-        let number = group.next_number;
-        group.next_number += 1;
-        group.insert(Waiting { number, message, origin: origin.hash });
         self.dispatch(now, key);
+    }
+
+    /// A message leaves a group's queue without a member.
+    fn waiting_over(&mut self, log_number: QueueNumber, waiting: &Waiting) {
+        if let Body::Kept(_) = waiting.body {
+            self.journal.progress(log_number, waiting.number, Step::Done);
+            self.journal.release(&waiting.body);
+        }
     }
 
     /// Hands out what can be handed out, in order.
@@ -302,13 +396,15 @@ impl Shard {
         let strategy = self.policy.mqtt.share_strategy;
         loop {
             let Some(group) = self.groups.groups.get_mut(key) else { return };
-            let Some(Waiting { message, origin, .. }) = group.queue.front() else { return };
+            let Some(Waiting { body, origin, .. }) = group.queue.front() else { return };
+            let (message, origin) = (self.journal.load(body), *origin);
+            let log_number = group.log_number;
             if message.expires <= now {
                 self.metrics.dropped_expired_total += 1;
-                group.pop();
+                let expired = group.pop().expect("the queue has a front");
+                self.waiting_over(log_number, &expired);
                 continue;
             }
-            let (message, origin) = (Arc::clone(message), *origin);
             let picked = group.pick(strategy, &message, origin, &self.placement, &mut self.random);
             let Some(index) = picked else {
                 // QoS 0 waits for nobody.
@@ -319,19 +415,125 @@ impl Shard {
                 }
                 return;
             };
-            let number = group.pop().expect("the queue has a front").number;
+            let Waiting { number, body, .. } = group.pop().expect("the queue has a front");
             let seat = &mut group.members[index];
             let Member { id, options, subscription_id, .. } = seat.member;
-            seat.outstanding += u32::from(message.qos.min(options.qos) > QoS::AtMostOnce);
-            let (group, session) = (Arc::clone(&group.name), id.session);
-            self.send(
-                id.shard,
-                ShardMessage::ShareDeliver {
-                    session,
-                    handed: Handed { group, message, number, options, subscription_id },
-                },
-            );
+            let is_tracked = message.qos.min(options.qos) > QoS::AtMostOnce;
+            seat.outstanding += u32::from(is_tracked);
+            let name = Arc::clone(&group.name);
+            match body {
+                Body::Kept(kept) if is_tracked => {
+                    group.handed.insert(number, kept);
+                }
+                Body::Kept(_) => {
+                    self.journal.progress(log_number, number, Step::Done);
+                    self.journal.release(&body);
+                }
+                Body::Held(_) => {}
+            }
+            let handed = Handed { group: name, message, number, options, subscription_id };
+            self.send(id.shard, ShardMessage::ShareDeliver { session: id.session, handed });
         }
+    }
+
+    /// From now on the group's messages are kept: a member's session outlives the broker.
+    fn keep_group(&mut self, now: Time, key: Key) {
+        let Some(group) = self.groups.groups.get_mut(key) else { return };
+        if group.log_number == 0 && self.journal.is_enabled() {
+            group.log_number = self.journal.next_number();
+            self.tell_group(now, key);
+        }
+    }
+
+    /// A group of an earlier life; every shard knows of it.
+    pub(super) fn restore_group(&mut self, name: Arc<str>, members: Vec<Member>) {
+        let Some(filter) = filter_of(&name).map(Arc::from) else { return };
+        let key = self.insert_group(name, &filter);
+        self.entry(&filter).groups.push(key);
+        if let Some(group) = self.groups.groups.get_mut(key) {
+            let seats = members.into_iter().map(|member| Seat { member, outstanding: 0 });
+            group.members = seats.collect();
+        }
+    }
+
+    /// What a group of an earlier life is owed; false if it has no member left.
+    pub(super) fn restore_group_queue(
+        &mut self,
+        number: QueueNumber,
+        image: GroupImage,
+        places: &mut BTreeMap<Sequence, KeptId>,
+    ) -> bool {
+        let GroupImage { told_at, name, queue, .. } = image;
+        let Some(key) = self.groups.by_name.get(name.as_str()).copied() else { return false };
+        for (ordinal, owed) in queue {
+            let body = Body::Kept(self.adopt(owed.message, places));
+            let Some(group) = self.groups.groups.get_mut(key) else { return false };
+            let bytes = owed.message.bytes;
+            group.insert(Waiting { number: ordinal, body, bytes, origin: 0 });
+            group.next_number = group.next_number.max(ordinal + 1);
+        }
+        self.journal.hold(told_at, Item::Group(key));
+        let Some(group) = self.groups.groups.get_mut(key) else { return false };
+        group.log_number = number;
+        group.told_at = Some(told_at);
+        true
+    }
+
+    /// Keeps the groups that have members whose sessions are kept.
+    pub(super) fn keep_groups(&mut self, now: Time) {
+        let keys: Vec<_> = self.groups.groups.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.keep_group(now, key);
+        }
+    }
+
+    fn tell_group(&mut self, now: Time, key: Key) {
+        let Some(group) = self.groups.groups.get_mut(key) else { return };
+        let change = Change::Group {
+            group: group.log_number,
+            name: group.name.to_string(),
+            filter: group.filter.to_string(),
+        };
+        let told_at = self.journal.append_item(now, &change, Item::Group(key));
+        if let Some(earlier) = std::mem::replace(&mut group.told_at, told_at) {
+            self.journal.release_item(earlier);
+        }
+    }
+
+    /// Tells of a group again, so that the segment it was told of in can go.
+    pub(super) fn move_group(&mut self, now: Time, key: Key, segment: SegmentNumber) {
+        let told_at = self.groups.groups.get(key).and_then(|group| group.told_at);
+        if told_at.is_some_and(|told_at| self.journal.is_in(told_at, segment)) {
+            self.tell_group(now, key);
+        }
+    }
+
+    fn forget_group(&mut self, now: Time, group: &Group) {
+        for waiting in &group.queue {
+            self.journal.release(&waiting.body);
+        }
+        for id in group.handed.values() {
+            self.journal.release(&Body::Kept(*id));
+        }
+        if group.log_number != 0 {
+            self.journal.append(now, &Change::GroupEnd { group: group.log_number });
+        }
+        if let Some(told_at) = group.told_at {
+            self.journal.release_item(told_at);
+        }
+    }
+
+    /// Whether a message is still owed to a member of a group.
+    pub(super) fn group_owes(&self, key: Key, number: u64) -> bool {
+        self.groups.groups.get(key).is_some_and(|group| {
+            group.handed.contains_key(&number)
+                || group.queue.binary_search_by_key(&number, |waiting| waiting.number).is_ok()
+        })
+    }
+
+    /// The group with this number in the log.
+    pub(super) fn group_numbered(&self, number: QueueNumber) -> Option<Key> {
+        self.groups.groups.iter().find(|(_, group)| group.log_number == number).map(|(key, _)| key)
     }
 }
 
@@ -348,9 +550,15 @@ impl Shard {
         });
         // [MQTT-4.8.2-3]: for whoever takes it in the end.
         let qos = if takes { message.qos.min(options.qos) } else { message.qos };
+        let ordinal = match self.sessions.get_mut(session) {
+            Some(seat) if takes && qos > QoS::AtMostOnce => seat.session.outbox.next_ordinal(),
+            _ => 0,
+        };
         let delivery = Delivery {
             retain: message.retain && options.retain_as_published,
-            message,
+            bytes: message.bytes() as u32,
+            body: Body::Held(Arc::clone(&message)),
+            ordinal,
             qos,
             subscription_ids: SubscriptionIdSet::from_slice(match &subscription_id {
                 0 => &[],
@@ -361,7 +569,7 @@ impl Shard {
         };
         match takes {
             true if qos == QoS::AtMostOnce => {
-                let publication = Publication::of(&delivery.message);
+                let publication = Publication::of(&message);
                 let ids = delivery.subscription_ids.as_slice();
                 self.deliver_at_most_once(now, session, &publication, delivery.retain, ids);
             }
@@ -373,10 +581,10 @@ impl Shard {
 
     /// A message of a group is over for this member.
     pub(super) fn share_done(&mut self, session: Key, share: Option<&ShareTicket>) {
-        if let Some(ShareTicket { group, .. }) = share {
-            let member = self.member_id(session);
+        if let Some(ShareTicket { group, number }) = share {
+            let (member, number) = (self.member_id(session), *number);
             let to = self.place(group);
-            self.send(to, ShardMessage::ShareDone { group: Arc::clone(group), member });
+            self.send(to, ShardMessage::ShareDone { group: Arc::clone(group), member, number });
         }
     }
 
@@ -386,7 +594,7 @@ impl Shard {
         let ShareTicket { group, number } = *share;
         let member = self.member_id(session);
         let to = self.place(&group);
-        let message = delivery.message;
+        let message = self.journal.load(&delivery.body);
         self.send(to, ShardMessage::ShareReturn { group, member, message, number });
     }
 

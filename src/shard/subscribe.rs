@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::connection::Pause;
+use super::deliver::Granted;
 use super::effect::ConnectionId;
-use super::interest::Waiter;
+use super::interest::Waiter as InterestWaiter;
+use super::journal::Waiter;
 use super::{Key, Shard, ShardMessage};
 use crate::message::Publication;
 use crate::proto::{
@@ -62,7 +64,7 @@ impl Shard {
         for FilterAndOptions { filter, options } in subscribe.filters.iter() {
             let subscription =
                 Subscription { options, subscription_id: subscribe.subscription_id.unwrap_or(0) };
-            let granted = self.subscribe(session, filter, subscription, ticket);
+            let granted = self.subscribe(now, session, filter, subscription, ticket);
             let Some(pending) = self.subscribes.get_mut(ticket) else { return };
             pending.reasons.push(match granted {
                 Ok(()) => options.qos as u8, // [MQTT-3.9.3-1]
@@ -70,6 +72,7 @@ impl Shard {
                 Err(_) => ReasonCode::UnspecifiedError.as_u8(),
             });
         }
+        self.wait_for_subscriptions(session, ticket);
         self.settle_subscribe(now, ticket);
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
             && active.subscribing >= SUBSCRIBING_MAX
@@ -81,6 +84,7 @@ impl Shard {
     /// Makes or replaces one subscription. [MQTT-3.8.4-3]
     fn subscribe(
         &mut self,
+        now: Time,
         session: Key,
         filter: SubscriptionFilter<'_>,
         subscription: Subscription,
@@ -97,10 +101,12 @@ impl Shard {
         };
         let seat = self.sessions.get_mut(session).ok_or(ReasonCode::UnspecifiedError)?;
         let is_new = seat.session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
+        let shares = u32::from(is_new && group.is_some());
+        seat.shares += shares;
+        self.keep_subscription(now, session, &name, subscription);
         match group {
             None => self.subscribe_plain(session, &name, subscription, is_new, ticket),
             Some(_) => {
-                seat.shares += u32::from(is_new);
                 let filter = plain.as_str().into();
                 self.join_group(session, name, filter, subscription, ticket);
             }
@@ -137,7 +143,7 @@ impl Shard {
         if !was_wanted {
             self.announce_interest(filter);
         }
-        if self.wait_for_interest(filter, Waiter::Subscribe(ticket)) {
+        if self.wait_for_interest(filter, InterestWaiter::Subscribe(ticket)) {
             self.subscribe_waits(ticket);
         }
         // [MQTT-3.3.1-9, -10, -11]
@@ -169,13 +175,14 @@ impl Shard {
             options: subscription.options,
             subscription_id: subscription.subscription_id,
             window,
+            is_kept: self.sessions.get(session).is_some_and(|seat| seat.is_kept()),
         };
         let to = self.place(&group);
         self.subscribe_waits(ticket);
         self.send(to, ShardMessage::ShareJoin { group, filter, member, ticket });
     }
 
-    fn subscribe_waits(&mut self, ticket: Key) {
+    pub(super) fn subscribe_waits(&mut self, ticket: Key) {
         if let Some(pending) = self.subscribes.get_mut(ticket) {
             pending.missing += 1;
         }
@@ -226,7 +233,7 @@ impl Shard {
 
     pub(super) fn handle_unsubscribe(
         &mut self,
-        _now: Time,
+        now: Time,
         id: ConnectionId,
         unsubscribe: &Unsubscribe<'_>,
     ) {
@@ -238,14 +245,27 @@ impl Shard {
                 false => ReasonCode::NoSubscriptionExisted,
             };
             reasons.push(reason.as_u8());
+            if reason == ReasonCode::Success {
+                self.forget_subscription(now, session, filter.to_string());
+            }
         }
         let version = self.connections.get(id).and_then(|connection| connection.version());
         // Only 5.0 has room for them. [MQTT-3.11.3-1]
         if version != Some(Version::V5) {
             reasons.clear();
         }
-        let unsuback = UnsubAck::new(unsubscribe.packet_id, &reasons);
-        self.write_packet(id, &Packet::UnsubAck(unsuback));
+        let unsuback = Packet::UnsubAck(UnsubAck::new(unsubscribe.packet_id, &reasons));
+        let is_kept = self.sessions.get(session).is_some_and(|seat| seat.is_kept());
+        match self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last)) {
+            Some(sequence) => {
+                let mut packet = Vec::new();
+                unsuback.encode(version.unwrap_or(Version::V311), &mut packet);
+                self.journal.wait(sequence, Waiter::Packet(id, packet));
+            }
+            None => {
+                self.write_packet(id, &unsuback);
+            }
+        }
     }
 
     /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]
@@ -284,7 +304,10 @@ impl Shard {
             subscription;
         let publication = Publication::of(message);
         let ids: &[u32] = if subscription_id == 0 { &[] } else { &[subscription_id] };
+        let qos = publication.qos.min(qos);
+        let kept =
+            self.keep_for_one(now, session, &publication, Granted { qos, retain: true }, ids);
         // [MQTT-3.3.1-8]
-        let _ = self.deliver(now, session, &publication, qos, true, ids);
+        self.deliver(now, session, &publication, Granted { qos, retain: true }, ids, kept);
     }
 }

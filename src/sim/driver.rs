@@ -115,7 +115,7 @@ impl World {
             }
             News::LaneFull(to) => self.handle(shard, Input::LaneFull { to }),
             News::LaneReady(to) => self.handle(shard, Input::LaneReady { to }),
-            News::Synced(sequence) => self.handle(shard, Input::Synced { sequence }),
+            News::Log(news) => self.handle(shard, Input::Log(news)),
             News::Timeout => self.handle(shard, Input::Timeout),
             News::Reconfigure(policy) => self.handle(shard, Input::Reconfigure(policy)),
             News::Stop => self.handle(shard, Input::Stop),
@@ -222,11 +222,7 @@ impl World {
                 }
             }
             Output::Lane { to, message } => self.send_lane(shard, to.index(), message),
-            Output::Sync(sequence) => {
-                self.seen.syncs += 1;
-                let at = self.now + self.disk.below(self.delays.disk + 1);
-                self.plan_event(at, Event::Synced(shard, sequence));
-            }
+            Output::Log(order) => self.order(shard, order),
         }
     }
 

@@ -223,7 +223,9 @@ impl World {
         if self.is_broken() {
             return;
         }
-        let census = Census { retained: 0, ..self.census() };
+        let census = self.census();
+        let kept = census.kept.saturating_sub(census.retained);
+        let census = Census { retained: 0, kept, ..census };
         if census != Census::default() {
             self.oracle.violate(format!("all have left and something is held: {census:?}"));
         }
@@ -269,7 +271,8 @@ impl World {
                 ("clients fallen silent", world.silences),
                 ("lane messages", world.lane_messages),
                 ("lanes full", world.lanes_full),
-                ("syncs", world.syncs),
+                ("commits", world.commits),
+                ("segments recycled", world.recycled),
                 ("goodbyes of the broker", world.goodbyes),
             ],
         }

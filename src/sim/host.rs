@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::disk::{Disk, log_options};
 use super::plan::Plan;
 use super::random::{Purpose, Random};
 use crate::shard::{
-    Census, ConnectionId, Policy, Seed, Sequence, Shard, ShardId, ShardMessage, ShardOptions,
+    Census, ConnectionId, Policy, Restored, Seed, Shard, ShardId, ShardMessage, ShardOptions,
     WriteBatch,
 };
+use crate::storage::{self, Log};
 use crate::time::Time;
 
 /// A shard with its driver.
@@ -20,6 +22,7 @@ pub(super) struct Host {
     pub(super) turn_planned: bool,
     /// The earliest timer that is planned.
     pub(super) timer_at: Option<u64>,
+    pub(super) disk: Disk,
     slots: Vec<Slot>,
     free: Vec<u32>,
 }
@@ -38,7 +41,7 @@ pub(super) enum News {
     Lane(ShardId, ShardMessage),
     LaneFull(ShardId),
     LaneReady(ShardId),
-    Synced(Sequence),
+    Log(storage::News),
     Timeout,
     Reconfigure(Arc<Policy>),
     Stop,
@@ -55,7 +58,7 @@ impl Host {
             id: ShardId(index as u8),
             count: plan.shards,
             policy: Arc::new(policy),
-            journal: plan.journal,
+            log: plan.journal.then(|| (Log::new(log_options(index)), Restored::default())),
             seed: Seed { placement, private },
             now: Time::from_micros(now),
         });
@@ -64,6 +67,7 @@ impl Host {
             inbox: VecDeque::new(),
             turn_planned: false,
             timer_at: None,
+            disk: Disk::default(),
             slots: Vec::new(),
             free: Vec::new(),
         }

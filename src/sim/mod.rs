@@ -48,6 +48,7 @@
 
 mod client;
 mod conduct;
+mod disk;
 mod driver;
 mod finale;
 mod host;

@@ -14,7 +14,7 @@ use super::sabotage::{Sabotage, Saboteur};
 use super::stranger::Stranger;
 use super::trace::{Trace, Verbosity};
 use super::workload::Workload;
-use crate::shard::{Census, Sequence};
+use crate::shard::Census;
 
 /// Everything there is in a run.
 pub(super) struct World {
@@ -68,7 +68,8 @@ pub(super) struct SeenByWorld {
     pub(super) silences: u64,
     pub(super) lane_messages: u64,
     pub(super) lanes_full: u64,
-    pub(super) syncs: u64,
+    pub(super) commits: u64,
+    pub(super) recycled: u64,
     pub(super) goodbyes: u64,
 }
 
@@ -93,8 +94,8 @@ pub(super) enum Event {
     Arrive(usize),
     /// The next message of a lane arrives.
     Lane(usize, usize),
-    /// A shard's log is durable up to here.
-    Synced(usize, Sequence),
+    /// Something a shard's log asked for is done.
+    Disk(usize),
     /// A shard looks at what is ready.
     Turn(usize),
     /// A shard's timer is due.
@@ -223,7 +224,7 @@ impl World {
                 }
             }
             Event::Lane(from, to) => self.lane_arrives(from, to),
-            Event::Synced(shard, sequence) => self.tell(shard, News::Synced(sequence)),
+            Event::Disk(shard) => self.disk_done(shard),
             Event::Turn(shard) => self.turn(shard),
             Event::Timer(shard) => self.timer(shard),
             Event::Act(client) => self.act(client),
@@ -264,6 +265,7 @@ fn add(a: Census, b: Census) -> Census {
         group_queued: a.group_queued + b.group_queued,
         paused: a.paused + b.paused,
         journal_waiters: a.journal_waiters + b.journal_waiters,
+        kept: a.kept + b.kept,
     }
 }
 

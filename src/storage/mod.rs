@@ -26,9 +26,19 @@
 //! 32 payload, zeros up to the next multiple of 16
 //! ```
 
+mod log;
 mod order;
+mod record;
+mod recovery;
+mod segment;
 
+pub use log::{Full, Log, LogOptions, Urgency};
 pub use order::{Commit, News, Order, SegmentNumber, Write};
+pub use record::{Kind, RecordRef};
+pub use recovery::{
+    Cut, Damage, DamageKind, Decision, Facts, Loss, OnDamage, RecoveredLog, recover,
+};
+pub use segment::{FORMAT, SEGMENT_HEAD_BYTES};
 
 /// A place in a shard's log: `segment number * segment bytes + offset`. Later records have greater
 /// ones, so it orders them too; numbers are never used twice, so neither are places.

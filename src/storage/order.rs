@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Sequence;
 
 /// A segment's number: 1 and up, never used twice in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentNumber(pub u64);
 
 /// Do this.

@@ -33,9 +33,10 @@ const CORE: &[Folder] = &[
     Folder {
         name: "shard",
         modules: &[
-            "shard", "auth", "config", "message", "metrics", "proto", "router", "session", "time",
+            "shard", "auth", "config", "message", "metrics", "proto", "router", "session",
+            "storage", "time",
         ],
-        crates: &["ahash", "bytes", "tracing"],
+        crates: &["ahash", "bytes", "rkyv", "tracing"],
     },
 ];
 

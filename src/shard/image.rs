@@ -1,0 +1,279 @@
+//! What a log says of its shard: the state of an earlier life, folded from its records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effect::ShardId;
+use super::record::{
+    CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, SessionState, Step,
+    SubscriptionState, Taken, Target,
+};
+use crate::message::Stamp;
+use crate::proto::QoS;
+use crate::storage::{RecordRef, Sequence};
+
+/// The state that a shard's log describes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Sessions, by number.
+    pub sessions: BTreeMap<QueueNumber, SessionImage>,
+    /// Shared groups that keep their messages, by number.
+    pub groups: BTreeMap<QueueNumber, GroupImage>,
+    /// Retained messages, by topic.
+    pub retained: BTreeMap<String, RetainedImage>,
+    /// QoS 2 messages that were perhaps not handed to every shard they were for.
+    pub unspread: BTreeMap<Sequence, u64>,
+    /// Records of other shards whose messages this one has.
+    pub origins: BTreeSet<(ShardId, Sequence)>,
+    /// The greatest number of a session or group.
+    pub last_number: QueueNumber,
+    /// The latest stamp of a retained message.
+    pub last_stamp: Stamp,
+    /// When the last record was written, in microseconds of 1970.
+    pub last_micros: u64,
+}
+
+/// A session of an earlier life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionImage {
+    /// Where it is told as a whole.
+    pub told_at: Sequence,
+    pub state: SessionState,
+    /// What it is owed, by ordinal.
+    pub queue: BTreeMap<u64, Owed>,
+}
+
+/// A shared group of an earlier life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupImage {
+    /// Where it is told of.
+    pub told_at: Sequence,
+    /// `$share/{group}/{filter}`.
+    pub name: String,
+    /// The filter within.
+    pub filter: String,
+    /// What no member has completed, by number.
+    pub queue: BTreeMap<u64, Owed>,
+}
+
+/// A message that is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Its record.
+    pub message: MessagePlace,
+    pub qos: QoS,
+    pub retain: bool,
+    pub subscription_ids: Vec<u32>,
+}
+
+/// Where a message is, and how large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessagePlace {
+    pub sequence: Sequence,
+    /// Of the record's payload.
+    pub record_bytes: u32,
+    /// Of topic, properties and payload.
+    pub bytes: u32,
+}
+
+/// A retained message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetainedImage {
+    pub message: MessagePlace,
+    pub stamp: Stamp,
+}
+
+/// A record that is whole and yet none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownRecord(pub Sequence);
+
+impl std::fmt::Display for UnknownRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the record at {} is whole but says nothing this version knows", self.0.0)
+    }
+}
+
+impl std::error::Error for UnknownRecord {}
+
+impl Image {
+    /// Folds the next record in.
+    pub fn fold(&mut self, record: &RecordRef<'_>) -> Result<(), UnknownRecord> {
+        self.last_micros = self.last_micros.max(record.time_micros);
+        let known = match record.kind {
+            CHANGE => match Change::decode(record.payload) {
+                Some(change) => {
+                    self.fold_change(record.sequence, change);
+                    true
+                }
+                None => false,
+            },
+            MESSAGE => self.fold_message(record).is_some(),
+            PROGRESS => {
+                Progress::decode_all(record.payload, |progress| self.fold_progress(progress))
+            }
+            _ => false,
+        };
+        if known { Ok(()) } else { Err(UnknownRecord(record.sequence)) }
+    }
+
+    fn fold_change(&mut self, at: Sequence, change: Change) {
+        match change {
+            Change::Session(state) => self.fold_session(at, state),
+            Change::Attach { session, expiry_interval, will } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.expiry_interval = expiry_interval;
+                    state.will = will;
+                    state.detached_at_micros = None;
+                }
+            }
+            Change::Detach { session, at_micros, expiry_interval, has_will } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.expiry_interval = expiry_interval;
+                    state.detached_at_micros = Some(at_micros);
+                    state.will = state.will.take().filter(|_| has_will);
+                }
+            }
+            Change::WillPublished { session } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.will = None;
+                }
+            }
+            Change::SessionEnd { session } => {
+                self.sessions.remove(&session);
+            }
+            Change::Subscribe { session, subscription } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.subscriptions.retain(|other| other.filter != subscription.filter);
+                    state.subscriptions.push(subscription);
+                }
+            }
+            Change::Unsubscribe { session, filter } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.subscriptions.retain(|other| other.filter != filter);
+                }
+            }
+            Change::Release { session, packet_id } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.taken.retain(|other| *other != packet_id);
+                }
+            }
+            Change::Clear { topic, stamp } => {
+                self.last_stamp = self.last_stamp.max(Stamp(stamp));
+                if self.retained.get(&topic).is_some_and(|kept| kept.stamp <= Stamp(stamp)) {
+                    self.retained.remove(&topic);
+                }
+            }
+            Change::Spread { message } => {
+                self.unspread.remove(&Sequence(message));
+            }
+            Change::Group { group, name, filter } => self.fold_group(at, group, name, filter),
+            Change::GroupEnd { group } => {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    fn state_mut(&mut self, session: QueueNumber) -> Option<&mut SessionState> {
+        self.sessions.get_mut(&session).map(|session| &mut session.state)
+    }
+
+    fn fold_session(&mut self, at: Sequence, state: SessionState) {
+        let number = state.number;
+        self.last_number = self.last_number.max(number);
+        let queue = self.sessions.remove(&number).map(|earlier| earlier.queue).unwrap_or_default();
+        self.sessions.insert(number, SessionImage { told_at: at, state, queue });
+    }
+
+    fn fold_group(&mut self, at: Sequence, group: QueueNumber, name: String, filter: String) {
+        self.last_number = self.last_number.max(group);
+        let queue = self.groups.remove(&group).map(|earlier| earlier.queue).unwrap_or_default();
+        self.groups.insert(group, GroupImage { told_at: at, name, filter, queue });
+    }
+
+    fn fold_message(&mut self, record: &RecordRef<'_>) -> Option<()> {
+        let (head, body) = MessageHead::decode(record.payload)?;
+        let message = MessagePlace {
+            sequence: record.sequence,
+            record_bytes: record.payload.len() as u32,
+            bytes: body.len() as u32,
+        };
+        self.last_stamp = self.last_stamp.max(head.stamp);
+        if head.stored {
+            let topic = head.topic(body);
+            let is_newer = self.retained.get(topic).is_none_or(|kept| kept.stamp <= head.stamp);
+            if is_newer {
+                self.retained.insert(topic.into(), RetainedImage { message, stamp: head.stamp });
+            }
+        }
+        self.origins.extend(head.origin);
+        if let Some(taken) = head.taken {
+            self.fold_taken(record.sequence, taken);
+        }
+        for target in head.targets {
+            self.fold_target(message, target);
+        }
+        Some(())
+    }
+
+    fn fold_taken(&mut self, at: Sequence, taken: Taken) {
+        if taken.remote != 0 {
+            self.unspread.insert(at, taken.remote);
+        }
+        if let Some(state) = self.state_mut(taken.session) {
+            let packet_id = taken.packet_id.get();
+            if !state.taken.contains(&packet_id) {
+                state.taken.push(packet_id);
+            }
+        }
+    }
+
+    fn fold_target(&mut self, message: MessagePlace, target: Target) {
+        let Target { queue, ordinal, qos, retain, subscription_ids } = target;
+        let owed = Owed { message, qos, retain, subscription_ids };
+        if let Some(session) = self.sessions.get_mut(&queue) {
+            session.state.last_ordinal = session.state.last_ordinal.max(ordinal);
+            session.queue.insert(ordinal, owed);
+        } else if let Some(group) = self.groups.get_mut(&queue) {
+            group.queue.insert(ordinal, owed);
+        }
+    }
+
+    fn fold_progress(&mut self, Progress { queue, ordinal, step }: Progress) {
+        if let Some(SessionImage { state, queue, .. }) = self.sessions.get_mut(&queue) {
+            match step {
+                Step::Sent => state.sent_through = state.sent_through.max(ordinal),
+                Step::Received => {
+                    queue.remove(&ordinal);
+                    if !state.received.contains(&ordinal) {
+                        state.received.push(ordinal);
+                    }
+                }
+                Step::Done => {
+                    queue.remove(&ordinal);
+                    state.received.retain(|other| *other != ordinal);
+                }
+            }
+        } else if let Some(group) = self.groups.get_mut(&queue)
+            && step == Step::Done
+        {
+            group.queue.remove(&ordinal);
+        }
+    }
+}
+
+impl SessionState {
+    /// A session that has said nothing yet.
+    pub fn new(number: QueueNumber, client_id: &str, expiry_interval: u32) -> SessionState {
+        SessionState {
+            number,
+            client_id: client_id.to_owned(),
+            expiry_interval,
+            detached_at_micros: None,
+            will: None,
+            last_ordinal: 0,
+            sent_through: 0,
+            subscriptions: Vec::<SubscriptionState>::new(),
+            taken: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A shard's disk: the segments of its log, as they are written.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::host::News;
+use super::world::{Event, World};
+use crate::storage::{self, Commit, LogOptions, Order, SEGMENT_HEAD_BYTES, SegmentNumber};
+
+/// Small segments, so that they rotate and compact within a short run.
+pub(super) const SEGMENT_BYTES: u32 = 32 << 10;
+
+/// How the log of a simulated shard is set up.
+pub(super) fn log_options(shard: usize) -> LogOptions {
+    LogOptions { shard: shard as u16, segment_bytes: SEGMENT_BYTES, segments_max: 4096 }
+}
+
+/// The segments of one shard.
+#[derive(Default)]
+pub(super) struct Disk {
+    segments: BTreeMap<SegmentNumber, Vec<u8>>,
+    /// The last file that was given up; the next segment is written over it.
+    spare: Option<Vec<u8>>,
+    /// What was asked for and is not done yet.
+    preparing: VecDeque<(SegmentNumber, Vec<u8>)>,
+    committing: Option<Commit>,
+}
+
+impl Disk {
+    fn pages(&self, segment: SegmentNumber) -> Option<Bytes> {
+        self.segments.get(&segment).map(|bytes| Bytes::copy_from_slice(bytes))
+    }
+
+    fn prepare(&mut self, segment: SegmentNumber, head: &[u8]) {
+        // What a recycled file holds behind its first record's place stays there.
+        let mut bytes = self.spare.take().unwrap_or_else(|| vec![0; SEGMENT_BYTES as usize]);
+        bytes[..SEGMENT_HEAD_BYTES + 32].fill(0);
+        bytes[..head.len()].copy_from_slice(head);
+        self.segments.insert(segment, bytes);
+    }
+
+    fn write(&mut self, write: &storage::Write) {
+        let segment = self.segments.get_mut(&write.segment).expect("only what was prepared");
+        let at = write.offset as usize;
+        segment[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
+    }
+}
+
+impl World {
+    /// A shard's log asks for something; it is done some time later.
+    pub(super) fn order(&mut self, shard: usize, order: Order) {
+        let disk = &mut self.hosts[shard].disk;
+        match order {
+            Order::Prepare { segment, head } => {
+                disk.preparing.push_back((segment, head));
+            }
+            Order::Commit(commit) => {
+                assert!(disk.committing.is_none(), "one commit is under way at a time");
+                self.seen.commits += 1;
+                disk.committing = Some(commit);
+            }
+            Order::Recycle(segment) => {
+                disk.spare = disk.segments.remove(&segment);
+                self.seen.recycled += 1;
+                return;
+            }
+        }
+        let at = self.now + self.disk.below(self.delays.disk + 1);
+        self.plan_event(at, Event::Disk(shard));
+    }
+
+    /// Something that a shard's log asked for is done.
+    pub(super) fn disk_done(&mut self, shard: usize) {
+        let disk = &mut self.hosts[shard].disk;
+        let prefers_commit = self.disk.chance(500) || disk.preparing.is_empty();
+        if prefers_commit && let Some(commit) = disk.committing.take() {
+            let mut written = Vec::new();
+            for write in &commit.writes {
+                disk.write(write);
+                written.push(write.segment);
+            }
+            written.dedup();
+            let pages = written.into_iter().filter_map(|segment| {
+                Some(storage::News::Pages { segment, pages: disk.pages(segment)? })
+            });
+            let news: Vec<_> = pages.chain([storage::News::Committed(commit)]).collect();
+            for news in news {
+                self.tell(shard, News::Log(news));
+            }
+        } else if let Some((segment, head)) = disk.preparing.pop_front() {
+            disk.prepare(segment, &head);
+            let pages = disk.pages(segment).expect("it was just prepared");
+            self.tell(shard, News::Log(storage::News::Prepared { segment, pages }));
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! Where records go, when they are written, and which segments can go.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::record::{RECORD_HEAD_BYTES, RecordHead, read_record, record_bytes, write_record};
+use super::recovery::RecoveredLog;
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Watermark};
+use super::{Commit, Kind, News, Order, RecordRef, SegmentNumber, Sequence, Write};
+
+/// How a log is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// Whose it is.
+    pub shard: u16,
+    /// Bytes of a segment: a multiple of 4096, at least 16 KiB.
+    pub segment_bytes: u32,
+    /// Segments there may be, the one that is prepared in advance included; at least 3.
+    pub segments_max: usize,
+}
+
+/// A shard's append log; see the [module](super).
+///
+/// ```text
+///  oldest                                current   next
+/// +--------+--------+--------+--------+--------+--------+
+/// | sealed | sealed | sealed | sealed |....    |        |
+/// +--------+--------+--------+--------+--------+--------+
+///                                 ^        ^
+///                              durable    end
+/// ```
+///
+/// Invariants: `durable <= end`; numbers of segments rise; only segments behind the durable end
+/// have bytes that wait; a segment that is not the oldest is never given away, for later records
+/// may speak of earlier ones.
+#[derive(Debug)]
+pub struct Log {
+    options: LogOptions,
+    /// Those in use, oldest first, and maybe the next one.
+    segments: VecDeque<Segment>,
+    /// Index of the one that records go to.
+    current: usize,
+    end: Sequence,
+    durable: Sequence,
+    /// Checksum of the last record.
+    checksum: u32,
+    watermarks: u64,
+    watermark_written: Sequence,
+    is_committing: bool,
+    /// Segments of an earlier life that hold nothing of use.
+    leftover: Vec<SegmentNumber>,
+    spare: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: SegmentNumber,
+    readiness: Readiness,
+    pages: Option<Bytes>,
+    /// What the head says comes before the first record; set when the first record is.
+    predecessor: Option<u32>,
+    head_written: bool,
+    /// Records that are not written, and where they go.
+    waiting: Vec<u8>,
+    waiting_at: u32,
+    /// Records somebody needs.
+    live: u32,
+    /// The end of the log when the last of them was let go.
+    died_at: Sequence,
+}
+
+/// Whether there is a file for a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    /// It is to be asked for.
+    Wanted,
+    /// It was asked for.
+    Asked,
+    /// There is no room; the driver tries again.
+    Refused,
+    /// It can be written to.
+    Ready,
+}
+
+/// Whether a record may be refused when there is little room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Its sender is told.
+    Refusable,
+    /// It must be kept as long as there is any room: it says what is over, which makes room.
+    Needed,
+}
+
+/// There is no room for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Segment {
+    fn new(number: SegmentNumber, readiness: Readiness) -> Segment {
+        Segment {
+            number,
+            readiness,
+            pages: None,
+            predecessor: None,
+            head_written: false,
+            waiting: Vec::new(),
+            waiting_at: SEGMENT_HEAD_BYTES as u32,
+            live: 0,
+            died_at: Sequence(0),
+        }
+    }
+}
+
+impl Log {
+    /// A log without a past.
+    pub fn new(options: LogOptions) -> Log {
+        Log::begin(options, SegmentNumber(1), 0)
+    }
+
+    /// Goes on behind what was recovered, in a new segment.
+    pub fn resume(options: LogOptions, recovered: &RecoveredLog) -> Log {
+        let mut log = Log::begin(options, recovered.next, recovered.checksum);
+        for number in recovered.segments.iter().rev() {
+            let mut segment = Segment::new(*number, Readiness::Ready);
+            segment.head_written = true;
+            log.segments.push_front(segment);
+            log.current += 1;
+        }
+        log.leftover = recovered.leftover.clone();
+        log
+    }
+
+    fn begin(options: LogOptions, first: SegmentNumber, checksum: u32) -> Log {
+        assert!(options.segment_bytes >= 16 << 10 && options.segment_bytes.is_multiple_of(4096));
+        assert!(options.segments_max >= 3, "one in use, one that goes, one that comes");
+        let start = first.0 * u64::from(options.segment_bytes) + SEGMENT_HEAD_BYTES as u64;
+        Log {
+            options,
+            segments: VecDeque::from([Segment::new(first, Readiness::Wanted)]),
+            current: 0,
+            end: Sequence(start),
+            durable: Sequence(start),
+            checksum,
+            watermarks: 0,
+            watermark_written: Sequence(0),
+            is_committing: false,
+            leftover: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Adds a record of these parts; its place. It is durable once [`Log::durable`] is greater.
+    pub fn append(
+        &mut self,
+        now_micros: u64,
+        kind: Kind,
+        parts: &[&[u8]],
+        urgency: Urgency,
+    ) -> Result<Sequence, Full> {
+        let payload_bytes = parts.iter().map(|part| part.len()).sum();
+        let bytes = record_bytes(payload_bytes);
+        if bytes > self.segment_bytes() as usize - SEGMENT_HEAD_BYTES {
+            return Err(Full);
+        }
+        let left = self.left_in_current();
+        if urgency == Urgency::Refusable && !self.has_next() && left < bytes + self.reserve() {
+            return Err(Full);
+        }
+        if left < bytes {
+            self.roll()?;
+        }
+        let sequence = self.end;
+        let predecessor = self.checksum;
+        let segment = &mut self.segments[self.current];
+        segment.predecessor.get_or_insert(predecessor);
+        let head = RecordHead {
+            payload_bytes: payload_bytes as u32,
+            checksum: 0,
+            sequence,
+            predecessor,
+            kind,
+            time_micros: now_micros,
+        };
+        self.checksum = write_record(&mut segment.waiting, head, parts);
+        self.end.0 += bytes as u64;
+        Ok(sequence)
+    }
+
+    /// Whether what is refusable is refused.
+    pub fn is_full(&self) -> bool {
+        !self.has_next() && self.left_in_current() < 2 * self.reserve()
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Order> {
+        if let Some(segment) = self.leftover.pop() {
+            return Some(Order::Recycle(segment));
+        }
+        if let Some(order) = self.poll_prepare() {
+            return Some(order);
+        }
+        if let Some(number) = self.pop_dead() {
+            return Some(Order::Recycle(number));
+        }
+        if self.is_committing {
+            return None;
+        }
+        let commit = self.next_commit()?;
+        self.is_committing = true;
+        Some(Order::Commit(commit))
+    }
+
+    fn poll_prepare(&mut self) -> Option<Order> {
+        let (options, half) = (self.options, self.segment_bytes() as usize / 2);
+        let wants_next = self.current + 1 == self.segments.len()
+            && self.left_in_current() < half
+            && self.segments.len() < options.segments_max;
+        if wants_next {
+            let number = SegmentNumber(self.segments[self.current].number.0 + 1);
+            self.segments.push_back(Segment::new(number, Readiness::Wanted));
+        }
+        let wanted = self.segments.iter_mut().find(|s| s.readiness == Readiness::Wanted)?;
+        wanted.readiness = Readiness::Asked;
+        let head = SegmentHead {
+            shard: options.shard,
+            number: wanted.number,
+            segment_bytes: options.segment_bytes,
+            predecessor: None,
+        };
+        Some(Order::Prepare { segment: wanted.number, head: head.encode() })
+    }
+
+    /// The oldest segment, if nobody needs it and that is durable.
+    fn pop_dead(&mut self) -> Option<SegmentNumber> {
+        let oldest = self.segments.front()?;
+        let is_dead = self.current > 0
+            && oldest.live == 0
+            && oldest.waiting.is_empty()
+            && oldest.died_at <= self.durable;
+        if !is_dead {
+            return None;
+        }
+        self.current -= 1;
+        self.segments.pop_front().map(|segment| segment.number)
+    }
+
+    /// Everything that waits, up to the first segment without a file.
+    fn next_commit(&mut self) -> Option<Commit> {
+        let segment_bytes = u64::from(self.options.segment_bytes);
+        let mut writes = Vec::new();
+        let mut end = None;
+        for segment in self.segments.iter_mut().take(self.current + 1) {
+            if segment.waiting.is_empty() {
+                continue;
+            }
+            if segment.readiness != Readiness::Ready {
+                break;
+            }
+            if !segment.head_written {
+                segment.head_written = true;
+                let head = SegmentHead {
+                    shard: self.options.shard,
+                    number: segment.number,
+                    segment_bytes: self.options.segment_bytes,
+                    predecessor: segment.predecessor,
+                };
+                writes.push(Write { segment: segment.number, offset: 0, bytes: head.encode() });
+            }
+            let spare = self.spare.pop().unwrap_or_default();
+            let mut bytes = std::mem::replace(&mut segment.waiting, spare);
+            let offset = segment.waiting_at;
+            segment.waiting_at += bytes.len() as u32;
+            end = Some(Sequence(segment.number.0 * segment_bytes + u64::from(segment.waiting_at)));
+            // A header of zeros: what lies behind, of whatever life, is not read.
+            let left = self.options.segment_bytes - segment.waiting_at;
+            bytes.resize(bytes.len() + RECORD_HEAD_BYTES.min(left as usize), 0);
+            writes.push(Write { segment: segment.number, offset, bytes });
+        }
+        let end = end?;
+        self.write_watermark(&mut writes);
+        Some(Commit { writes, end })
+    }
+
+    /// The durable end goes out with the commit after the one that reached it.
+    fn write_watermark(&mut self, writes: &mut Vec<Write>) {
+        let Some(last) = writes.last() else { return };
+        if self.durable <= self.watermark_written {
+            return;
+        }
+        self.watermarks += 1;
+        self.watermark_written = self.durable;
+        let watermark = Watermark { counter: self.watermarks, durable: self.durable };
+        let segment = last.segment;
+        writes.push(Write { segment, offset: watermark.offset(), bytes: watermark.encode() });
+    }
+
+    /// Something came of an order.
+    pub fn handle(&mut self, news: News) {
+        match news {
+            News::Prepared { segment, pages } => {
+                if let Some(segment) = self.segment_mut(segment) {
+                    segment.readiness = Readiness::Ready;
+                    segment.pages = Some(pages);
+                }
+            }
+            News::Refused(segment) => {
+                if let Some(segment) = self.segment_mut(segment) {
+                    segment.readiness = Readiness::Refused;
+                }
+            }
+            News::Pages { segment, pages } => {
+                if let Some(segment) = self.segment_mut(segment) {
+                    segment.pages = Some(pages);
+                }
+            }
+            News::Committed(commit) => self.committed(commit),
+        }
+    }
+
+    fn committed(&mut self, commit: Commit) {
+        assert!(self.is_committing, "one commit is under way at a time");
+        assert!(
+            self.durable < commit.end && commit.end <= self.end,
+            "what is durable was appended"
+        );
+        self.is_committing = false;
+        self.durable = commit.end;
+        const BYTES_MAX: usize = 1 << 20;
+        for Write { mut bytes, .. } in commit.writes {
+            if self.spare.len() < 4 && (4096..=BYTES_MAX).contains(&bytes.capacity()) {
+                bytes.clear();
+                self.spare.push(bytes);
+            }
+        }
+    }
+
+    /// The record at a place, if it is written.
+    pub fn read(&self, sequence: Sequence) -> Option<RecordRef<'_>> {
+        let segment = self.segment(self.segment_of(sequence))?;
+        let offset = (sequence.0 % self.segment_bytes()) as usize;
+        read_record(segment.pages.as_ref()?.get(offset..)?, sequence)
+    }
+
+    /// Somebody needs the record.
+    pub fn hold(&mut self, sequence: Sequence) {
+        let number = self.segment_of(sequence);
+        if let Some(segment) = self.segment_mut(number) {
+            segment.live += 1;
+        }
+    }
+
+    /// Nobody needs the record any more.
+    pub fn release(&mut self, sequence: Sequence) {
+        let (number, end) = (self.segment_of(sequence), self.end);
+        let Some(segment) = self.segment_mut(number) else { return };
+        debug_assert!(segment.live > 0, "what is released was held");
+        segment.live = segment.live.saturating_sub(1);
+        segment.died_at = end;
+    }
+
+    /// Everything before this place is durable.
+    pub fn durable(&self) -> Sequence {
+        self.durable
+    }
+
+    /// Where the next record goes, if it fits.
+    pub fn end(&self) -> Sequence {
+        self.end
+    }
+
+    /// The segment a place is in.
+    pub fn segment_of(&self, sequence: Sequence) -> SegmentNumber {
+        SegmentNumber(sequence.0 / self.segment_bytes())
+    }
+
+    /// The oldest segment, if it is not the one that is written to.
+    pub fn oldest(&self) -> Option<SegmentNumber> {
+        (self.current > 0).then(|| self.segments[0].number)
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        u64::from(self.options.segment_bytes)
+    }
+
+    /// Segments in use, the one prepared in advance included.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes from the oldest record to the end.
+    pub fn bytes(&self) -> u64 {
+        let sealed = self.current as u64 * self.segment_bytes();
+        sealed + self.end.0 % self.segment_bytes()
+    }
+
+    fn left_in_current(&self) -> usize {
+        let begun = self.segments[self.current].number.0 * self.segment_bytes();
+        (self.segment_bytes() - (self.end.0 - begun)) as usize
+    }
+
+    /// Room that only what is needed gets.
+    fn reserve(&self) -> usize {
+        self.segment_bytes() as usize / 8
+    }
+
+    /// Whether there is, or may soon be, a segment behind the current one.
+    fn has_next(&self) -> bool {
+        match self.segments.get(self.current + 1) {
+            Some(next) => next.readiness != Readiness::Refused,
+            None => self.segments.len() < self.options.segments_max,
+        }
+    }
+
+    /// Goes on in the next segment. What does not fit into this one leaves its end unused.
+    fn roll(&mut self) -> Result<(), Full> {
+        if !self.has_next() {
+            return Err(Full);
+        }
+        let number = SegmentNumber(self.segments[self.current].number.0 + 1);
+        if self.current + 1 == self.segments.len() {
+            self.segments.push_back(Segment::new(number, Readiness::Wanted));
+        }
+        self.segments[self.current].died_at = self.end;
+        self.current += 1;
+        self.end = Sequence(number.0 * self.segment_bytes() + SEGMENT_HEAD_BYTES as u64);
+        Ok(())
+    }
+
+    fn segment(&self, number: SegmentNumber) -> Option<&Segment> {
+        let index = self.segments.binary_search_by_key(&number, |segment| segment.number).ok()?;
+        self.segments.get(index)
+    }
+
+    fn segment_mut(&mut self, number: SegmentNumber) -> Option<&mut Segment> {
+        let index = self.segments.binary_search_by_key(&number, |segment| segment.number).ok()?;
+        self.segments.get_mut(index)
+    }
+}
