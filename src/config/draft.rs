@@ -19,6 +19,7 @@ use super::listener::{ListenAddress, ListenerConfig};
 use super::log::LogConfig;
 use super::mqtt::Mqtt;
 use super::process::{ListenerTable, Process};
+use super::storage::Storage;
 use super::table::Table;
 use super::{Config, reference};
 
@@ -33,6 +34,7 @@ pub(super) struct Draft {
     pub(super) listeners: Option<Vec<DraftListener>>,
     pub(super) log: LogConfig,
     pub(super) mqtt: Mqtt,
+    pub(super) storage: Storage,
     pub(super) auth: AuthConfig,
     /// Who had the last word on a key.
     pub(super) origins: BTreeMap<String, Origin>,
@@ -107,6 +109,7 @@ impl Draft {
                 match table {
                     "log" => self.log.read(name, &found, &mut self.problems),
                     "mqtt" => self.mqtt.read(name, &found, &mut self.problems),
+                    "storage" => self.storage.read(name, &found, &mut self.problems),
                     _ => self.refuse_unknown(&found),
                 }
             }
@@ -152,6 +155,7 @@ impl Draft {
             admin: self.process.admin,
             log: self.log,
             mqtt: self.mqtt,
+            storage: self.storage,
             auth: self.auth,
         })
     }
@@ -161,6 +165,7 @@ impl Draft {
             "listeners" => self.take_listeners(found),
             "log" => self.log.read_all(found, &mut self.problems),
             "mqtt" => self.mqtt.read_all(found, &mut self.problems),
+            "storage" => self.storage.read_all(found, &mut self.problems),
             "auth" => self.auth.read_all(found, &mut self.problems),
             _ if reference::is_process_key(name) => {
                 self.process.read(name, found, &mut self.problems);

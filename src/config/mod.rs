@@ -12,6 +12,7 @@ mod mqtt;
 mod process;
 pub mod reference;
 mod source;
+mod storage;
 mod table;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +24,7 @@ pub use listener::{ListenAddress, ListenAddressError, ListenerConfig};
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
 pub use source::Source;
+pub use storage::{OnDamage, Storage};
 
 /// A configuration that has been checked: every value is possible, alone and beside the others.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What clients are promised and how much they may ask for.
     pub mqtt: Mqtt,
+    /// The log of what must outlive the broker.
+    pub storage: Storage,
     /// Who may enter.
     pub auth: AuthConfig,
 }
@@ -60,7 +64,7 @@ pub enum Durability {
 
 impl Durability {
     /// What is promised unless the operator says otherwise.
-    pub const DEFAULT: Durability = Durability::Memory;
+    pub const DEFAULT: Durability = Durability::Fsync;
 
     const WORDS: &[(&str, Durability)] =
         &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
@@ -77,6 +81,13 @@ impl Config {
             ("durability", self.durability != new.durability),
             ("admin", self.admin != new.admin),
             ("log.format", self.log.format != new.log.format),
+            ("storage.segment_bytes", self.storage.segment_bytes != new.storage.segment_bytes),
+            ("storage.log_bytes_max", self.storage.log_bytes_max != new.storage.log_bytes_max),
+            (
+                "storage.sync_interval_ms",
+                self.storage.sync_interval_ms != new.storage.sync_interval_ms,
+            ),
+            ("storage.on_damage", self.storage.on_damage != new.storage.on_damage),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -93,6 +104,7 @@ impl Default for Config {
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
             log: LogConfig::default(),
             mqtt: Mqtt::default(),
+            storage: Storage::default(),
             auth: AuthConfig::default(),
         }
     }

@@ -9,6 +9,7 @@ use super::log::LogConfig;
 use super::mqtt::Mqtt;
 use super::process::{ListenerTable, Process};
 use super::source::variable_of;
+use super::storage::Storage;
 use super::table::{Reload, Table};
 
 /// A table, its type left behind.
@@ -29,12 +30,13 @@ struct Entry {
 }
 
 /// All tables, in the order of the documentation.
-fn sections() -> [Section; 5] {
+fn sections() -> [Section; 6] {
     [
         section::<Process>(),
         section::<ListenerTable>(),
         section::<LogConfig>(),
         section::<Mqtt>(),
+        section::<Storage>(),
         section::<AuthConfig>(),
     ]
 }
@@ -263,6 +265,12 @@ mod tests {
             durability: crate::config::Durability::Os,
             admin: None,
             log: LogConfig { level: "off".into(), format: crate::config::LogFormat::Json },
+            storage: Storage {
+                segment_bytes: 1,
+                log_bytes_max: 1,
+                sync_interval_ms: 1,
+                on_damage: crate::config::OnDamage::Quarantine,
+            },
             ..Config::default()
         };
         let named = Config::default().waiting_for_restart(&new);

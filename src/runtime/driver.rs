@@ -20,6 +20,7 @@ use io_uring::{opcode, squeue};
 
 use super::buffers::{self, Buffers};
 use super::clock::Clock;
+use super::disk::{Disk, DiskFailure};
 use super::lanes::{Flushed, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
@@ -65,12 +66,14 @@ pub(super) struct Parts {
     pub(super) rings: Arc<Rings>,
     pub(super) mailboxes: Arc<Vec<Mailbox>>,
     pub(super) stop_timeout: Duration,
+    pub(super) disk: Option<Disk>,
 }
 
 /// One shard's thread: its ring, its sockets and its core.
 pub(super) struct Driver {
     // The ring goes first: nothing of the kernel's may outlive what it points to.
     ring: Ring,
+    disk: Option<Disk>,
     buffers: Buffers,
     wake_count: Box<u64>,
     shard: Shard,
@@ -104,6 +107,8 @@ enum Operation {
     LaneWoken = 6,
     /// Whatever came of it is heard elsewhere.
     Cancel = 7,
+    /// A write or sync of the log; the slot is its place in the commit.
+    Disk = 8,
 }
 
 impl Operation {
@@ -120,6 +125,7 @@ impl Operation {
             5 => Operation::LaneWake,
             6 => Operation::LaneWoken,
             7 => Operation::Cancel,
+            8 => Operation::Disk,
             _ => return None,
         };
         let generation = (token >> 32) as u32 & GENERATION_MASK;
@@ -134,13 +140,14 @@ impl Operation {
 impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
-        let Parts { options, clock, listening, ends, rings, mailboxes, stop_timeout } = parts;
+        let Parts { options, clock, listening, ends, rings, mailboxes, stop_timeout, disk } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
         let index = options.id.index();
         rings.0[index].store(ring.raw_fd(), Ordering::Release);
         let mut driver = Driver {
             ring,
+            disk,
             buffers,
             wake_count: Box::new(0),
             shard: Shard::new(options),
@@ -179,10 +186,15 @@ impl Driver {
             self.check_timers(now)?;
             self.carry_out(now)?;
             self.flush_lanes(now)?;
-            if self.stop_by.is_some_and(|by| self.sockets.len() == 0 || by <= now) {
+            if self.stop_by.is_some_and(|by| self.is_quiet() || by <= now) {
                 return self.end();
             }
         }
+    }
+
+    /// Whether every connection is gone and what they left behind is kept.
+    fn is_quiet(&self) -> bool {
+        self.sockets.len() == 0 && self.disk.as_ref().is_none_or(Disk::is_idle)
     }
 
     /// How long the next enter may sleep; not at all if something is to be done already.
@@ -193,8 +205,13 @@ impl Driver {
         if self.ends.count() > 1 && !self.ends.fall_asleep() {
             return None;
         }
-        let deadlines =
-            [self.shard.poll_timeout(), self.lingerers.next(), self.accept_again, self.stop_by];
+        let deadlines = [
+            self.shard.poll_timeout(),
+            self.lingerers.next(),
+            self.accept_again,
+            self.stop_by,
+            self.disk.as_ref().and_then(Disk::sync_due),
+        ];
         match deadlines.into_iter().flatten().min() {
             None => Some(Wait::Forever),
             Some(at) => match at.since(self.clock.now()) {
@@ -217,11 +234,22 @@ impl Driver {
                 Operation::LaneWoken if completion.result < 0 => {
                     self.mailboxes[id.slot as usize].wake();
                 }
+                Operation::Disk => self.disk_completed(now, id.slot as usize, completion.result),
                 Operation::LaneWake | Operation::LaneWoken | Operation::Cancel => {}
             }
         }
         self.completions = completions;
         Ok(())
+    }
+
+    fn disk_completed(&mut self, now: Time, index: usize, result: i32) {
+        let Some(disk) = &mut self.disk else { return };
+        let token = |index| Operation::Disk.numbered(index);
+        match disk.completed(index, result, &mut self.ring, token) {
+            Ok(Some(news)) => self.shard.handle(now, Input::Log(news)),
+            Ok(None) => {}
+            Err(failure) => disk_failed(&failure),
+        }
     }
 
     fn hear_lanes(&mut self, now: Time) -> io::Result<()> {
@@ -255,6 +283,13 @@ impl Driver {
                 Letter::Reconfigure(policy) => {
                     self.shard.handle(now, Input::Reconfigure(policy));
                 }
+                Letter::Prepared(prepared) => {
+                    if let Some(disk) = &mut self.disk {
+                        let news = disk.prepared(prepared);
+                        self.shard.handle(now, Input::Log(news));
+                    }
+                }
+                Letter::DiskFailed(failure) => disk_failed(&failure),
                 Letter::Count(answer) => {
                     // Nobody listens any more: nobody is told.
                     let _ = answer.send(Counted {
@@ -274,6 +309,9 @@ impl Driver {
     fn check_timers(&mut self, now: Time) -> io::Result<()> {
         if self.shard.poll_timeout().is_some_and(|at| at <= now) {
             self.shard.handle(now, Input::Timeout);
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.sync(now);
         }
         while let Some(id) = self.lingerers.pop_due(now) {
             self.kill(id);
@@ -300,7 +338,11 @@ impl Driver {
                 Output::Lane { to, message } => {
                     self.ends.send(to.index(), LaneItem::Message(message));
                 }
-                Output::Log(_) => unreachable!("there is no log yet"),
+                Output::Log(order) => {
+                    let Some(disk) = &mut self.disk else { unreachable!("there is no log") };
+                    let token = |index| Operation::Disk.numbered(index);
+                    disk.carry_out(now, order, &mut self.ring, token)?;
+                }
             }
         }
         Ok(())
@@ -659,6 +701,13 @@ impl Driver {
             self.sockets.remove(id);
         }
     }
+}
+
+/// What was acknowledged is kept; nothing more can be. Whoever supervises the broker sees it end.
+fn disk_failed(failure: &DiskFailure) -> ! {
+    tracing::error!("{failure}");
+    eprintln!("hawker: {failure}");
+    std::process::exit(1);
 }
 
 /// Makes the kernel complete what it does with a socket.

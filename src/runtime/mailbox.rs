@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_queue::SegQueue;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::disk::{DiskFailure, Prepared};
 use crate::metrics::ShardMetrics;
 use crate::shard::Policy;
 
@@ -17,6 +18,10 @@ pub(super) enum Letter {
     Stop,
     /// Go on under another policy.
     Reconfigure(Arc<Policy>),
+    /// A segment of the log was prepared, or could not be.
+    Prepared(Prepared),
+    /// What was written could not be synced.
+    DiskFailed(DiskFailure),
     /// Say what was counted.
     Count(UnboundedSender<Counted>),
 }

@@ -3,16 +3,20 @@
 
 mod buffers;
 pub mod clock;
+pub mod directory;
+mod disk;
 mod driver;
 mod entropy;
 mod lanes;
 mod listener;
 mod mailbox;
+pub mod recovery;
 mod ring;
 mod socket;
 
 pub(crate) use mailbox::Counted;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -26,14 +30,23 @@ use signal_hook::iterator::Signals;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::clock::Clock;
+use self::directory::Directory;
+use self::disk::{Disk, Keeper, Promise};
 use self::driver::{Driver, Parts, Rings};
 use self::lanes::Lanes;
 use self::listener::ListenError;
 use self::mailbox::{Letter, Mailbox};
+use self::recovery::{Opened, OpenedShard, RecoveryError};
 use crate::auth::ScramUsers;
 use crate::config::{Config, Durability, Source};
-use crate::shard::{Policy, ShardId, ShardOptions};
+use crate::shard::{Policy, Restored, Seed, ShardId, ShardOptions};
+use crate::storage::Log;
 use crate::{control, sys};
+
+/// A shard's log with what it says, and the disk it is on.
+type Store = ((Log, Restored), Disk);
+
+type ShardHandle = ExecutorJoinHandle<io::Result<()>>;
 
 /// Why a broker could not start or go on.
 #[derive(Debug)]
@@ -48,8 +61,8 @@ pub enum RunError {
     Shard(usize, String),
     /// Signals could not be listened for.
     Signals(io::Error),
-    /// The configuration asks for what this version does not have.
-    Durability(Durability),
+    /// What an earlier life left cannot be gone on with.
+    Recovery(RecoveryError),
 }
 
 impl fmt::Display for RunError {
@@ -66,10 +79,7 @@ impl fmt::Display for RunError {
                 write!(f, "shard {index}: {error}; `hawker doctor` says what the machine lacks")
             }
             RunError::Signals(error) => write!(f, "signals: {error}"),
-            RunError::Durability(_) => f.write_str(
-                "this version keeps sessions and messages in memory only; say so with \
-                 --durability memory",
-            ),
+            RunError::Recovery(error) => error.fmt(f),
         }
     }
 }
@@ -147,9 +157,11 @@ fn policy(config: &Config) -> Arc<Policy> {
 
 /// A running broker.
 pub struct Broker {
-    shards: Vec<ExecutorJoinHandle<io::Result<()>>>,
+    shards: Vec<ShardHandle>,
     mailboxes: Arc<Vec<Mailbox>>,
     addresses: Vec<SocketAddr>,
+    /// Locked as long as the broker runs.
+    _directory: Option<Directory>,
 }
 
 impl Broker {
@@ -159,9 +171,6 @@ impl Broker {
     ///
     /// See [`RunError`].
     pub fn start(config: &Config) -> Result<Broker, RunError> {
-        if config.durability != Durability::Memory {
-            return Err(RunError::Durability(config.durability));
-        }
         let usable = sys::usable_cpus();
         let cpus = config.cpus.clone().unwrap_or_else(|| usable.clone());
         let count = sys::shards(config, usable.len());
@@ -170,8 +179,8 @@ impl Broker {
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
-        let shards = start_shards(config, count, &cpus, listening, &mailboxes)?;
-        let broker = Broker { shards, mailboxes, addresses };
+        let (directory, shards) = start_shards(config, count, &cpus, listening, &mailboxes)?;
+        let broker = Broker { shards, mailboxes, addresses, _directory: directory };
         control::start(admin, broker.counter());
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -242,8 +251,9 @@ fn start_shards(
     cpus: &[usize],
     listening: Vec<Vec<listener::Listening>>,
     mailboxes: &Arc<Vec<Mailbox>>,
-) -> Result<Vec<ExecutorJoinHandle<io::Result<()>>>, RunError> {
-    let seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
+) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
+    let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
+    let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
     let policy = policy(config);
     let lanes = Lanes::new(count);
     let rings = Rings::new(count);
@@ -251,12 +261,13 @@ fn start_shards(
     let (ready, is_ready) = mpsc::channel();
     let mut shards = Vec::new();
     for (index, (seed, listening)) in seeds.into_iter().zip(listening).enumerate() {
+        let (log, disk) = stores.pop_front().unzip();
         let parts = Parts {
             options: ShardOptions {
                 id: ShardId(index as u8),
                 count,
                 policy: Arc::clone(&policy),
-                log: None,
+                log,
                 seed,
                 now: clock.now(),
             },
@@ -266,6 +277,7 @@ fn start_shards(
             rings: Arc::clone(&rings),
             mailboxes: Arc::clone(mailboxes),
             stop_timeout: Duration::from_millis(config.mqtt.stop_timeout_ms.into()),
+            disk,
         };
         let ready = ready.clone();
         let shard = executor(index, cpus[index % cpus.len()])
@@ -285,7 +297,37 @@ fn start_shards(
         let (index, outcome) = is_ready.recv().expect("every shard reports before it ends");
         outcome.map_err(|error| RunError::Shard(index, error))?;
     }
-    Ok(shards)
+    Ok((directory, shards))
+}
+
+/// Opens the data directory, if anything is to be kept: a log and a disk for each shard, and the
+/// placement that its clients have there.
+fn open_stores(
+    config: &Config,
+    seeds: &mut [Seed],
+    mailboxes: &Arc<Vec<Mailbox>>,
+) -> Result<(Option<Directory>, VecDeque<Store>), RunError> {
+    let promise = match config.durability {
+        Durability::Memory => return Ok((None, VecDeque::new())),
+        Durability::Fsync => Promise::Durable,
+        Durability::Os => Promise::Written {
+            sync_interval: Duration::from_millis(config.storage.sync_interval_ms.into()),
+        },
+    };
+    let Opened { directory, shards } =
+        recovery::open(config, seeds.len(), seeds[0].placement).map_err(RunError::Recovery)?;
+    for seed in seeds {
+        seed.placement = directory.layout().placement;
+    }
+    let keeper = Keeper::start(Arc::clone(mailboxes))
+        .map_err(|error| RunError::Shard(0, error.to_string()))?;
+    let segment_bytes = directory.layout().segment_bytes;
+    let stores = shards.into_iter().enumerate().map(|(index, shard)| {
+        let OpenedShard { folder, log, restored, files } = shard;
+        let disk = Disk::new(folder, index, segment_bytes, promise, files, keeper.clone());
+        ((log, restored), disk)
+    });
+    Ok((Some(directory), stores.collect()))
 }
 
 /// An executor pinned to a CPU. Its own memory and rings are as small as they go: the shard has a

@@ -68,6 +68,17 @@ impl Ring {
         self.uring.submitter()
     }
 
+    /// Makes sure that so many operations that belong together are submitted together.
+    pub(super) fn reserve(&mut self, count: usize) -> io::Result<()> {
+        let submissions = self.uring.submission();
+        if submissions.capacity() - submissions.len() >= count {
+            return Ok(());
+        }
+        drop(submissions);
+        self.enters += 1;
+        self.uring.submit().map(drop)
+    }
+
     /// Queues an operation for the next enter.
     ///
     /// # Safety

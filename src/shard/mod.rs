@@ -35,6 +35,7 @@ mod message;
 mod publish;
 mod receive;
 mod record;
+mod rehome;
 mod retained;
 mod route;
 mod session_end;
@@ -49,6 +50,7 @@ pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Shard
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
+pub use rehome::rehome;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

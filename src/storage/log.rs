@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::record::{RECORD_HEAD_BYTES, RecordHead, read_record, record_bytes, write_record};
+use super::record::{RECORD_HEAD_BYTES, RecordHead, read_at, record_bytes, write_record};
 use super::recovery::RecoveredLog;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Watermark};
 use super::{Commit, Kind, News, Order, RecordRef, SegmentNumber, Sequence, Write};
@@ -338,8 +338,7 @@ impl Log {
     /// The record at a place, if it is written.
     pub fn read(&self, sequence: Sequence) -> Option<RecordRef<'_>> {
         let segment = self.segment(self.segment_of(sequence))?;
-        let offset = (sequence.0 % self.segment_bytes()) as usize;
-        read_record(segment.pages.as_ref()?.get(offset..)?, sequence)
+        read_at(segment.pages.as_ref()?, self.segment_bytes(), sequence)
     }
 
     /// Somebody needs the record.

@@ -34,7 +34,7 @@ mod segment;
 
 pub use log::{Full, Log, LogOptions, Urgency};
 pub use order::{Commit, News, Order, SegmentNumber, Write};
-pub use record::{Kind, RecordRef};
+pub use record::{Kind, RecordRef, read_at};
 pub use recovery::{
     Cut, Damage, DamageKind, Decision, Facts, Loss, OnDamage, RecoveredLog, recover,
 };

@@ -89,6 +89,11 @@ impl RecordHead {
     }
 }
 
+/// The record at a place, out of the pages of its segment; nothing if it is not whole.
+pub fn read_at(pages: &[u8], segment_bytes: u64, sequence: Sequence) -> Option<RecordRef<'_>> {
+    read_record(pages.get((sequence.0 % segment_bytes) as usize..)?, sequence)
+}
+
 /// The record at `sequence`, whose bytes these begin with; nothing if it is not whole.
 pub(super) fn read_record(bytes: &[u8], sequence: Sequence) -> Option<RecordRef<'_>> {
     let head = RecordHead::read(bytes)?;

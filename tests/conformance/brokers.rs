@@ -124,13 +124,20 @@ fn on_brokers_with(config: &str, test: impl Fn(&Broker) + Sync) {
     });
 }
 
+/// The protocol is the same whatever is promised beyond it; both are tried.
+fn durability(shards: usize) -> &'static str {
+    match shards {
+        1 | 2 => "fsync",
+        3 => "os",
+        _ => "memory",
+    }
+}
+
 fn start(shards: usize, config: &str) -> Broker {
     if std::env::var_os("HAWKER_TEST_BROKER").is_some() {
         return Broker(support::Broker::start(shards));
     }
-    let mut setup = support::Setup::shards(shards).argument("--durability").argument("memory");
-    if !config.is_empty() {
-        setup = setup.config(config);
-    }
-    Broker(setup.start())
+    let config = format!("{config}\n[storage]\nsegment_bytes = 2097152\n");
+    let setup = support::Setup::shards(shards).config(&config);
+    Broker(setup.argument("--durability").argument(durability(shards)).start())
 }

@@ -1,0 +1,43 @@
+//! The `[storage]` table: the log of what must outlive the broker.
+
+use super::kind::{self, Choice, Kind as _, bytes, milliseconds};
+use super::table::table;
+
+table! {
+    /// The log of what must outlive the broker, in `data_dir`. With `durability = "memory"` there
+    /// is none and nothing here counts.
+    pub struct Storage in "storage" {
+        /// Bytes of one segment, the unit in which the log grows and shrinks; each shard has at
+        /// least two. A message that does not fit into one is refused like one there is no room
+        /// for. With another value than before the log is written anew at the next start.
+        pub segment_bytes: u32 = 32 << 20, bytes(64 << 10..=1 << 30), Restart;
+
+        /// Bytes that the log of the whole broker may grow to. At the limit QoS 1 and 2 messages
+        /// that must be kept are refused (reason 0x97, or no acknowledgement before 5.0) until
+        /// there is room again; the rest goes on.
+        pub log_bytes_max: u64 = 64 << 30, bytes(16 << 20..=1 << 50), Restart;
+
+        /// With `durability = "os"`: how long what was written may wait to be on stable storage.
+        pub sync_interval_ms: u32 = 1_000, milliseconds(1..=3_600_000), Restart;
+
+        /// What happens at the start if something that was acknowledged is damaged: `refuse` says
+        /// what and ends; `quarantine` copies the damaged log aside, goes on with all that is
+        /// whole and says what is missing.
+        pub on_damage: OnDamage = OnDamage::Refuse, Choice(OnDamage::WORDS), Restart;
+    }
+}
+
+/// What a broker does with a damaged log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// It does not start.
+    #[default]
+    Refuse,
+    /// It starts with what is whole.
+    Quarantine,
+}
+
+impl OnDamage {
+    const WORDS: &[(&str, OnDamage)] =
+        &[("refuse", OnDamage::Refuse), ("quarantine", OnDamage::Quarantine)];
+}

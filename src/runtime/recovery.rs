@@ -1,0 +1,353 @@
+//! The start on a data directory: what an earlier life left is read, checked and handed to the
+//! shards.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::directory::{self, Directory, DirectoryError, Layout, sync_folder};
+use super::disk;
+use crate::config::{Config, OnDamage};
+use crate::shard::{Image, Restored, ShardId, UnknownRecord, rehome, restore};
+use crate::storage::{
+    self, Damage, Kind, Log, LogOptions, News, Order, RecoveredLog, SegmentNumber, Sequence,
+    Urgency, recover,
+};
+
+/// A data directory, ready to go on.
+pub(super) struct Opened {
+    /// Holds the lock; lives as long as the broker.
+    pub(super) directory: Directory,
+    pub(super) shards: Vec<OpenedShard>,
+}
+
+/// One shard's part of it.
+pub(super) struct OpenedShard {
+    pub(super) folder: PathBuf,
+    pub(super) log: Log,
+    pub(super) restored: Restored,
+    pub(super) files: BTreeMap<SegmentNumber, File>,
+}
+
+/// Why a broker cannot go on where it was.
+#[derive(Debug)]
+pub enum RecoveryError {
+    /// The directory cannot be used.
+    Directory(DirectoryError),
+    /// A file of it cannot be read or written.
+    Io(PathBuf, io::Error),
+    /// Something that was acknowledged is damaged.
+    Damage(PathBuf, Damage),
+    /// A record says something that this version does not know.
+    Unknown(PathBuf, UnknownRecord),
+}
+
+impl fmt::Display for RecoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecoveryError::Directory(error) => error.fmt(f),
+            RecoveryError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            RecoveryError::Damage(folder, damage) => {
+                let folder = folder.display();
+                write!(
+                    f,
+                    "{folder}: {damage}. Something that was acknowledged is damaged, so the broker \
+                     does not start and changes nothing. Look at it with `hawker log verify`; \
+                     restore a backup; or set storage.on_damage = \"quarantine\" to go on with all \
+                     that is whole"
+                )
+            }
+            RecoveryError::Unknown(folder, error) => {
+                write!(f, "{}: {error}; use the version that wrote it", folder.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoveryError {}
+
+impl From<DirectoryError> for RecoveryError {
+    fn from(error: DirectoryError) -> RecoveryError {
+        RecoveryError::Directory(error)
+    }
+}
+
+/// A shard's log of an earlier life.
+pub struct Past {
+    folder: PathBuf,
+    /// What its records say.
+    pub image: Image,
+    /// Where it ends.
+    pub log: RecoveredLog,
+    segment_bytes: u32,
+    files: BTreeMap<SegmentNumber, (File, Bytes)>,
+}
+
+impl Past {
+    /// Reads the log in a folder, without changing it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or is damaged and nothing may be left out.
+    pub fn read(
+        folder: PathBuf,
+        shard: usize,
+        segment_bytes: u32,
+        on_damage: storage::OnDamage,
+    ) -> Result<Past, RecoveryError> {
+        let mut files = BTreeMap::new();
+        for (number, path) in directory::segments(&folder)? {
+            let io = |error| RecoveryError::Io(path.clone(), error);
+            let file = File::options().read(true).write(true).open(&path).map_err(io)?;
+            let pages = disk::map(&file).map_err(io)?;
+            files.insert(number, (file, pages));
+        }
+        let segments: Vec<(SegmentNumber, &[u8])> =
+            files.iter().map(|(number, (_, pages))| (*number, &pages[..])).collect();
+        let (mut image, mut unknown) = (Image::default(), None);
+        let log = recover(shard as u16, segment_bytes, &segments, on_damage, |record| {
+            unknown = unknown.or(image.fold(&record).err());
+        })
+        .map_err(|damage| RecoveryError::Damage(folder.clone(), damage))?;
+        match unknown {
+            Some(unknown) => Err(RecoveryError::Unknown(folder, unknown)),
+            None => Ok(Past { folder, image, log, segment_bytes, files }),
+        }
+    }
+
+    /// The payload of the record at a place.
+    pub fn payload(&self, sequence: Sequence) -> Option<Vec<u8>> {
+        let segment_bytes = u64::from(self.segment_bytes);
+        let (_, pages) = self.files.get(&SegmentNumber(sequence.0 / segment_bytes))?;
+        let record = storage::read_at(pages, segment_bytes, sequence)?;
+        Some(record.payload.to_vec())
+    }
+
+    fn resume(self, options: LogOptions) -> (PathBuf, Log, Image, BTreeMap<SegmentNumber, File>) {
+        let mut log = Log::resume(options, &self.log);
+        let mut files = BTreeMap::new();
+        for (segment, (file, pages)) in self.files {
+            log.handle(News::Pages { segment, pages });
+            files.insert(segment, file);
+        }
+        (self.folder, log, self.image, files)
+    }
+}
+
+/// Opens the data directory for `count` shards; `fresh` are the keys a new one is given.
+pub(super) fn open(
+    config: &Config,
+    count: usize,
+    fresh: [u64; 4],
+) -> Result<Opened, RecoveryError> {
+    let segment_bytes = config.storage.segment_bytes;
+    let new = Layout::new(count, segment_bytes, fresh, fingerprint(fresh));
+    let mut directory = Directory::open(&config.data_dir, new.clone())?;
+    let layout = directory.layout().clone();
+    let started = std::time::Instant::now();
+    let mut pasts = read_all(&directory, storage::OnDamage::Refuse);
+    let is_damaged = matches!(pasts, Err(RecoveryError::Damage(..)));
+    if is_damaged && config.storage.on_damage == OnDamage::Quarantine {
+        if let Err(error) = &pasts {
+            tracing::error!("{error}");
+        }
+        pasts = read_all(&directory, storage::OnDamage::Salvage);
+        report_damage(pasts.as_deref().unwrap_or_default());
+    }
+    let mut pasts = pasts?;
+    let is_damaged = pasts.iter().any(|past| !past.log.damage.is_empty());
+    let fits = layout.shards == count
+        && layout.segment_bytes == segment_bytes
+        && layout.fingerprint == fingerprint(layout.placement);
+    if !fits || is_damaged {
+        if is_damaged {
+            quarantine(&config.data_dir, &pasts)?;
+        }
+        let next =
+            Layout::new(count, segment_bytes, layout.placement, fingerprint(layout.placement));
+        tracing::info!(from = layout.shards, to = count, "writing the log anew");
+        write_anew(&mut directory, next, pasts)?;
+        pasts = read_all(&directory, storage::OnDamage::Refuse)?;
+    }
+    for past in &pasts {
+        if let Some(loss) = past.log.loss {
+            let folder = past.folder.display();
+            tracing::info!("{folder}: cut at {}: what follows was not acknowledged", loss.at.0);
+        }
+    }
+    let sessions: usize = pasts.iter().map(|past| past.image.sessions.len()).sum();
+    let elapsed_ms = started.elapsed().as_millis() as u64;
+    tracing::info!(sessions, elapsed_ms, "data directory {}", config.data_dir.display());
+    let segments_max = segments_max(config, count);
+    let placement = directory.layout().placement;
+    let mut images = Vec::new();
+    let mut opened = Vec::new();
+    for (shard, past) in pasts.into_iter().enumerate() {
+        let options = LogOptions { shard: shard as u16, segment_bytes, segments_max };
+        let (folder, log, image, files) = past.resume(options);
+        images.push(image);
+        opened.push((folder, log, files));
+    }
+    let restored = restore(images, place(placement, count));
+    let shards = opened.into_iter().zip(restored);
+    let shards = shards
+        .map(|((folder, log, files), restored)| OpenedShard { folder, log, restored, files })
+        .collect();
+    Ok(Opened { directory, shards })
+}
+
+fn segments_max(config: &Config, count: usize) -> usize {
+    let each = config.storage.log_bytes_max / count as u64;
+    usize::try_from(each / u64::from(config.storage.segment_bytes)).unwrap_or(usize::MAX).max(3)
+}
+
+/// Reads every shard's log, all at once.
+fn read_all(
+    directory: &Directory,
+    on_damage: storage::OnDamage,
+) -> Result<Vec<Past>, RecoveryError> {
+    let layout = directory.layout();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..layout.shards)
+            .map(|shard| {
+                let folder = directory.shard(shard);
+                scope.spawn(move || Past::read(folder, shard, layout.segment_bytes, on_damage))
+            })
+            .collect();
+        readers
+            .into_iter()
+            .map(|reader| reader.join().expect("reading a log does not panic"))
+            .collect()
+    })
+}
+
+fn report_damage(pasts: &[Past]) {
+    for past in pasts {
+        for damage in &past.log.damage {
+            tracing::error!("{}: left out: {damage}", past.folder.display());
+        }
+    }
+}
+
+/// Copies what is damaged aside, as it is.
+fn quarantine(data_dir: &Path, pasts: &[Past]) -> Result<(), RecoveryError> {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let name = format!("quarantine-{}", since_1970.unwrap_or_default().as_secs());
+    for past in pasts {
+        let shard = past.folder.file_name().unwrap_or_default();
+        let aside = data_dir.join(&name).join(shard);
+        let io = |error| RecoveryError::Io(aside.clone(), error);
+        std::fs::create_dir_all(&aside).map_err(io)?;
+        for (number, path) in directory::segments(&past.folder)? {
+            std::fs::copy(&path, aside.join(directory::segment_name(number))).map_err(io)?;
+        }
+    }
+    tracing::error!("the damaged log is kept in {}", data_dir.join(name).display());
+    Ok(())
+}
+
+/// The hash that places clients, topics and groups; the same as the shards'.
+fn place(placement: [u64; 4], count: usize) -> impl Fn(&str) -> ShardId {
+    let [a, b, c, d] = placement;
+    let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+    move |name| ShardId((hasher.hash_one(name) % count as u64) as u8)
+}
+
+/// What the hash makes of a known word: another build or processor may hash otherwise.
+fn fingerprint(placement: [u64; 4]) -> u64 {
+    let [a, b, c, d] = placement;
+    ahash::RandomState::with_seeds(a, b, c, d).hash_one("hawker")
+}
+
+/// Writes everything into the logs of another layout, then puts that in force.
+fn write_anew(
+    directory: &mut Directory,
+    layout: Layout,
+    pasts: Vec<Past>,
+) -> Result<(), RecoveryError> {
+    let (layout, folders) = directory.begin(layout)?;
+    let writers = folders.into_iter().enumerate();
+    let mut writers: Vec<Writer> =
+        writers.map(|(shard, folder)| Writer::new(folder, shard, layout.segment_bytes)).collect();
+    let images = pasts.iter().map(|past| past.image.clone()).collect();
+    rehome(
+        images,
+        place(layout.placement, layout.shards),
+        |shard, sequence| pasts[shard].payload(sequence),
+        &mut |shard, kind, payload| writers[shard.index()].append(kind, payload),
+    );
+    for writer in writers {
+        writer.finish()?;
+    }
+    directory.commit(layout)?;
+    Ok(())
+}
+
+/// Writes a log outside of any shard.
+struct Writer {
+    folder: PathBuf,
+    segment_bytes: u32,
+    log: Log,
+    files: BTreeMap<SegmentNumber, File>,
+    outcome: io::Result<()>,
+}
+
+impl Writer {
+    fn new(folder: PathBuf, shard: usize, segment_bytes: u32) -> Writer {
+        let segments_max = usize::MAX;
+        let log = Log::new(LogOptions { shard: shard as u16, segment_bytes, segments_max });
+        Writer { folder, segment_bytes, log, files: BTreeMap::new(), outcome: Ok(()) }
+    }
+
+    fn append(&mut self, kind: Kind, payload: &[u8]) {
+        if self.outcome.is_err() {
+            return;
+        }
+        let now_micros = super::clock::Clock::start().now().as_micros();
+        let appended = self.log.append(now_micros, kind, &[payload], Urgency::Needed);
+        self.outcome = match appended {
+            Ok(sequence) => {
+                // Nothing of it may be taken for dead before a shard has looked at it.
+                self.log.hold(sequence);
+                self.carry_out()
+            }
+            Err(storage::Full) => Err(io::Error::other("a record is longer than a segment")),
+        };
+    }
+
+    fn carry_out(&mut self) -> io::Result<()> {
+        while let Some(order) = self.log.poll() {
+            match order {
+                Order::Prepare { segment, head } => {
+                    let (file, pages) =
+                        disk::prepare(&self.folder, segment, self.segment_bytes, &head)?;
+                    self.files.insert(segment, file);
+                    self.log.handle(News::Prepared { segment, pages });
+                }
+                Order::Commit(commit) => {
+                    for write in &commit.writes {
+                        self.files[&write.segment]
+                            .write_all_at(&write.bytes, u64::from(write.offset))?;
+                    }
+                    self.log.handle(News::Committed(commit));
+                }
+                Order::Recycle(_) => unreachable!("every record is held"),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), RecoveryError> {
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        outcome
+            .and_then(|()| self.carry_out())
+            .and_then(|()| self.files.values().try_for_each(File::sync_all))
+            .map_err(|error| RecoveryError::Io(self.folder.clone(), error))?;
+        Ok(sync_folder(&self.folder)?)
+    }
+}
