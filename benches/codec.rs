@@ -131,8 +131,8 @@ fn settings() -> Criterion {
     Criterion::default()
         .sample_size(30)
         .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800))
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500))
 }
 
 criterion_group! {

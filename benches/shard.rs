@@ -245,8 +245,8 @@ fn settings() -> Criterion {
     Criterion::default()
         .sample_size(20)
         .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(1200))
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
 }
 
 criterion_group! {
