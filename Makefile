@@ -59,7 +59,7 @@ tests:
 	fi
 
 bench: ## run the benchmarks that need no kernel
-	$(CARGO) bench --workspace --all-features
+	$(CARGO) bench --no-default-features
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 	@for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
