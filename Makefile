@@ -10,15 +10,17 @@ FUZZ_SECONDS ?= 600
 # The seed that `sim` replays, and how many it tries afresh where none is given.
 SEED ?=
 SEEDS ?= 1000
+# How often `crash-soak` kills the broker, for each of its tests.
+CRASHES ?= 250
 
 CARGO ?= cargo
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest tests bench fuzz sim compare docs
+.PHONY: help run build test clients formatted fmt lint core doctest tests bench fuzz sim crash-soak compare docs
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and run the broker on port 1883, data in ./data (CONFIG=FILE for a configuration)
 	$(HAWKER) run $(if $(CONFIG),-c $(CONFIG))
@@ -73,6 +75,9 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 sim: ## simulate SEEDS fresh seeds, or replay SEED=N
 	$(CARGO) run --release --features sim --bin sim -- \
 	    $(if $(SEED),$(SEED),--seeds $(SEEDS) --from $$(date +%s%N))
+
+crash-soak: ## kill the broker CRASHES times under load in each way and judge what arrives
+	HAWKER_CRASHES=$(CRASHES) $(CARGO) test --release --all-features --test durability crash -- --nocapture
 
 compare: build ## measure Hawker beside Mosquitto, if that is installed (ROUNDS, SECONDS_EACH)
 	loadtest/compare-mosquitto

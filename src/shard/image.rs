@@ -24,6 +24,9 @@ pub struct Image {
     pub unspread: BTreeMap<Sequence, u64>,
     /// Records of other shards whose messages this one has.
     pub origins: BTreeSet<(ShardId, Sequence)>,
+    /// What is owed to sessions and groups that the log has not told of yet: compaction has told
+    /// of them again further behind.
+    untold: BTreeMap<QueueNumber, BTreeMap<u64, Owed>>,
     /// The greatest number of a session or group.
     pub last_number: QueueNumber,
     /// The latest stamp of a retained message.
@@ -179,13 +182,15 @@ impl Image {
     fn fold_session(&mut self, at: Sequence, state: SessionState) {
         let number = state.number;
         self.last_number = self.last_number.max(number);
-        let queue = self.sessions.remove(&number).map(|earlier| earlier.queue).unwrap_or_default();
+        let earlier = self.sessions.remove(&number).map(|earlier| earlier.queue);
+        let queue = earlier.or_else(|| self.untold.remove(&number)).unwrap_or_default();
         self.sessions.insert(number, SessionImage { told_at: at, state, queue });
     }
 
     fn fold_group(&mut self, at: Sequence, group: QueueNumber, name: String, filter: String) {
         self.last_number = self.last_number.max(group);
-        let queue = self.groups.remove(&group).map(|earlier| earlier.queue).unwrap_or_default();
+        let earlier = self.groups.remove(&group).map(|earlier| earlier.queue);
+        let queue = earlier.or_else(|| self.untold.remove(&group)).unwrap_or_default();
         self.groups.insert(group, GroupImage { told_at: at, name, filter, queue });
     }
 
@@ -234,6 +239,8 @@ impl Image {
             session.queue.insert(ordinal, owed);
         } else if let Some(group) = self.groups.get_mut(&queue) {
             group.queue.insert(ordinal, owed);
+        } else {
+            self.untold.entry(queue).or_default().insert(ordinal, owed);
         }
     }
 
@@ -256,6 +263,10 @@ impl Image {
             && step == Step::Done
         {
             group.queue.remove(&ordinal);
+        } else if let Some(untold) = self.untold.get_mut(&queue)
+            && step != Step::Sent
+        {
+            untold.remove(&ordinal);
         }
     }
 }

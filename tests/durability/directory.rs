@@ -1,0 +1,89 @@
+//! The data directory: what the broker refuses to start on, and what it says then.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::client::{Publisher, Subscriber};
+use super::support::{Directory, Setup};
+
+const CONFIG: &str = "[storage]\nsegment_bytes = 131072\n";
+
+/// What a start on a directory says that must not succeed.
+fn refused(data: &Path) -> String {
+    let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .args(["run", "--listen", "tcp://127.0.0.1:0", "--admin", "off", "--shards", "1"])
+        .arg("--data-dir")
+        .arg(data)
+        .output()
+        .expect("the broker's binary can be started");
+    assert!(!status.success(), "it started");
+    String::from_utf8(stderr).expect("it speaks UTF-8")
+}
+
+/// A directory that a broker with one shard has used for some messages.
+fn used() -> Directory {
+    let broker = Setup::shards(1).config(CONFIG).start();
+    Subscriber::new("owed").subscribe(broker.address(), "load/#");
+    Publisher::new("one", 1).publish(broker.address(), 20, 500);
+    broker.kill()
+}
+
+#[test]
+fn a_directory_in_use_is_refused_with_the_pid_of_who_has_it() {
+    let broker = Setup::shards(1).config(CONFIG).start();
+    let said = refused(&broker.directory().join("data"));
+    assert!(said.contains(&broker.pid().to_string()) && said.contains("--data-dir"), "{said}");
+}
+
+#[test]
+fn a_later_format_is_refused() {
+    let directory = used();
+    let path = directory.join("data/format");
+    let text = fs::read_to_string(&path).expect("the broker wrote it");
+    fs::write(&path, text.replace("\"format\": 1", "\"format\": 99")).expect("it is ours");
+    let said = refused(&directory.join("data"));
+    assert!(said.contains("format 99") && said.contains("export"), "{said}");
+}
+
+#[test]
+fn a_directory_that_others_can_enter_is_refused() {
+    let directory = used();
+    let data = directory.join("data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let said = refused(&data);
+    assert!(said.contains("chmod 700"), "{said}");
+}
+
+#[test]
+fn damage_to_what_was_acknowledged_is_refused_and_can_be_quarantined() {
+    let directory = used();
+    let segment = directory.join("data/1/shard-0/00000000000000000001.log");
+    let mut bytes = fs::read(&segment).expect("the broker wrote it");
+    // In the middle of the messages, long before the watermark.
+    let at = 4096 + 20_000;
+    bytes[at..at + 64].fill(0xa5);
+    fs::write(&segment, &bytes).expect("it is ours");
+    let config = format!("{CONFIG}on_damage = \"refuse\"\n");
+    let path = directory.write("refuse.toml", &config);
+    let output = Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .args(["run", "--listen", "tcp://127.0.0.1:0", "--admin", "off", "--shards", "1", "-c"])
+        .arg(path)
+        .arg("--data-dir")
+        .arg(directory.join("data"))
+        .output()
+        .expect("the broker's binary can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("checksum"), "{said}");
+    assert!(said.contains("quarantine"), "{said}");
+    assert_eq!(fs::read(&segment).expect("it is there"), bytes, "nothing was changed");
+    let config = format!("{CONFIG}on_damage = \"quarantine\"\n");
+    let broker = Setup::shards(1).config(&config).start_in(directory);
+    let mut owed = Subscriber::new("owed");
+    owed.listen(broker.address(), std::time::Duration::from_secs(1));
+    let heard = &owed.heard["load/one"];
+    assert!((480..500).contains(&heard.len()), "{} of 500 were whole", heard.len());
+    assert!(heard.is_sorted(), "what is whole comes in order");
+    assert!(broker.log().contains("left out"), "{}", broker.log());
+}
