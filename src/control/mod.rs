@@ -108,6 +108,16 @@ fn exposition(counted: &[Counted]) -> String {
     family("sessions", "gauge", "Sessions now, connected or away.", &|c| c.sessions as u64);
     family("ring_enters_total", "counter", "Calls of io_uring_enter.", &|c| c.enters);
     family("turns_total", "counter", "Turns of the shard's loop.", &|c| c.turns);
+    family("log_segments", "gauge", "Segments of the log.", &|c| c.log.segments);
+    family("log_bytes", "gauge", "Bytes from the log's oldest record to its end.", &|c| {
+        c.log.bytes
+    });
+    let help = "Bytes of messages in the log that are owed or retained.";
+    family("log_live_bytes", "gauge", help, &|c| c.log.live_bytes);
+    family("log_messages", "gauge", "Those messages.", &|c| c.log.messages);
+    let help = "1 while messages that must be kept are refused for want of room.";
+    family("log_full", "gauge", help, &|c| u64::from(c.log.is_full));
+    family("log_commits_total", "counter", "Commits of the log.", &|c| c.commits);
     let names = counted.first().map(|first| first.metrics.entries()).unwrap_or_default();
     for (index, (name, help, _)) in names.iter().enumerate() {
         family(name, "counter", help, &|c| c.metrics.entries()[index].2);

@@ -68,6 +68,7 @@ pub(super) struct Disk {
     promise: Promise,
     files: BTreeMap<SegmentNumber, File>,
     commit: Option<InFlight>,
+    commits: u64,
     /// Written and not synced, where that is not waited for.
     unsynced: BTreeSet<SegmentNumber>,
     sync_due: Option<Time>,
@@ -100,6 +101,7 @@ impl Disk {
             promise,
             files,
             commit: None,
+            commits: 0,
             unsynced: BTreeSet::new(),
             sync_due: None,
             keeper,
@@ -209,6 +211,7 @@ impl Disk {
             let submitted = self.submit(ring, token);
             return submitted.map(|()| None).map_err(|error| self.failure("a write", error));
         }
+        self.commits += 1;
         Ok(self.commit.take().map(|in_flight| News::Committed(in_flight.commit)))
     }
 
@@ -245,6 +248,11 @@ impl Disk {
                 self.keeper.send(Job::Sync { folder, shard: self.shard, file });
             }
         }
+    }
+
+    /// Commits so far.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
     }
 
     /// Whether nothing is under way.

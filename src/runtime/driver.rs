@@ -297,6 +297,8 @@ impl Driver {
                         metrics: self.shard.metrics().clone(),
                         connections: self.shard.connection_count(),
                         sessions: self.shard.session_count(),
+                        log: self.shard.log_size(),
+                        commits: self.disk.as_ref().map_or(0, Disk::commits),
                         enters: self.ring.enters,
                         turns: self.turns,
                     });

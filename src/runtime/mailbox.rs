@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk::{DiskFailure, Prepared};
 use crate::metrics::ShardMetrics;
-use crate::shard::Policy;
+use crate::shard::{LogSize, Policy};
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -36,6 +36,10 @@ pub(crate) struct Counted {
     pub(crate) connections: usize,
     /// Sessions it holds.
     pub(crate) sessions: usize,
+    /// How large its log is.
+    pub(crate) log: LogSize,
+    /// Commits of the log.
+    pub(crate) commits: u64,
     /// Calls of `io_uring_enter`.
     pub(crate) enters: u64,
     /// Turns of its loop.

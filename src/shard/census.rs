@@ -43,6 +43,21 @@ pub struct Census {
     pub kept: usize,
 }
 
+/// How large a shard's log is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSize {
+    /// Segments in use, the one prepared in advance included.
+    pub segments: u64,
+    /// Bytes from its oldest record to its end.
+    pub bytes: u64,
+    /// Bytes of messages in it that are still owed or retained.
+    pub live_bytes: u64,
+    /// Those messages.
+    pub messages: u64,
+    /// Whether what can be refused is refused for want of room.
+    pub is_full: bool,
+}
+
 impl Shard {
     /// Connections, with or without a session.
     pub fn connection_count(&self) -> usize {
@@ -52,6 +67,11 @@ impl Shard {
     /// Sessions, connected or away.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How large the log is; zeros without one.
+    pub fn log_size(&self) -> LogSize {
+        self.journal.size()
     }
 
     /// Counts what the shard holds; walks all sessions.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::arena::Arena;
+use super::census::LogSize;
 use super::effect::{ConnectionId, ShardId};
 use super::record::{CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, Step};
 use super::{Key, Shard, ShardMessage};
@@ -347,6 +348,18 @@ impl Journal {
     /// What the driver is to do.
     pub fn poll(&mut self) -> Option<Order> {
         self.log.as_deref_mut()?.poll()
+    }
+
+    /// How large the log is.
+    pub fn size(&self) -> LogSize {
+        let Some(log) = self.log.as_deref() else { return LogSize::default() };
+        LogSize {
+            segments: log.segments() as u64,
+            bytes: log.bytes(),
+            live_bytes: self.live_bytes,
+            messages: self.kept.len() as u64,
+            is_full: log.is_full(),
+        }
     }
 
     pub fn waiting(&self) -> usize {

@@ -45,7 +45,7 @@ mod timers;
 mod write;
 
 pub use arena::Key;
-pub use census::Census;
+pub use census::{Census, LogSize};
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};

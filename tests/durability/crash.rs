@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::client::{Publisher, Subscriber};
 use super::support::{Broker, Directory, Setup};
 
-/// Small segments, so that the log rotates and compacts while it is killed.
-const CONFIG: &str = "[storage]\nsegment_bytes = 131072\n";
+/// Small segments, so that the log rotates and compacts while it is killed; queues that hold all.
+const CONFIG: &str = "[storage]\nsegment_bytes = 131072\n[mqtt]\nqueue_messages_max = 100000000\n";
 
 struct Moments(u64);
 

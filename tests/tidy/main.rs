@@ -5,5 +5,6 @@
 
 mod documents;
 mod folders;
+mod metrics;
 mod shape;
 mod source;
