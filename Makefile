@@ -17,7 +17,7 @@ CARGO ?= cargo
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest tests bench fuzz sim crash-soak compare docs
+.PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak compare docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ build: ## build the broker and the load harness
 	$(CARGO) build --profile $(PROFILE) --workspace
 
 # The order is: what fails fast first, the test runner's own summary last.
-test: clients formatted lint core doctest build tests ## install what the tests need and run everything
+test: clients formatted lint core doctest loom build tests ## install what the tests need and run everything
 
 clients: ## install the MQTT clients the tests drive, into the project's own folders where possible
 	tests/clients/install
@@ -48,6 +48,9 @@ core: ## check that the library needs no runtime
 
 doctest: ## run the examples in the documentation
 	$(CARGO) test --doc --workspace --all-features
+
+loom: ## try the lanes' wake protocol under every order of memory
+	$(CARGO) test --test loom
 
 # PROFILE is the one that the first-use paths of README.md are run with.
 # HAWKER_TEST_CLIENTS=required: a missing client fails its tests instead of skipping them.

@@ -5,9 +5,8 @@
 //! awake looks at its lanes anyway before it sleeps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crossbeam_queue::ArrayQueue;
+use super::primitive::{ArrayQueue, AtomicBool, Ordering};
 
 /// Batches a lane holds; a lane that has none left is full.
 const BATCHES: usize = 64;
@@ -118,10 +117,9 @@ impl<T> LaneEnds<T> {
             return Flushed::Full;
         }
         outgoing.full = false;
-        // Pairs with the fence in `fall_asleep`: either the sleeper sees the batch, or its flag
+        // Pairs with the exchange in `fall_asleep`: either the sleeper sees the batch, or its flag
         // is seen here.
-        fence(Ordering::SeqCst);
-        if self.lanes.sleeping[to].swap(false, Ordering::Relaxed) {
+        if self.lanes.sleeping[to].swap(false, Ordering::AcqRel) {
             Flushed::SentToSleeper
         } else {
             Flushed::Sent
@@ -145,8 +143,9 @@ impl<T> LaneEnds<T> {
 
     /// Declares that this shard is about to sleep; false if something has arrived meanwhile.
     pub(super) fn fall_asleep(&self) -> bool {
-        self.lanes.sleeping[self.index].store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        // An exchange, as in `flush`: of two exchanges one is later and sees what came before the
+        // other, the batch or the flag. A store would not see the batch.
+        self.lanes.sleeping[self.index].swap(true, Ordering::AcqRel);
         let arrived = (0..self.count()).any(|from| {
             from != self.index && !self.lanes.lane(from, self.index).batches.is_empty()
         });
@@ -158,7 +157,7 @@ impl<T> LaneEnds<T> {
 
     /// This shard looks at its lanes by itself again.
     pub(super) fn wake_up(&self) {
-        self.lanes.sleeping[self.index].store(false, Ordering::Relaxed);
+        self.lanes.sleeping[self.index].swap(false, Ordering::AcqRel);
     }
 }
 

@@ -10,6 +10,7 @@ mod entropy;
 mod lanes;
 mod listener;
 mod mailbox;
+mod primitive;
 pub mod recovery;
 mod ring;
 mod socket;

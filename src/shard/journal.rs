@@ -84,7 +84,7 @@ pub enum Waiter {
 
 impl Journal {
     /// Bytes of messages that are kept in memory, too; beyond them they are read from the log.
-    const CACHED_BYTES_MAX: usize = 32 << 20;
+    const CACHED_BYTES_MAX: usize = 4 << 20;
 
     /// A journal on this log, if there is one.
     pub fn new(log: Option<Box<Log>>) -> Journal {
@@ -221,7 +221,7 @@ impl Journal {
         }
         let Some(kept) = self.kept.remove(id.into()) else { return };
         self.live_bytes -= u64::from(kept.record_bytes);
-        self.cached_bytes -= kept.message.map_or(0, |message| message.bytes());
+        self.cached_bytes -= kept.message.as_deref().map_or(0, cached_bytes);
         if let Some(log) = self.log.as_deref_mut() {
             log.release(kept.sequence);
         }
@@ -270,7 +270,7 @@ impl Journal {
     }
 
     fn cache(&mut self, id: KeptId, message: Arc<Message>) {
-        self.cached_bytes += message.bytes();
+        self.cached_bytes += cached_bytes(&message);
         if let Some(kept) = self.kept.get_mut(id.into()) {
             kept.message = Some(message);
         }
@@ -291,7 +291,7 @@ impl Journal {
                 if kept.sequence >= log.durable() {
                     return;
                 }
-                self.cached_bytes -= kept.message.take().map_or(0, |message| message.bytes());
+                self.cached_bytes -= kept.message.take().as_deref().map_or(0, cached_bytes);
             }
             self.cached.pop_front();
         }
@@ -377,6 +377,11 @@ impl Journal {
         }
         self.waiters.pop_front().map(|(_, waiter)| waiter)
     }
+}
+
+/// What a message takes in memory: its bytes, its fields, and what the allocator adds.
+fn cached_bytes(message: &Message) -> usize {
+    message.bytes() + 160
 }
 
 /// Compaction: what is still of use in the oldest segment is written again at the end, so that
