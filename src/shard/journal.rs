@@ -350,6 +350,18 @@ impl Journal {
         self.log.as_deref_mut()?.poll()
     }
 
+    /// Everything before this place is durable.
+    #[cfg(feature = "sim")]
+    pub fn durable(&self) -> Option<Sequence> {
+        self.log.as_ref().map(|log| log.durable())
+    }
+
+    /// Where the next record goes.
+    #[cfg(feature = "sim")]
+    pub fn end(&self) -> Option<Sequence> {
+        self.log.as_ref().map(|log| log.end())
+    }
+
     /// How large the log is.
     pub fn size(&self) -> LogSize {
         let Some(log) = self.log.as_deref() else { return LogSize::default() };

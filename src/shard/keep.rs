@@ -174,7 +174,7 @@ impl Shard {
 }
 
 impl SessionState {
-    fn of(seat: &Seat) -> SessionState {
+    pub(super) fn of(seat: &Seat) -> SessionState {
         let Session { client_id, expiry_interval, subscriptions, outbox, inbound, will, .. } =
             &seat.session;
         let mut subscriptions: Vec<_> = subscriptions

@@ -21,6 +21,8 @@
 
 mod acknowledge;
 mod arena;
+#[cfg(feature = "sim")]
+mod audit;
 mod census;
 mod connect;
 mod connection;

@@ -290,6 +290,23 @@ impl Shard {
         appended
     }
 
+    /// The stamps of what is retained and kept, by topic.
+    #[cfg(feature = "sim")]
+    pub(super) fn retained_stamps(&self) -> std::collections::BTreeMap<&str, Stamp> {
+        let mut stamps = std::collections::BTreeMap::new();
+        self.retention.store.for_each_match("#", |Retained { message, kept }| {
+            if kept.is_some() {
+                stamps.insert(message.topic(), message.stamp);
+            }
+        });
+        self.retention.store.for_each_match("$t/#", |Retained { message, kept }| {
+            if kept.is_some() {
+                stamps.insert(message.topic(), message.stamp);
+            }
+        });
+        stamps
+    }
+
     /// Whether a kept message is its topic's retained one.
     pub(super) fn is_retained(&self, topic: &str, id: KeptId) -> bool {
         self.retention.store.get(topic).is_some_and(|retained| retained.kept == Some(id))

@@ -523,11 +523,26 @@ impl Shard {
         }
     }
 
+    /// What the groups that are kept owe, by their numbers in the log.
+    #[cfg(feature = "sim")]
+    pub(super) fn group_queues(&self) -> BTreeMap<QueueNumber, Vec<u64>> {
+        let kept = self.groups.groups.iter().filter(|(_, group)| group.log_number != 0);
+        let queues = kept.map(|(_, group)| {
+            let waiting = group.queue.iter().filter(|w| matches!(w.body, Body::Kept(_)));
+            let mut numbers: Vec<u64> = waiting.map(|waiting| waiting.number).collect();
+            numbers.extend(group.handed.keys());
+            numbers.sort_unstable();
+            (group.log_number, numbers)
+        });
+        queues.collect()
+    }
+
     /// Whether a message is still owed to a member of a group.
     pub(super) fn group_owes(&self, key: Key, number: u64) -> bool {
         self.groups.groups.get(key).is_some_and(|group| {
-            group.handed.contains_key(&number)
-                || group.queue.binary_search_by_key(&number, |waiting| waiting.number).is_ok()
+            let at = group.queue.binary_search_by_key(&number, |waiting| waiting.number);
+            let waits = at.is_ok_and(|at| matches!(group.queue[at].body, Body::Kept(_)));
+            waits || group.handed.contains_key(&number)
         })
     }
 

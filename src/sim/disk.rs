@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::host::News;
+use super::random::Random;
 use super::world::{Event, World};
-use crate::storage::{self, Commit, LogOptions, Order, SEGMENT_HEAD_BYTES, SegmentNumber};
+use crate::shard::Image;
+use crate::storage::{
+    self, Commit, LogOptions, OnDamage, Order, RecoveredLog, SEGMENT_HEAD_BYTES, SegmentNumber,
+    recover,
+};
 
 /// Small segments, so that they rotate and compact within a short run.
 pub(super) const SEGMENT_BYTES: u32 = 32 << 10;
@@ -47,7 +52,91 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// What a loss of power now would leave: of what was not synced, any sectors.
+    fn after_power_loss(&self, random: &mut Random) -> BTreeMap<SegmentNumber, Vec<u8>> {
+        const SECTOR: usize = 512;
+        let mut left = self.segments.clone();
+        for write in self.committing.iter().flat_map(|commit| &commit.writes) {
+            let segment = left.get_mut(&write.segment).expect("only what was prepared");
+            let start = write.offset as usize;
+            let end = start + write.bytes.len();
+            let mut at = start;
+            while at < end {
+                let next = (at / SECTOR + 1) * SECTOR;
+                let piece = at..next.min(end);
+                if random.chance(500) {
+                    let bytes = &write.bytes[piece.start - start..piece.end - start];
+                    segment[piece.clone()].copy_from_slice(bytes);
+                }
+                at = piece.end;
+            }
+        }
+        left
+    }
+}
+
+/// What a shard would come back with.
+fn recovered(
+    shard: usize,
+    segments: &BTreeMap<SegmentNumber, Vec<u8>>,
+) -> Result<(RecoveredLog, Image), String> {
+    let segments: Vec<_> =
+        segments.iter().map(|(number, bytes)| (*number, bytes.as_slice())).collect();
+    let (mut image, mut unknown) = (Image::default(), None);
+    let log = recover(shard as u16, SEGMENT_BYTES, &segments, OnDamage::Refuse, |record| {
+        unknown = unknown.or(image.fold(&record).err());
+    });
+    match (log, unknown) {
+        (Err(damage), _) => Err(damage.to_string()),
+        (_, Some(unknown)) => Err(unknown.to_string()),
+        (Ok(log), None) => Ok((log, image)),
+    }
+}
+
 impl World {
+    /// Asks what would be left if the power failed now: nothing that is durable may be missing.
+    pub(super) fn consider_power_loss(&mut self, shard: usize) {
+        let Some(durable) = self.hosts[shard].shard.durable() else { return };
+        let left = self.hosts[shard].disk.after_power_loss(&mut self.faults);
+        self.seen.power_losses += 1;
+        match recovered(shard, &left) {
+            Err(damage) => self.oracle.violate(format!(
+                "shard {shard} would not come back after a loss of power: {damage}"
+            )),
+            Ok((log, _)) if log.end < durable && !log.segments.is_empty() => {
+                let sentence = format!(
+                    "after a loss of power the log of shard {shard} would end at {}, and all up to {} \
+                     was durable",
+                    log.end.0, durable.0
+                );
+                self.oracle.violate(sentence);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// All is quiet: what the logs say is what the shards know.
+    pub(super) fn audit_logs(&mut self) {
+        for shard in 0..self.plan.shards {
+            let host = &self.hosts[shard];
+            if host.shard.durable().is_none() {
+                continue;
+            }
+            if !host.shard.is_durable() {
+                self.oracle.violate(format!("all is quiet and shard {shard} has not kept all"));
+                continue;
+            }
+            let differences = match recovered(shard, &host.disk.segments) {
+                Ok((_, image)) => host.shard.audit(&image),
+                Err(damage) => vec![damage],
+            };
+            for difference in differences {
+                self.oracle.violate(format!("the log of shard {shard}: {difference}"));
+            }
+        }
+    }
+
     /// A shard's log asks for something; it is done some time later.
     pub(super) fn order(&mut self, shard: usize, order: Order) {
         let disk = &mut self.hosts[shard].disk;
@@ -59,6 +148,9 @@ impl World {
                 assert!(disk.committing.is_none(), "one commit is under way at a time");
                 self.seen.commits += 1;
                 disk.committing = Some(commit);
+                if self.faults.chance(100) {
+                    self.consider_power_loss(shard);
+                }
             }
             Order::Recycle(segment) => {
                 disk.spare = disk.segments.remove(&segment);

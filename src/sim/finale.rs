@@ -76,6 +76,7 @@ impl World {
         if self.is_broken() {
             return;
         }
+        self.audit_logs();
         let waiting = self.clients.iter().find(|client| match client.state {
             State::Away => self.phase == Phase::Calm,
             _ => !client.is_done(),
@@ -273,6 +274,7 @@ impl World {
                 ("lanes full", world.lanes_full),
                 ("commits", world.commits),
                 ("segments recycled", world.recycled),
+                ("losses of power considered", world.power_losses),
                 ("goodbyes of the broker", world.goodbyes),
             ],
         }

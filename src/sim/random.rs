@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     Turns,
     /// How long it takes to make something durable.
     Disk,
+    /// What a loss of power leaves.
+    Faults,
     /// What hostile clients send.
     Hostile,
     /// Deliberate faults of the simulation itself.

@@ -43,6 +43,7 @@ pub(super) struct World {
     pub(super) lane_random: Random,
     pub(super) turns: Random,
     pub(super) disk: Random,
+    pub(super) faults: Random,
 }
 
 /// How kind the world is.
@@ -70,6 +71,7 @@ pub(super) struct SeenByWorld {
     pub(super) lanes_full: u64,
     pub(super) commits: u64,
     pub(super) recycled: u64,
+    pub(super) power_losses: u64,
     pub(super) goodbyes: u64,
 }
 
@@ -157,6 +159,7 @@ impl World {
             lane_random: stream(Purpose::Lanes),
             turns: stream(Purpose::Turns),
             disk: stream(Purpose::Disk),
+            faults: stream(Purpose::Faults),
             plan,
         };
         world.oracle.set_now(world.now);
