@@ -11,13 +11,20 @@ use hawker::sim::{Options, Sabotage, run};
 ///
 /// A change of the workload changes what a seed means: then undo each fix in turn and look for
 /// the first seed that finds it again.
-const REGRESSIONS: [(u64, usize, &str); 6] = [
+const REGRESSIONS: [(u64, usize, &str); 13] = [
     (7, 2, "a resumed session counted no PUBREL against the client's receive maximum"),
     (95, 8, "a DISCONNECT that had arrived was not acted on because reading was paused"),
     (445, 3, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
     (54, 2, "QoS 0 messages passed those that waited from before the session was shortened"),
     (1981, 2, "an older retained message on its way between shards undid a clear"),
     (1123, 3, "a retained message on its way between shards passed a new subscription"),
+    (313, 2, "a QoS 2 message that waited for the log was overtaken by one that did not"),
+    (331, 2, "a retained message was read before a newer one that waited for the log had arrived"),
+    (438, 1, "a client that read slowly was taken for silent"),
+    (410, 2, "compaction told of a shared message again that was done"),
+    (1437, 3, "what an ended session was owed came back under its number"),
+    (5542, 1, "compaction read what was not yet written"),
+    (5135, 8, "the last segment with records was given away"),
 ];
 
 fn must_hold(options: &Options) -> hawker::sim::Report {
@@ -131,4 +138,7 @@ faults_are_found! {
     a_forgotten_unsubscribe_is_found: IgnoreUnsubscribe,
     a_stopped_clock_is_found: StopTimers,
     a_missed_end_of_a_connection_is_found: MissClosed,
+    a_commit_reported_too_early_is_found: ReportEarly,
+    a_flipped_bit_on_the_disk_is_found: FlipStoredBit,
+    swapped_records_on_the_disk_are_found: SwapWrites,
 }

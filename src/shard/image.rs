@@ -142,6 +142,7 @@ impl Image {
             }
             Change::SessionEnd { session } => {
                 self.sessions.remove(&session);
+                self.untold.remove(&session);
             }
             Change::Subscribe { session, subscription } => {
                 if let Some(state) = self.state_mut(session) {
@@ -171,6 +172,7 @@ impl Image {
             Change::Group { group, name, filter } => self.fold_group(at, group, name, filter),
             Change::GroupEnd { group } => {
                 self.groups.remove(&group);
+                self.untold.remove(&group);
             }
         }
     }

@@ -13,7 +13,9 @@ use super::effect::{ConnectionId, ShardId};
 use super::image::{Image, MessagePlace, Owed, SessionImage};
 use super::journal::{Item, Waiter};
 use super::message::{Member, MemberId};
-use super::record::{Change, MessageHead, SessionState, SubscriptionState, Target, WillState};
+use super::record::{
+    Change, MessageHead, QueueNumber, SessionState, SubscriptionState, Target, WillState,
+};
 use super::retained::Retained;
 use super::{Key, Seat, Shard, bit};
 use crate::message::{Message, Publication};
@@ -249,6 +251,8 @@ impl WillState {
 #[derive(Debug, Default)]
 pub struct Restored {
     image: Image,
+    /// Sessions that were to end with their connections.
+    ended: Vec<QueueNumber>,
     /// Filters that other shards want, and which: a bit set.
     interests: BTreeMap<String, u64>,
     /// Members of the shared groups that live here, by group and filter.
@@ -259,11 +263,15 @@ pub struct Restored {
 /// `place` is the home of a shared group.
 pub fn restore(mut images: Vec<Image>, place: impl Fn(&str) -> ShardId) -> Vec<Restored> {
     let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut ended = Vec::new();
     let mut members: Vec<BTreeMap<String, Vec<Member>>> =
         images.iter().map(|_| BTreeMap::new()).collect();
     for (shard, image) in images.iter_mut().enumerate() {
         // A session that was to end with its connection has ended.
-        image.sessions.retain(|_, session| session.state.expiry_interval > 0);
+        let is_over = |session: &SessionImage| session.state.expiry_interval == 0;
+        let over = image.sessions.iter().filter(|(_, session)| is_over(session));
+        ended.push(over.map(|(number, _)| *number).collect::<Vec<_>>());
+        image.sessions.retain(|_, session| !is_over(session));
         for (index, session) in image.sessions.values().enumerate() {
             let id = MemberId { shard: ShardId(shard as u8), session: Key::nth(index as u32) };
             for subscription in &session.state.subscriptions {
@@ -285,12 +293,12 @@ pub fn restore(mut images: Vec<Image>, place: impl Fn(&str) -> ShardId) -> Vec<R
             }
         }
     }
-    let restored = images.into_iter().zip(members).enumerate();
-    let restored = restored.map(|(shard, (image, members))| {
+    let restored = images.into_iter().zip(members).zip(ended).enumerate();
+    let restored = restored.map(|(shard, ((image, members), ended))| {
         let others = |mask: u64| mask & !bit(ShardId(shard as u8));
         let interests = wanted.iter().map(|(filter, mask)| (filter.clone(), others(*mask)));
         let interests = interests.filter(|(_, mask)| *mask != 0).collect();
-        Restored { image, interests, members }
+        Restored { image, ended, interests, members }
     });
     restored.collect()
 }
@@ -298,7 +306,10 @@ pub fn restore(mut images: Vec<Image>, place: impl Fn(&str) -> ShardId) -> Vec<R
 /// Coming back.
 impl Shard {
     pub(super) fn restore(&mut self, now: Time, restored: Restored) {
-        let Restored { image, interests, members } = restored;
+        let Restored { image, ended, interests, members } = restored;
+        for session in ended {
+            self.journal.append(now, &Change::SessionEnd { session });
+        }
         self.journal.skip_numbers(image.last_number);
         self.see_stamp(image.last_stamp);
         let crashed_at = Time::from_micros(image.last_micros).min(now);

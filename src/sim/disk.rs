@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::host::Host;
 use super::host::News;
+use super::lane::Lane;
+use super::network::Place;
+use super::plan::Plan;
+use super::random::Purpose;
 use super::random::Random;
+use super::sabotage::Sabotage;
 use super::world::{Event, World};
-use crate::shard::Image;
+use crate::shard::{Image, ShardId, restore};
 use crate::storage::{
-    self, Commit, LogOptions, OnDamage, Order, RecoveredLog, SEGMENT_HEAD_BYTES, SegmentNumber,
-    recover,
+    self, Commit, Log, LogOptions, OnDamage, Order, RecoveredLog, SEGMENT_HEAD_BYTES,
+    SegmentNumber, recover,
 };
 
 /// Small segments, so that they rotate and compact within a short run.
@@ -45,6 +51,34 @@ impl Disk {
         self.segments.insert(segment, bytes);
     }
 
+    /// A deliberate fault: a bit of a record's payload is turned over.
+    fn flip_bit(&mut self, commit: &Commit) {
+        let records =
+            commit.writes.iter().find(|write| write.offset as usize >= SEGMENT_HEAD_BYTES);
+        let Some(write) = records else { return };
+        let segment = self.segments.get_mut(&write.segment).expect("only what was prepared");
+        segment[write.offset as usize + 33] ^= 4;
+    }
+
+    /// A deliberate fault: the first two records of a commit, if they are equally long, change
+    /// places.
+    fn swap_records(&mut self, commit: &Commit) {
+        let records =
+            commit.writes.iter().find(|write| write.offset as usize >= SEGMENT_HEAD_BYTES);
+        let Some(write) = records else { return };
+        let bytes_at = |at: usize| {
+            let length = write.bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)?;
+            Some((32 + length as usize).next_multiple_of(16)).filter(|_| length > 0)
+        };
+        let Some(length) = bytes_at(0).filter(|length| bytes_at(*length) == Some(*length)) else {
+            return;
+        };
+        let segment = self.segments.get_mut(&write.segment).expect("only what was prepared");
+        let start = write.offset as usize;
+        let (first, second) = segment[start..start + 2 * length].split_at_mut(length);
+        first.swap_with_slice(second);
+    }
+
     fn write(&mut self, write: &storage::Write) {
         let segment = self.segments.get_mut(&write.segment).expect("only what was prepared");
         let at = write.offset as usize;
@@ -76,6 +110,15 @@ impl Disk {
     }
 }
 
+/// Where shards place clients, topics and groups.
+fn place(plan: &Plan) -> impl Fn(&str) -> ShardId {
+    let mut keys = Random::new(plan.seed, Purpose::Keys, 0);
+    let [a, b, c, d] = std::array::from_fn(|_| keys.next());
+    let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+    let count = plan.shards as u64;
+    move |name| ShardId((hasher.hash_one(name) % count) as u8)
+}
+
 /// What a shard would come back with.
 fn recovered(
     shard: usize,
@@ -104,7 +147,11 @@ impl World {
             Err(damage) => self.oracle.violate(format!(
                 "shard {shard} would not come back after a loss of power: {damage}"
             )),
-            Ok((log, _)) if log.end < durable && !log.segments.is_empty() => {
+            // A log that goes on in a new segment has nothing in it at first.
+            Ok((log, _))
+                if log.end < durable
+                    && durable.0 % u64::from(SEGMENT_BYTES) > SEGMENT_HEAD_BYTES as u64 =>
+            {
                 let sentence = format!(
                     "after a loss of power the log of shard {shard} would end at {}, and all up to {} \
                      was durable",
@@ -134,6 +181,55 @@ impl World {
             for difference in differences {
                 self.oracle.violate(format!("the log of shard {shard}: {difference}"));
             }
+        }
+    }
+
+    /// The power fails: every connection ends, what was not durable is lost as far as chance has
+    /// it, and the broker comes back with what its disks say.
+    pub(super) fn crash(&mut self) {
+        let now = self.now;
+        self.trace.event(now, format_args!("-- the power fails"));
+        self.seen.crashes += 1;
+        for link in 0..self.links.len() {
+            if self.links[link].place != Place::Gone {
+                self.links[link].place = Place::Gone;
+                self.links[link].abandoned = true;
+                self.links[link].lose_arriving();
+                self.oracle.link_crashed(link);
+                self.ended(link);
+            }
+        }
+        for client in 0..self.clients.len() {
+            if self.clients[client].link.is_some() {
+                self.clients[client].link_lost();
+            }
+            self.plan_event(now, Event::Act(client));
+        }
+        self.lanes.iter_mut().for_each(Lane::lose_all);
+        let mut disks = Vec::new();
+        for shard in 0..self.plan.shards {
+            let left = self.hosts[shard].disk.after_power_loss(&mut self.faults);
+            match recovered(shard, &left) {
+                Ok((log, image)) => disks.push((left, log, image)),
+                Err(damage) => {
+                    let sentence = format!("shard {shard} does not come back: {damage}");
+                    return self.oracle.violate(sentence);
+                }
+            }
+        }
+        let images = disks.iter().map(|(.., image)| image.clone()).collect();
+        let restored = restore(images, place(&self.plan));
+        for (shard, ((segments, recovered, _), restored)) in
+            disks.into_iter().zip(restored).enumerate()
+        {
+            let mut log = Log::resume(log_options(shard), &recovered);
+            let disk = Disk { segments, ..Disk::default() };
+            for segment in disk.segments.keys().copied() {
+                let pages = disk.pages(segment).expect("it is there");
+                log.handle(storage::News::Pages { segment, pages });
+            }
+            self.hosts[shard] = Host::with(&self.plan, shard, now, Some((log, restored)), disk);
+            self.turn(shard);
         }
     }
 
@@ -168,9 +264,18 @@ impl World {
         let prefers_commit = self.disk.chance(500) || disk.preparing.is_empty();
         if prefers_commit && let Some(commit) = disk.committing.take() {
             let mut written = Vec::new();
+            let is_lost = self.saboteur.strikes(Sabotage::ReportEarly);
             for write in &commit.writes {
-                disk.write(write);
+                if !is_lost {
+                    disk.write(write);
+                }
                 written.push(write.segment);
+            }
+            if self.saboteur.strikes(Sabotage::FlipStoredBit) {
+                disk.flip_bit(&commit);
+            }
+            if self.saboteur.strikes(Sabotage::SwapWrites) {
+                disk.swap_records(&commit);
             }
             written.dedup();
             let pages = written.into_iter().filter_map(|segment| {

@@ -187,7 +187,7 @@ impl World {
     }
 
     /// The link is over at the broker's end.
-    fn ended(&mut self, link: usize) {
+    pub(super) fn ended(&mut self, link: usize) {
         let heard = self.links[link].is_heard();
         if let Owner::Client(client) = self.links[link].owner {
             self.oracle.link_ended(link, heard);

@@ -17,6 +17,11 @@ impl World {
         self.run_until(|world| world.steps_left == 0);
         self.calm_down();
         self.rest("after the chaos");
+        if self.plan.journal && !self.is_broken() {
+            self.crash();
+            self.reconfigure_for_calm();
+            self.rest("after the power came back");
+        }
         self.pass(LONGEST_DELAY_S);
         self.rest("after wills were due");
         self.oracle.settle();
@@ -52,8 +57,7 @@ impl World {
         self.trace.event(now, format_args!("-- faults stop"));
         self.phase = Phase::Calm;
         self.delays = Delays::CALM;
-        // From now on a QoS 0 message has no reason to be dropped.
-        self.reconfigure_to(Mqtt { outbox_bytes_max: 1 << 20, ..self.plan.mqtt.clone() });
+        self.reconfigure_for_calm();
         for link in 0..self.links.len() {
             let stray = match self.links[link].owner {
                 Owner::Stranger(_) => true,
@@ -68,6 +72,11 @@ impl World {
         for client in 0..self.clients.len() {
             self.plan_event(now, Event::Act(client));
         }
+    }
+
+    /// From now on a QoS 0 message has no reason to be dropped.
+    fn reconfigure_for_calm(&mut self) {
+        self.reconfigure_to(Mqtt { outbox_bytes_max: 1 << 20, ..self.plan.mqtt.clone() });
     }
 
     /// Runs until nothing is under way.
@@ -275,6 +284,7 @@ impl World {
                 ("commits", world.commits),
                 ("segments recycled", world.recycled),
                 ("losses of power considered", world.power_losses),
+                ("losses of power", world.crashes),
                 ("goodbyes of the broker", world.goodbyes),
             ],
         }

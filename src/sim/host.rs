@@ -49,6 +49,18 @@ pub(super) enum News {
 
 impl Host {
     pub(super) fn new(plan: &Plan, index: usize, now: u64) -> Host {
+        let log = plan.journal.then(|| (Log::new(log_options(index)), Restored::default()));
+        Host::with(plan, index, now, log, Disk::default())
+    }
+
+    /// A shard that goes on with what an earlier life left on its disk.
+    pub(super) fn with(
+        plan: &Plan,
+        index: usize,
+        now: u64,
+        log: Option<(Log, Restored)>,
+        disk: Disk,
+    ) -> Host {
         let mut keys = Random::new(plan.seed, Purpose::Keys, 0);
         let placement = std::array::from_fn(|_| keys.next());
         let mut keys = Random::new(plan.seed, Purpose::Keys, 1 + index as u64);
@@ -58,7 +70,7 @@ impl Host {
             id: ShardId(index as u8),
             count: plan.shards,
             policy: Arc::new(policy),
-            log: plan.journal.then(|| (Log::new(log_options(index)), Restored::default())),
+            log,
             seed: Seed { placement, private },
             now: Time::from_micros(now),
         });
@@ -67,7 +79,7 @@ impl Host {
             inbox: VecDeque::new(),
             turn_planned: false,
             timer_at: None,
-            disk: Disk::default(),
+            disk,
             slots: Vec::new(),
             free: Vec::new(),
         }

@@ -53,6 +53,12 @@ impl Lane {
         None
     }
 
+    /// Everything on its way is lost.
+    pub(super) fn lose_all(&mut self) {
+        self.messages.clear();
+        self.told_full = false;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

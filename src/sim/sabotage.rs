@@ -26,11 +26,17 @@ pub enum Sabotage {
     StopTimers,
     /// The end of a connection is not noticed.
     MissClosed,
+    /// A commit is reported before it is durable, and is lost.
+    ReportEarly,
+    /// A bit of what is written is another one on the disk.
+    FlipStoredBit,
+    /// Two commits reach the disk in the wrong places.
+    SwapWrites,
 }
 
 impl Sabotage {
     /// Each of them.
-    pub const ALL: [Sabotage; 10] = [
+    pub const ALL: [Sabotage; 13] = [
         Sabotage::DropLaneMessage,
         Sabotage::SwapLaneMessages,
         Sabotage::RepeatPublish,
@@ -41,6 +47,9 @@ impl Sabotage {
         Sabotage::IgnoreUnsubscribe,
         Sabotage::StopTimers,
         Sabotage::MissClosed,
+        Sabotage::ReportEarly,
+        Sabotage::FlipStoredBit,
+        Sabotage::SwapWrites,
     ];
 }
 

@@ -72,6 +72,7 @@ pub(super) struct SeenByWorld {
     pub(super) commits: u64,
     pub(super) recycled: u64,
     pub(super) power_losses: u64,
+    pub(super) crashes: u64,
     pub(super) goodbyes: u64,
 }
 

@@ -234,7 +234,8 @@ impl Log {
     /// The oldest segment, if nobody needs it and that is durable.
     fn pop_dead(&mut self) -> Option<SegmentNumber> {
         let oldest = self.segments.front()?;
-        let is_dead = self.current > 0
+        // One segment with records always stays: its number says that lower ones were used.
+        let is_dead = self.oldest().is_some()
             && oldest.live == 0
             && oldest.waiting.is_empty()
             && oldest.died_at <= self.durable;
@@ -373,9 +374,10 @@ impl Log {
         SegmentNumber(sequence.0 / self.segment_bytes())
     }
 
-    /// The oldest segment, if it is not the one that is written to.
+    /// The oldest segment, if all of it is durable and later ones have records.
     pub fn oldest(&self) -> Option<SegmentNumber> {
-        (self.current > 0).then(|| self.segments[0].number)
+        let next = self.segments.get(1).filter(|_| self.current > 0)?;
+        (self.segment_of(self.durable) >= next.number).then(|| self.segments[0].number)
     }
 
     /// Bytes of a segment.

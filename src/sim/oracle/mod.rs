@@ -36,6 +36,8 @@ pub(super) struct Oracle {
     links: Links,
     sessions: Vec<Session>,
     rules: Rules,
+    /// The broker has lost its power at some time.
+    crashed: bool,
     pub(super) seen: Seen,
 }
 
@@ -98,6 +100,8 @@ struct Link {
     /// Seconds that its session was to outlive it then, at least and at most.
     expiry_at_end: (u32, u32),
     will: Option<Will>,
+    /// The broker crashed while it had it.
+    crashed: bool,
     /// The broker stopped reading for a time: when it took what was sent is not known.
     paused: bool,
     /// QoS 1 and 2 messages that came by this link and were not completed on it.
@@ -143,6 +147,7 @@ impl Oracle {
             tick: 0,
             now: 0,
             violation: None,
+            crashed: false,
             messages: Vec::new(),
             clients: Vec::new(),
             links: Links::default(),
@@ -226,6 +231,7 @@ impl Oracle {
             expiry_at_end: (0, u32::MAX),
             will: facts.will.map(|will| Will::new(will.message, will.delay)),
             paused: false,
+            crashed: false,
             open: 0,
         };
         self.links.0.insert(link, record);
@@ -372,6 +378,14 @@ impl Oracle {
             }
         }
         self.abandon_qos0_of(link, tick);
+    }
+
+    /// The broker crashed while it had the link: its will may be published, or not.
+    pub(super) fn link_crashed(&mut self, link: usize) {
+        self.crashed = true;
+        if let Some(record) = self.links.0.get_mut(&link) {
+            record.crashed = true;
+        }
     }
 
     /// The broker stopped reading from a link.

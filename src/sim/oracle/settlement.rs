@@ -167,7 +167,8 @@ impl Oracle {
         if stays && !lost && copies == 0 {
             self.violate(format!("m{id} never reached a member of {}", group.text()));
         }
-        let repeated = least == Some(1) && (left || away || message.sends > 1);
+        // Which member had a message of a group does not outlive the broker.
+        let repeated = least == Some(1) && (left || away || message.sends > 1) || self.crashed;
         if live > 1 && !repeated {
             self.violate(format!("m{id} reached {live} members of {}", group.text()));
         }

@@ -36,6 +36,10 @@ impl Oracle {
         let (Some(will), Some((_, ended))) = (record.will, record.ended) else {
             return Verdict::MustNot;
         };
+        // A broker may publish the wills of those it lost by its own end, or not.
+        if record.crashed {
+            return Verdict::May;
+        }
         if record.farewell {
             return if record.farewell_heard { Verdict::MustNot } else { Verdict::May };
         }
