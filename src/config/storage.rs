@@ -15,7 +15,7 @@ table! {
         /// Bytes that the log of the whole broker may grow to. At the limit QoS 1 and 2 messages
         /// that must be kept are refused (reason 0x97, or no acknowledgement before 5.0) until
         /// there is room again; the rest goes on.
-        pub log_bytes_max: u64 = 64 << 30, bytes(16 << 20..=1 << 50), Restart;
+        pub log_bytes_max: u64 = 64 << 30, bytes(512 << 10..=1 << 50), Restart;
 
         /// With `durability = "os"`: how long what was written may wait to be on stable storage.
         pub sync_interval_ms: u32 = 1_000, milliseconds(1..=3_600_000), Restart;

@@ -55,8 +55,8 @@ pub enum SubscriptionIdSet {
     None,
     /// One.
     One([u32; 1]),
-    /// Several subscriptions matched.
-    Many(Box<[u32]>),
+    /// Several subscriptions matched. Boxed twice: every message that waits has the size of this.
+    Many(Box<Box<[u32]>>),
 }
 
 impl SubscriptionIdSet {
@@ -65,7 +65,7 @@ impl SubscriptionIdSet {
         match ids {
             [] => SubscriptionIdSet::None,
             [id] => SubscriptionIdSet::One([*id]),
-            _ => SubscriptionIdSet::Many(ids.into()),
+            _ => SubscriptionIdSet::Many(Box::new(ids.into())),
         }
     }
 

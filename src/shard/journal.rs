@@ -27,7 +27,7 @@ pub struct Journal {
     cached: VecDeque<KeptId>,
     cached_bytes: usize,
     /// What was first written where, for compaction.
-    contents: BTreeMap<SegmentNumber, Vec<Item>>,
+    contents: BTreeMap<SegmentNumber, Contents>,
     live_bytes: u64,
     /// Steps of this turn, and who waits for them.
     progress: Vec<u8>,
@@ -46,6 +46,26 @@ struct Kept {
     references: u32,
     record_bytes: u32,
     message: Option<Arc<Message>>,
+}
+
+/// What was written to a segment first.
+#[derive(Debug, Default)]
+struct Contents {
+    messages: Vec<KeptId>,
+    others: Vec<Item>,
+}
+
+impl Contents {
+    fn push(&mut self, item: Item) {
+        match item {
+            Item::Message(id) => self.messages.push(id),
+            Item::Session(_) | Item::Group(_) => self.others.push(item),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        self.others.pop().or_else(|| self.messages.pop().map(Item::Message))
+    }
 }
 
 /// Something whose record compaction moves if it is still of use.

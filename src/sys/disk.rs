@@ -13,7 +13,7 @@ const SUBJECT: &str = "disk";
 
 /// Free space below which the broker soon stops taking what must be kept.
 const FREE_BYTES_WANTED: u64 = 1 << 30;
-/// Free space below which it cannot even begin.
+/// Free space below which it refuses what must be kept from the start; the rest it serves.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 
 pub(super) fn data_dir(folder: &Path, durability: Durability) -> Vec<Finding> {
@@ -147,7 +147,7 @@ fn judge_space(free: u64, durability: Durability) -> Finding {
         return Finding::ok(SUBJECT, what);
     }
     match free < FREE_BYTES_MIN {
-        true => Finding::problem(SUBJECT, format!("{what}, too little to begin with"), mend),
+        true => Finding::warning(SUBJECT, format!("{what}, too little to keep messages"), mend),
         false => Finding::warning(SUBJECT, format!("{what}, soon used up"), mend),
     }
 }
@@ -169,11 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn too_little_room_is_a_problem_for_who_keeps_things() {
+    fn too_little_room_is_worth_a_warning_for_who_keeps_things() {
         let verdict = |free, durability| judge_space(free, durability).verdict;
         assert_eq!(verdict(2 << 30, Durability::Fsync), Verdict::Ok);
         assert_eq!(verdict(500 << 20, Durability::Os), Verdict::Warning);
-        assert_eq!(verdict(1 << 20, Durability::Fsync), Verdict::Problem);
+        assert_eq!(verdict(1 << 20, Durability::Fsync), Verdict::Warning);
         assert_eq!(verdict(0, Durability::Memory), Verdict::Ok);
     }
 

@@ -9,3 +9,4 @@ mod support;
 mod client;
 mod crash;
 mod directory;
+mod full;

@@ -1,0 +1,54 @@
+//! A log that may not grow any more: what must be kept is refused, all else goes on, and there is
+//! room again once what it held has arrived.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Link, Subscriber};
+use super::support::Setup;
+
+const CONFIG: &str = "[storage]\nsegment_bytes = 131072\nlog_bytes_max = 524288\n";
+const MESSAGES: u16 = 20_000;
+
+fn publish(link: &mut Link, packet_id: u16) {
+    let mut body = vec![0, 8];
+    body.extend_from_slice(b"load/one");
+    body.extend_from_slice(&packet_id.to_be_bytes());
+    body.extend_from_slice(&u64::from(packet_id).to_be_bytes());
+    // The subscriber wants a number and nothing behind it; the topic is what takes room.
+    link.send(0x32, &body).expect("the broker reads");
+}
+
+/// The packet identifiers that are acknowledged until nothing has come for a while.
+fn acknowledged(link: &mut Link) -> Vec<u16> {
+    let mut acknowledged = Vec::new();
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_secs(1) {
+        if let Some((first, body)) = link.poll().expect("the broker goes on") {
+            assert_eq!(first, 0x40, "nothing but PUBACK comes");
+            acknowledged.push(u16::from_be_bytes([body[0], body[1]]));
+            last = Instant::now();
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn a_full_log_refuses_what_must_be_kept_until_there_is_room() {
+    let broker = Setup::shards(1).config(CONFIG).start();
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    for packet_id in 1..=MESSAGES {
+        publish(&mut link, packet_id);
+    }
+    let kept = acknowledged(&mut link);
+    assert!((100..19_900).contains(&kept.len()), "{} of {MESSAGES} were kept", kept.len());
+    assert!(kept.is_sorted(), "acknowledgements come in order");
+    // What was refused reached nobody, what was acknowledged does.
+    owed.listen(broker.address(), Duration::from_secs(1));
+    let heard = &owed.heard["load/one"];
+    assert!(heard.iter().copied().eq(kept.iter().map(|packet_id| u64::from(*packet_id))));
+    // The segments it lay in are given back, and there is room.
+    publish(&mut link, MESSAGES + 1);
+    assert_eq!(acknowledged(&mut link), [MESSAGES + 1]);
+}
