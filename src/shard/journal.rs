@@ -435,6 +435,8 @@ impl Journal {
                 return None;
             }
             match first.get_mut().pop() {
+                // Most are gone meanwhile.
+                Some(Item::Message(id)) if self.kept.get(id.into()).is_none() => {}
                 Some(item) if segment == oldest => return Some((segment, item)),
                 Some(_) => {}
                 None => {

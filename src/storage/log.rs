@@ -164,7 +164,9 @@ impl Log {
             return Err(Full);
         }
         let left = self.left_in_current();
-        if urgency == Urgency::Refusable && !self.has_next() && left < bytes + self.reserve() {
+        // The last segment there can be is for what is needed: what says that messages are over,
+        // and what compaction moves, so that there is room again.
+        if urgency == Urgency::Refusable && self.is_full() {
             return Err(Full);
         }
         if left < bytes {
@@ -189,7 +191,7 @@ impl Log {
 
     /// Whether what is refusable is refused.
     pub fn is_full(&self) -> bool {
-        !self.has_next() && self.left_in_current() < 2 * self.reserve()
+        self.segments[self.current].readiness == Readiness::Refused || !self.has_next()
     }
 
     /// What is to be done next.
@@ -399,11 +401,6 @@ impl Log {
     fn left_in_current(&self) -> usize {
         let begun = self.segments[self.current].number.0 * self.segment_bytes();
         (self.segment_bytes() - (self.end.0 - begun)) as usize
-    }
-
-    /// Room that only what is needed gets.
-    fn reserve(&self) -> usize {
-        self.segment_bytes() as usize / 8
     }
 
     /// Whether there is, or may soon be, a segment behind the current one.
