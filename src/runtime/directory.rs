@@ -105,7 +105,7 @@ impl fmt::Display for DirectoryError {
             DirectoryError::Newer { path, format } => write!(
                 f,
                 "data directory {}: written in format {format}, and this version reads up to \
-                 {FORMAT}; use the version that wrote it, or export with that and import with this",
+                 {FORMAT}; use the version that wrote it, or start with an empty --data-dir",
                 path.display()
             ),
             DirectoryError::Unreadable { path, why } => write!(

@@ -57,9 +57,8 @@ impl fmt::Display for RecoveryError {
                 write!(
                     f,
                     "{folder}: {damage}. Something that was acknowledged is damaged, so the broker \
-                     does not start and changes nothing. Look at it with `hawker log verify`; \
-                     restore a backup; or set storage.on_damage = \"quarantine\" to go on with all \
-                     that is whole"
+                     does not start and changes nothing. Restore a backup, or set \
+                     storage.on_damage = \"quarantine\" to go on with all that is whole"
                 )
             }
             RecoveryError::Unknown(folder, error) => {

@@ -333,3 +333,154 @@ fn packet_id(ordinal: u64) -> PacketId {
 fn distance(from: u64, to: PacketId) -> usize {
     (usize::from(to.get()) + IDENTIFIERS - usize::from(packet_id(from).get())) % IDENTIFIERS
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::Message;
+    use crate::session::{Body, SubscriptionIdSet};
+
+    /// What a client and its broker do with messages.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Send one, so many ordinals behind the last.
+        Send {
+            skipped: u64,
+            qos: QoS,
+        },
+        /// PUBACK, PUBREC or PUBCOMP of one of those open, or of one that is not.
+        Acknowledge(usize),
+        Receive(usize),
+        Finish(usize),
+        /// Reconnect with a window of so many, and send again.
+        Reconnect(u16),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let qos = prop_oneof![Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)];
+        prop_oneof![
+            4 => (0u64..4, qos).prop_map(|(skipped, qos)| Step::Send { skipped, qos }),
+            3 => (0usize..12).prop_map(Step::Acknowledge),
+            3 => (0usize..12).prop_map(Step::Receive),
+            3 => (0usize..12).prop_map(Step::Finish),
+            1 => (1u16..8).prop_map(Step::Reconnect),
+        ]
+    }
+
+    fn delivery(ordinal: u64, qos: QoS) -> Delivery {
+        Delivery {
+            body: Body::Held(Arc::new(Message::from_parts("t", &[], &[], qos, false))),
+            bytes: 1,
+            ordinal,
+            qos,
+            retain: false,
+            subscription_ids: SubscriptionIdSet::None,
+            share: None,
+        }
+    }
+
+    /// What is open, by ordinal: its QoS and whether PUBREC has come.
+    type Model = BTreeMap<u64, (QoS, bool)>;
+
+    /// The identifier of the open message at a position, or of one long gone.
+    fn named(model: &Model, position: usize) -> (PacketId, Option<(u64, QoS, bool)>) {
+        match model.iter().nth(position) {
+            Some((ordinal, (qos, received))) => {
+                (packet_id(*ordinal), Some((*ordinal, *qos, *received)))
+            }
+            None => (packet_id(60_000), None),
+        }
+    }
+
+    fn take(inflight: &mut Inflight, model: &mut Model, last: &mut u64, step: Step) {
+        match step {
+            Step::Send { skipped, qos } => {
+                *last += 1 + skipped;
+                if !inflight.has_room(100, *last) {
+                    return;
+                }
+                let packet_id = inflight.push(delivery(*last, qos));
+                assert!(model.keys().all(|open| super::packet_id(*open) != packet_id));
+                model.insert(*last, (qos, false));
+            }
+            Step::Acknowledge(position) => {
+                let (packet_id, open) = named(model, position);
+                match (inflight.acknowledge(packet_id), open) {
+                    (Ok(done), Some((ordinal, QoS::AtLeastOnce, _))) => {
+                        assert_eq!(done.ordinal, ordinal);
+                        model.remove(&ordinal);
+                    }
+                    (Err(AckError::Mismatch), Some((_, QoS::ExactlyOnce, _))) => {}
+                    (Err(AckError::Unknown), None) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Step::Receive(position) => {
+                let (packet_id, open) = named(model, position);
+                match (inflight.receive(packet_id), open) {
+                    (Ok(owned), Some((ordinal, QoS::ExactlyOnce, received))) => {
+                        assert_eq!(owned.is_none(), received, "a repetition gives nothing");
+                        model.insert(ordinal, (QoS::ExactlyOnce, true));
+                    }
+                    (Err(AckError::Mismatch), Some((_, QoS::AtLeastOnce, _))) => {}
+                    (Err(AckError::Unknown), None) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Step::Finish(position) => {
+                let (packet_id, open) = named(model, position);
+                match (inflight.finish(packet_id), open) {
+                    (Ok(finished), Some((ordinal, _, true))) => {
+                        assert_eq!(finished.ordinal, ordinal);
+                        model.remove(&ordinal);
+                    }
+                    (Err(AckError::Mismatch), Some((_, _, false))) => {}
+                    (Err(AckError::Unknown), None) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Step::Reconnect(window) => reconnect(inflight, model, window),
+        }
+    }
+
+    /// Everything open is sent again in order, as far as the window goes.
+    fn reconnect(inflight: &mut Inflight, model: &Model, window: u16) {
+        inflight.start_resend();
+        let mut expected = model.iter();
+        while let Some(resend) = inflight.poll_resend(window) {
+            let (ordinal, (_, received)) = expected.next().expect("only what is open");
+            match resend {
+                Resend::PubRel(packet_id) => {
+                    assert!(*received && packet_id == super::packet_id(*ordinal));
+                }
+                Resend::Publish(_, delivery) => {
+                    assert!(!received && delivery.ordinal == *ordinal);
+                }
+            }
+        }
+        assert!(expected.next().is_none() || inflight.is_resending());
+    }
+
+    proptest! {
+        /// The window against a map: identifiers, states, order and room.
+        #[test]
+        fn the_window_does_what_a_map_does(steps in prop::collection::vec(step(), 1..200)) {
+            let (mut inflight, mut model, mut last) = (Inflight::new(), Model::new(), 0);
+            for step in steps {
+                take(&mut inflight, &mut model, &mut last, step);
+                prop_assert_eq!(inflight.len(), model.len());
+                let released: Vec<u64> = inflight.released().collect();
+                let known = model.iter().filter(|(_, (_, received))| *received);
+                prop_assert_eq!(released, known.map(|(ordinal, _)| *ordinal).collect::<Vec<_>>());
+                for (ordinal, (_, received)) in &model {
+                    prop_assert_eq!(inflight.state(*ordinal), Some(*received));
+                }
+            }
+        }
+    }
+}

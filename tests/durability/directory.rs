@@ -44,7 +44,7 @@ fn a_later_format_is_refused() {
     let text = fs::read_to_string(&path).expect("the broker wrote it");
     fs::write(&path, text.replace("\"format\": 1", "\"format\": 99")).expect("it is ours");
     let said = refused(&directory.join("data"));
-    assert!(said.contains("format 99") && said.contains("export"), "{said}");
+    assert!(said.contains("format 99") && said.contains("--data-dir"), "{said}");
 }
 
 #[test]
