@@ -38,6 +38,11 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at a data directory without changing it.
+    Log {
+        #[command(subcommand)]
+        action: LogAction,
+    },
     /// Ask for a user's password and print the line for [auth.scram_users].
     ///
     /// The password comes from the terminal, or is the first line of standard input.
@@ -48,6 +53,21 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = super::scram::ITERATIONS_DEFAULT)]
         #[arg(value_parser = clap::value_parser!(u32).range(iterations()))]
         iterations: u32,
+    },
+}
+
+/// What to do with a data directory.
+#[derive(Debug, Subcommand)]
+pub(super) enum LogAction {
+    /// Say of each shard's log whether it is whole and what it holds; exit code 1 if it is not.
+    Verify {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// Print every record as a JSON object, one a line.
+    Inspect {
+        /// The data directory.
+        directory: PathBuf,
     },
 }
 

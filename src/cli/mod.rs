@@ -8,6 +8,7 @@
 
 mod arguments;
 mod doctor;
+mod log;
 pub mod logging;
 mod scram;
 
@@ -20,7 +21,7 @@ use clap::Parser as _;
 
 use crate::config::{Config, Source};
 use crate::sys::{self, Finding, Verdict};
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, LogAction};
 
 /// What this build calls itself: version and commit.
 pub const VERSION: &str = env!("HAWKER_VERSION");
@@ -37,6 +38,8 @@ pub fn main() -> ExitCode {
             Ok(config) => doctor::examine(&config, json),
             Err(error) => refuse(&error),
         },
+        Command::Log { action: LogAction::Verify { directory } } => log::verify(&directory),
+        Command::Log { action: LogAction::Inspect { directory } } => log::inspect(&directory),
         Command::Scram { user, iterations } => match scram::print(&user, iterations) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error),
@@ -73,11 +76,11 @@ fn can_run(config: &Config) -> bool {
         tracing::warn!("the limits of this process stay as they are: {error}");
     }
     let findings = sys::check(config);
-    findings.iter().for_each(log);
+    findings.iter().for_each(log_finding);
     findings.iter().all(|finding| finding.verdict != Verdict::Problem)
 }
 
-fn log(finding: &Finding) {
+fn log_finding(finding: &Finding) {
     let (subject, mend) = (finding.subject, finding.mend.as_deref());
     match finding.verdict {
         Verdict::Ok => tracing::debug!(subject, "{}", finding.what),

@@ -171,6 +171,22 @@ impl Directory {
         Ok(directory)
     }
 
+    /// The folders of the logs in force in a directory that is only looked at, and the size of
+    /// their segments.
+    ///
+    /// # Errors
+    ///
+    /// If it is no data directory that this version can read.
+    pub fn look(path: &Path) -> Result<Vec<(PathBuf, u32)>, DirectoryError> {
+        let format = path.join("format");
+        let text = fs::read_to_string(&format).map_err(failed("cannot read", &format))?;
+        let layout = Layout::parse(path, &format, &text)?;
+        let root = path.join(layout.generation.to_string());
+        let folders = (0..layout.shards)
+            .map(|shard| (root.join(format!("shard-{shard}")), layout.segment_bytes));
+        Ok(folders.collect())
+    }
+
     /// What is in force.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -15,8 +15,8 @@ use super::disk;
 use crate::config::{Config, OnDamage};
 use crate::shard::{Image, Restored, ShardId, UnknownRecord, rehome, restore};
 use crate::storage::{
-    self, Damage, Kind, Log, LogOptions, News, Order, RecoveredLog, SegmentNumber, Sequence,
-    Urgency, recover,
+    self, Damage, Kind, Log, LogOptions, News, Order, RecordRef, RecoveredLog, SegmentNumber,
+    Sequence, Urgency, recover,
 };
 
 /// A data directory, ready to go on.
@@ -57,7 +57,8 @@ impl fmt::Display for RecoveryError {
                 write!(
                     f,
                     "{folder}: {damage}. Something that was acknowledged is damaged, so the broker \
-                     does not start and changes nothing. Restore a backup, or set \
+                     does not start and changes nothing. `hawker log verify` \
+                     shows it. Restore a backup, or set \
                      storage.on_damage = \"quarantine\" to go on with all that is whole"
                 )
             }
@@ -84,7 +85,7 @@ pub struct Past {
     /// Where it ends.
     pub log: RecoveredLog,
     segment_bytes: u32,
-    files: BTreeMap<SegmentNumber, (File, Bytes)>,
+    files: Files,
 }
 
 impl Past {
@@ -99,13 +100,7 @@ impl Past {
         segment_bytes: u32,
         on_damage: storage::OnDamage,
     ) -> Result<Past, RecoveryError> {
-        let mut files = BTreeMap::new();
-        for (number, path) in directory::segments(&folder)? {
-            let io = |error| RecoveryError::Io(path.clone(), error);
-            let file = File::options().read(true).write(true).open(&path).map_err(io)?;
-            let pages = disk::map(&file).map_err(io)?;
-            files.insert(number, (file, pages));
-        }
+        let files = open_segments(&folder)?;
         let segments: Vec<(SegmentNumber, &[u8])> =
             files.iter().map(|(number, (_, pages))| (*number, &pages[..])).collect();
         let (mut image, mut unknown) = (Image::default(), None);
@@ -136,6 +131,50 @@ impl Past {
         }
         (self.folder, log, self.image, files)
     }
+}
+
+/// The folders of the logs in a data directory, and the size of their segments.
+///
+/// # Errors
+///
+/// If it is none that this version can read.
+pub fn logs(directory: &Path) -> Result<Vec<(PathBuf, u32)>, DirectoryError> {
+    Directory::look(directory)
+}
+
+/// Hands every whole record of a shard's log to `each`, in order; what is damaged is returned.
+///
+/// # Errors
+///
+/// If the log cannot be read at all.
+pub fn visit(
+    folder: &Path,
+    shard: usize,
+    segment_bytes: u32,
+    each: impl Fn(&RecordRef<'_>),
+) -> Result<Vec<Damage>, RecoveryError> {
+    let files = open_segments(folder)?;
+    let segments: Vec<(SegmentNumber, &[u8])> =
+        files.iter().map(|(number, (_, pages))| (*number, &pages[..])).collect();
+    let on_damage = storage::OnDamage::Salvage;
+    recover(shard as u16, segment_bytes, &segments, on_damage, |record| each(&record))
+        .map(|log| log.damage)
+        .map_err(|damage| RecoveryError::Damage(folder.to_owned(), damage))
+}
+
+type Files = BTreeMap<SegmentNumber, (File, Bytes)>;
+
+/// The segments of a shard; writable where this process may write.
+fn open_segments(folder: &Path) -> Result<Files, RecoveryError> {
+    let mut files = BTreeMap::new();
+    for (number, path) in directory::segments(folder)? {
+        let io = |error| RecoveryError::Io(path.clone(), error);
+        let open = |writes| File::options().read(true).write(writes).open(&path);
+        let file = open(true).or_else(|_| open(false)).map_err(io)?;
+        let pages = disk::map(&file).map_err(io)?;
+        files.insert(number, (file, pages));
+    }
+    Ok(files)
 }
 
 /// Opens the data directory for `count` shards; `fresh` are the keys a new one is given.

@@ -52,6 +52,7 @@ pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Shard
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
+pub use record::describe;
 pub use rehome::rehome;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -11,7 +11,7 @@ use rkyv::rancor;
 use super::effect::ShardId;
 use crate::message::{Message, Publication, Stamp};
 use crate::proto::{PacketId, QoS};
-use crate::storage::{Kind, Sequence};
+use crate::storage::{Kind, RecordRef, Sequence};
 use crate::time::Time;
 
 /// A [`Change`], as an rkyv archive.
@@ -364,6 +364,24 @@ impl Progress {
         };
         Some(Progress { step, queue: reader.varint()?, ordinal: reader.varint()? })
     }
+}
+
+/// What a record says, for people.
+pub fn describe(record: &RecordRef<'_>) -> String {
+    let said = match record.kind {
+        CHANGE => Change::decode(record.payload).map(|change| format!("{change:?}")),
+        MESSAGE => MessageHead::decode(record.payload).map(|(head, body)| {
+            let message = head.message(body);
+            format!("message on {:?}, {} bytes: {head:?}", message.topic(), message.payload().len())
+        }),
+        PROGRESS => {
+            let mut steps = Vec::new();
+            Progress::decode_all(record.payload, |progress| steps.push(progress))
+                .then(|| format!("{steps:?}"))
+        }
+        _ => None,
+    };
+    said.unwrap_or_else(|| "nothing this version knows".to_owned())
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -22,6 +22,28 @@ fn refused(data: &Path) -> String {
     String::from_utf8(stderr).expect("it speaks UTF-8")
 }
 
+/// `hawker log ACTION` on a data directory: whether it succeeded, and all it said.
+fn log(action: &str, data: &Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .args(["log", action])
+        .arg(data)
+        .output()
+        .expect("the broker's binary can be started");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("it speaks UTF-8"))
+}
+
+#[test]
+fn a_whole_log_is_said_to_be_whole_and_printed_record_by_record() {
+    let directory = used();
+    let (succeeded, said) = log("verify", &directory.join("data"));
+    assert!(succeeded && said.contains("shard 0: whole"), "{said}");
+    let (succeeded, said) = log("inspect", &directory.join("data"));
+    assert!(succeeded && said.contains("load/one") && said.contains("Subscribe"), "{said}");
+    let (succeeded, said) = log("verify", directory.path());
+    assert!(!succeeded && said.contains("format"), "{said}");
+}
+
 /// A directory that a broker with one shard has used for some messages.
 fn used() -> Directory {
     let broker = Setup::shards(1).config(CONFIG).start();
@@ -78,6 +100,10 @@ fn damage_to_what_was_acknowledged_is_refused_and_can_be_quarantined() {
     assert!(!output.status.success() && said.contains("checksum"), "{said}");
     assert!(said.contains("quarantine"), "{said}");
     assert_eq!(fs::read(&segment).expect("it is there"), bytes, "nothing was changed");
+    let (succeeded, said) = log("verify", &directory.join("data"));
+    assert!(!succeeded && said.contains("checksum"), "{said}");
+    let (succeeded, said) = log("inspect", &directory.join("data"));
+    assert!(succeeded && said.contains("\"damage\""), "the rest is printed, and where it is torn");
     let config = format!("{CONFIG}on_damage = \"quarantine\"\n");
     let broker = Setup::shards(1).config(&config).start_in(directory);
     let mut owed = Subscriber::new("owed");
