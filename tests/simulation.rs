@@ -11,7 +11,7 @@ use hawker::sim::{Options, Sabotage, run};
 ///
 /// A change of the workload changes what a seed means: then undo each fix in turn and look for
 /// the first seed that finds it again.
-const REGRESSIONS: [(u64, usize, &str); 13] = [
+const REGRESSIONS: [(u64, usize, &str); 14] = [
     (7, 2, "a resumed session counted no PUBREL against the client's receive maximum"),
     (95, 8, "a DISCONNECT that had arrived was not acted on because reading was paused"),
     (445, 3, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
@@ -24,6 +24,7 @@ const REGRESSIONS: [(u64, usize, &str); 13] = [
     (410, 2, "compaction told of a shared message again that was done"),
     (1437, 3, "what an ended session was owed came back under its number"),
     (5542, 1, "compaction read what was not yet written"),
+    (60042, 8, "a connected client's session expired by the time of its shard's last record"),
     (5135, 8, "the last segment with records was given away"),
 ];
 

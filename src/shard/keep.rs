@@ -312,14 +312,13 @@ impl Shard {
         }
         self.journal.skip_numbers(image.last_number);
         self.see_stamp(image.last_stamp);
-        let crashed_at = Time::from_micros(image.last_micros).min(now);
         let mut places = BTreeMap::new();
         for (filter, mask) in interests {
             self.entry(&filter.into()).remote |= mask;
         }
         for (index, session) in image.sessions.into_values().enumerate() {
             let key = Key::nth(index as u32);
-            self.restore_session(crashed_at, key, session, &mut places);
+            self.restore_session(now, key, session, &mut places);
         }
         for (name, members) in members {
             self.restore_group(name.into(), members);
@@ -346,7 +345,7 @@ impl Shard {
 
     fn restore_session(
         &mut self,
-        crashed_at: Time,
+        now: Time,
         key: Key,
         image: SessionImage,
         places: &mut BTreeMap<Sequence, KeptId>,
@@ -355,7 +354,8 @@ impl Shard {
         let client_id: Arc<str> = state.client_id.as_str().into();
         let mut session =
             Session::new(Arc::clone(&client_id), state.expiry_interval, self.hasher.clone());
-        session.detached_at = Some(state.detached_at_micros.map_or(crashed_at, Time::from_micros));
+        // Who was connected when the broker ended could not come back before now.
+        session.detached_at = Some(state.detached_at_micros.map_or(now, Time::from_micros));
         session.will = state.will.as_ref().and_then(WillState::will).map(Box::new);
         for packet_id in state.taken.iter().copied().filter_map(PacketId::new) {
             session.inbound.insert(packet_id);

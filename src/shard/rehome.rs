@@ -49,8 +49,6 @@ impl<P: Fn(&str) -> ShardId> Rehoming<'_, P> {
         for (number, session) in &image.sessions {
             let mut state = session.state.clone();
             let home = (self.place)(&state.client_id);
-            // Who was connected when the broker ended lost its connection then.
-            state.detached_at_micros.get_or_insert(image.last_micros);
             state.number = self.number(shard, *number, home);
             (self.write)(home, CHANGE, &Change::Session(state).encode());
         }
