@@ -155,7 +155,7 @@ impl Directory {
         let layout = match fs::read_to_string(&format) {
             Ok(text) => Layout::parse(path, &format, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if path.join("1").exists() {
+                if !generations(path)?.is_empty() {
                     return Err(DirectoryError::Headless(path.to_owned()));
                 }
                 new
@@ -258,17 +258,23 @@ impl Directory {
 
     /// What a crash left of a change of shards, before it or after it.
     fn remove_other_generations(&self) -> Result<(), DirectoryError> {
-        let entries = fs::read_dir(&self.path).map_err(failed("cannot list", &self.path))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let generation = name.to_str().and_then(|name| name.parse::<u64>().ok());
-            if generation.is_some_and(|generation| generation != self.layout.generation) {
-                let path = entry.path();
+        for (generation, path) in generations(&self.path)? {
+            if generation != self.layout.generation {
                 fs::remove_dir_all(&path).map_err(failed("cannot remove", &path))?;
             }
         }
         Ok(())
     }
+}
+
+/// The folders of logs in a directory, those in force and any that a crash left.
+fn generations(path: &Path) -> Result<Vec<(u64, PathBuf)>, DirectoryError> {
+    let entries = fs::read_dir(path).map_err(failed("cannot list", path))?;
+    let generation = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, entry.path()))
+    };
+    Ok(entries.flatten().filter_map(generation).collect())
 }
 
 impl Layout {
@@ -425,6 +431,20 @@ mod tests {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
         let error = Directory::open(&folder, layout()).expect_err("others may look in");
         assert!(error.to_string().contains("chmod 700"), "{error}");
+        fs::remove_dir_all(&folder).expect("it is ours");
+    }
+
+    #[test]
+    fn logs_without_a_format_are_left_alone_whatever_their_generation() {
+        let folder = std::env::temp_dir().join(format!("hawker-headless-{}", std::process::id()));
+        let mut directory = Directory::open(&folder, layout()).expect("it can be made");
+        let (next, shards) = directory.begin(Layout::new(3, 1 << 20, [9; 4], 9)).expect("room");
+        directory.commit(next).expect("it can be written");
+        drop(directory);
+        fs::remove_file(folder.join("format")).expect("it is ours");
+        let error = Directory::open(&folder, layout()).expect_err("nothing says how to read them");
+        assert!(error.to_string().contains("restore the file"), "{error}");
+        assert!(shards.iter().all(|shard| shard.exists()), "nothing is removed");
         fs::remove_dir_all(&folder).expect("it is ours");
     }
 }

@@ -31,6 +31,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Zeros that no record's head can be mistaken for.
 const HEADER_OF_ZEROS: [u8; 32] = [0; 32];
 
+/// Completions in a row that bring a commit no further before its disk counts as failed.
+const BARREN_MAX: u32 = 10_000;
+
 /// What a commit promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
@@ -75,14 +78,57 @@ pub(super) struct Disk {
     keeper: Keeper,
 }
 
-/// A commit whose operations are with the kernel.
+/// A commit that is with the kernel.
 struct InFlight {
     commit: Commit,
-    /// By operation: the result a success has, if it is known.
-    expected: Vec<Option<i32>>,
+    /// Its writes, then a sync of every file, each after the one before.
+    steps: Vec<Step>,
+    /// Operations that have not completed.
     missing: usize,
-    /// A write came back short: everything is written again.
-    again: bool,
+    /// Rounds in a row that brought nothing further.
+    barren: u32,
+}
+
+/// What is left to be done of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// A write, by its place in the commit, of which so many bytes are written.
+    Write {
+        nth: usize,
+        written: u32,
+    },
+    Sync(SegmentNumber),
+    Done,
+}
+
+impl Step {
+    /// What a completion of it means; whether it brought the commit further.
+    ///
+    /// # Errors
+    ///
+    /// What is not to be tried again: a sync that failed once tells nothing by succeeding later,
+    /// because the kernel may have dropped what it could not write.
+    fn completed(&mut self, result: i32, commit: &Commit) -> Result<bool, (&'static str, io::Error)> {
+        match (*self, result) {
+            // The chain broke before it: it has not begun.
+            (_, result) if result == -libc::ECANCELED => Ok(false),
+            (Step::Sync(_), 0..) => {
+                *self = Step::Done;
+                Ok(true)
+            }
+            (Step::Sync(_), _) => Err(("a sync", io::Error::from_raw_os_error(-result))),
+            (Step::Write { nth, written }, 1..) => {
+                let written = written + result.unsigned_abs();
+                let whole = commit.writes[nth].bytes.len() as u32 == written;
+                *self = if whole { Step::Done } else { Step::Write { nth, written } };
+                Ok(true)
+            }
+            (Step::Write { .. }, 0) => Err(("a write", io::ErrorKind::WriteZero.into())),
+            (Step::Write { .. }, _) if matches!(-result, libc::EINTR | libc::EAGAIN) => Ok(false),
+            (Step::Write { .. }, _) => Err(("a write", io::Error::from_raw_os_error(-result))),
+            (Step::Done, _) => unreachable!("what is done is not submitted"),
+        }
+    }
 }
 
 impl Disk {
@@ -126,7 +172,8 @@ impl Disk {
             Order::Recycle(segment) => {
                 self.files.remove(&segment);
                 self.unsynced.remove(&segment);
-                self.keeper.send(Job::Recycle { folder: Arc::clone(&self.folder), segment });
+                let (folder, shard) = (Arc::clone(&self.folder), self.shard);
+                self.keeper.send(Job::Recycle { folder, shard, segment });
                 Ok(())
             }
             Order::Commit(commit) => {
@@ -134,47 +181,51 @@ impl Disk {
                     self.unsynced.extend(commit.writes.iter().map(|write| write.segment));
                     self.sync_due.get_or_insert(now.after(sync_interval));
                 }
-                let commit = InFlight { commit, expected: Vec::new(), missing: 0, again: false };
-                self.commit = Some(commit);
+                self.commit = Some(self.begin(commit));
                 self.submit(ring, token)
             }
         }
     }
 
-    /// Hands the commit to the kernel: its writes, then a sync of every file, each after the one
-    /// before.
+    fn begin(&self, commit: Commit) -> InFlight {
+        let writes = (0..commit.writes.len()).map(|nth| Step::Write { nth, written: 0 });
+        let mut steps: Vec<Step> = writes.collect();
+        if self.promise == Promise::Durable {
+            let files: BTreeSet<_> = commit.writes.iter().map(|write| write.segment).collect();
+            steps.extend(files.into_iter().map(Step::Sync));
+        }
+        InFlight { commit, steps, missing: 0, barren: 0 }
+    }
+
+    /// Hands to the kernel what is left of the commit, each step linked to the one before.
     fn submit(&mut self, ring: &mut Ring, token: impl Fn(usize) -> u64) -> io::Result<()> {
-        let Some(InFlight { commit, expected, missing, again }) = &mut self.commit else {
+        let Some(InFlight { commit, steps, missing, .. }) = &mut self.commit else {
             return Ok(());
         };
         let mut operations: Vec<squeue::Entry> = Vec::new();
-        let mut files = Vec::new();
-        expected.clear();
-        for write in &commit.writes {
-            let file = &self.files[&write.segment];
-            let (fd, length) = (Fd(file.as_raw_fd()), write.bytes.len() as u32);
-            let offset = u64::from(write.offset);
-            operations
-                .push(opcode::Write::new(fd, write.bytes.as_ptr(), length).offset(offset).build());
-            expected.push(Some(length as i32));
-            if !files.contains(&write.segment) {
-                files.push(write.segment);
-            }
-        }
-        if self.promise == Promise::Durable {
-            for segment in &files {
-                let fd = Fd(self.files[segment].as_raw_fd());
-                operations.push(opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build());
-                expected.push(Some(0));
-            }
+        for (index, step) in steps.iter().enumerate() {
+            let operation = match *step {
+                Step::Write { nth, written } => {
+                    let write = &commit.writes[nth];
+                    let left = &write.bytes[written as usize..];
+                    let fd = Fd(self.files[&write.segment].as_raw_fd());
+                    let offset = u64::from(write.offset) + u64::from(written);
+                    opcode::Write::new(fd, left.as_ptr(), left.len() as u32).offset(offset).build()
+                }
+                Step::Sync(segment) => {
+                    let fd = Fd(self.files[&segment].as_raw_fd());
+                    opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build()
+                }
+                Step::Done => continue,
+            };
+            operations.push(operation.user_data(token(index)));
         }
         *missing = operations.len();
-        *again = false;
-        let last = operations.len() - 1;
         ring.reserve(operations.len())?;
-        for (index, operation) in operations.into_iter().enumerate() {
-            let flags = if index < last { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
-            let operation = operation.flags(flags).user_data(token(index));
+        let last = operations.len().saturating_sub(1);
+        for (place, operation) in operations.into_iter().enumerate() {
+            let flags = if place < last { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
+            let operation = operation.flags(flags);
             // SAFETY: the bytes belong to the commit, which stays in `self.commit` until every
             // operation has completed, and are not changed there.
             unsafe { ring.push(&operation) }?;
@@ -190,29 +241,25 @@ impl Disk {
         ring: &mut Ring,
         token: impl Fn(usize) -> u64,
     ) -> Result<Option<News>, DiskFailure> {
-        let Some(commit) = &mut self.commit else { return Ok(None) };
-        commit.missing -= 1;
-        let expected = commit.expected.get(index).copied().flatten();
-        if Some(result) != expected {
-            match -result {
-                // A write that came back short breaks the chain behind it.
-                libc::ECANCELED | libc::EINTR | libc::EAGAIN => commit.again = true,
-                errno if errno > 0 => {
-                    let what = if expected == Some(0) { "a sync" } else { "a write" };
-                    return Err(self.failure(what, io::Error::from_raw_os_error(errno)));
-                }
-                _ => commit.again = true,
-            }
-        }
-        if commit.missing > 0 {
+        let Some(in_flight) = &mut self.commit else { return Ok(None) };
+        let step = &mut in_flight.steps[index];
+        let outcome = step.completed(result, &in_flight.commit);
+        in_flight.missing -= 1;
+        let advanced = outcome.map_err(|(what, error)| self.failure(what, error))?;
+        let Some(in_flight) = &mut self.commit else { return Ok(None) };
+        in_flight.barren = if advanced { 0 } else { in_flight.barren + 1 };
+        if in_flight.missing > 0 {
             return Ok(None);
         }
-        if commit.again {
-            let submitted = self.submit(ring, token);
-            return submitted.map(|()| None).map_err(|error| self.failure("a write", error));
+        if in_flight.steps.iter().all(|step| *step == Step::Done) {
+            self.commits += 1;
+            return Ok(self.commit.take().map(|in_flight| News::Committed(in_flight.commit)));
         }
-        self.commits += 1;
-        Ok(self.commit.take().map(|in_flight| News::Committed(in_flight.commit)))
+        if in_flight.barren > BARREN_MAX {
+            return Err(self.failure("a write", io::ErrorKind::WouldBlock.into()));
+        }
+        let submitted = self.submit(ring, token);
+        submitted.map(|()| None).map_err(|error| self.failure("a write", error))
     }
 
     fn failure(&self, what: &'static str, error: io::Error) -> DiskFailure {
@@ -276,6 +323,7 @@ enum Job {
     },
     Recycle {
         folder: Arc<Path>,
+        shard: usize,
         segment: SegmentNumber,
     },
     Sync {
@@ -350,20 +398,21 @@ fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
                 }
             }
         }
-        Job::Recycle { folder, segment } => {
-            recycle(&folder, segment);
+        Job::Recycle { folder, shard, segment } => {
+            report(mailboxes, shard, &folder, recycle(&folder, segment));
             None
         }
         Job::Sync { folder, shard, file } => {
-            if let Err(error) = file.sync_data() {
-                mailboxes[shard].send(Letter::DiskFailed(DiskFailure {
-                    what: "a sync",
-                    folder: folder.to_path_buf(),
-                    error,
-                }));
-            }
+            report(mailboxes, shard, &folder, file.sync_data());
             None
         }
+    }
+}
+
+fn report(mailboxes: &[Mailbox], shard: usize, folder: &Path, outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        let failure = DiskFailure { what: "a sync", folder: folder.to_path_buf(), error };
+        mailboxes[shard].send(Letter::DiskFailed(failure));
     }
 }
 
@@ -418,12 +467,96 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
 }
 
 /// Keeps one file for the next segment and removes the others.
-fn recycle(folder: &Path, segment: SegmentNumber) {
+///
+/// The folder is synced at once: a file that is written anew must not come back under its old
+/// name after a loss of power, nor a removed one beside a gap.
+///
+/// # Errors
+///
+/// If the folder cannot be synced. A file that cannot be given back is in nobody's way.
+fn recycle(folder: &Path, segment: SegmentNumber) -> io::Result<()> {
     let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
     let outcome = if spare.exists() { fs::remove_file(&path) } else { fs::rename(&path, &spare) };
     if let Err(error) = outcome
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!("cannot give {} back: {error}", path.display());
+    }
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::storage::{Sequence, Write};
+
+    /// A disk whose only segment is any file at all, with a commit of `bytes` under way.
+    fn under_way(file: File, promise: Promise, bytes: Vec<u8>) -> (Disk, Ring) {
+        let mut ring = Ring::new().expect("tests run where io_uring does");
+        let files = BTreeMap::from([(SegmentNumber(1), file)]);
+        let keeper = Keeper::start(Arc::new(Vec::new())).expect("a thread can start");
+        let mut disk = Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper);
+        let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];
+        let commit = Order::Commit(Commit { writes, end: Sequence(1) });
+        disk.carry_out(Time::from_micros(1), commit, &mut ring, |index| index as u64).expect("it fits");
+        (disk, ring)
+    }
+
+    /// Turns until the commit is through or the disk has failed.
+    fn turn(disk: &mut Disk, ring: &mut Ring) -> Result<News, DiskFailure> {
+        let mut completions = Vec::new();
+        loop {
+            ring.enter(Some(super::super::ring::Wait::Forever)).expect("the ring turns");
+            ring.take(&mut completions);
+            for completion in completions.drain(..) {
+                let (index, result) = (completion.token as usize, completion.result);
+                if let Some(news) = disk.completed(index, result, ring, |index| index as u64)? {
+                    return Ok(news);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sync_that_fails_is_never_taken_for_durable() {
+        // A null device takes every byte and cannot be synced.
+        let null = File::options().write(true).open("/dev/null").expect("there is one");
+        let (mut disk, mut ring) = under_way(null, Promise::Durable, vec![7; 100]);
+        let failure = turn(&mut disk, &mut ring).expect_err("nothing is durable");
+        assert!(failure.to_string().starts_with("a sync in folder failed"), "{failure}");
+    }
+
+    #[test]
+    fn a_write_that_comes_back_short_goes_on_where_it_stopped() {
+        let (mut reader, writer) = io::pipe().expect("there are pipes");
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let written = Promise::Written { sync_interval: Duration::from_secs(1) };
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).map(|_| read)
+        });
+        let writer = File::from(OwnedFd::from(writer));
+        let (mut disk, mut ring) = under_way(writer, written, bytes.clone());
+        let news = turn(&mut disk, &mut ring).expect("the reader takes them all");
+        assert!(matches!(news, News::Committed(_)));
+        drop(disk);
+        let read = reading.join().expect("it reads").expect("it can be read");
+        assert!(read == bytes, "every byte once, in its place");
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_fails_in_the_end() {
+        let null = File::options().write(true).open("/dev/null").expect("there is one");
+        let (mut disk, mut ring) = under_way(null, Promise::Durable, vec![7; 100]);
+        let mut interrupted = || {
+            disk.completed(1, -libc::ECANCELED, &mut ring, |index| index as u64)?;
+            disk.completed(0, -libc::EINTR, &mut ring, |index| index as u64)
+        };
+        let failure = (0..BARREN_MAX).find_map(|_| interrupted().err());
+        let failure = failure.expect("it does not go on for ever").to_string();
+        assert!(failure.starts_with("a write in folder failed"), "{failure}");
     }
 }
