@@ -20,6 +20,7 @@
 //! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
 //! | [`config`] | what the operator decides | anything else of ours |
 //! | `sys` | facts about machine and kernel | MQTT |
+//! | `backup` | what is kept, as lines of JSON | connections |
 //! | `cli` | flags, exit codes, where log lines go | MQTT |
 //! | `sim` | the other driver of the shards: one seed, many faults | wall clock, entropy |
 //!
@@ -52,6 +53,8 @@ pub mod shard;
 pub mod storage;
 pub mod time;
 
+#[cfg(feature = "runtime")]
+pub mod backup;
 #[cfg(feature = "runtime")]
 pub mod cli;
 #[cfg(feature = "runtime")]

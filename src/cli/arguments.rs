@@ -38,10 +38,21 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Look at a data directory without changing it.
+    /// Look at a data directory, or mend it.
     Log {
         #[command(subcommand)]
         action: LogAction,
+    },
+    /// Read what `hawker log export` printed into a data directory that keeps nothing yet.
+    Import {
+        /// The file; standard input if absent or -.
+        file: Option<PathBuf>,
+        /// The file is Mosquitto's mosquitto.db.
+        #[arg(long, requires = "file")]
+        mosquitto: bool,
+        /// The data directory; made if missing.
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data_dir: PathBuf,
     },
     /// Ask for a user's password and print the line for [auth.scram_users].
     ///
@@ -67,6 +78,16 @@ pub(super) enum LogAction {
     /// Print every record as a JSON object, one a line.
     Inspect {
         /// The data directory.
+        directory: PathBuf,
+    },
+    /// Print sessions, what they are owed and retained messages as JSON lines, for `hawker import`.
+    Export {
+        /// The data directory of a broker that does not run.
+        directory: PathBuf,
+    },
+    /// Take damage out: keep the damaged logs aside with a report, go on with all that is whole.
+    Salvage {
+        /// The data directory of a broker that does not run.
         directory: PathBuf,
     },
 }

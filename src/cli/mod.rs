@@ -40,6 +40,11 @@ pub fn main() -> ExitCode {
         },
         Command::Log { action: LogAction::Verify { directory } } => log::verify(&directory),
         Command::Log { action: LogAction::Inspect { directory } } => log::inspect(&directory),
+        Command::Log { action: LogAction::Export { directory } } => log::export(&directory),
+        Command::Log { action: LogAction::Salvage { directory } } => log::salvage(&directory),
+        Command::Import { file, mosquitto, data_dir } => {
+            log::import(file.as_deref(), mosquitto, &data_dir)
+        }
         Command::Scram { user, iterations } => match scram::print(&user, iterations) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error),

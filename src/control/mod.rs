@@ -74,7 +74,7 @@ async fn metrics(State(counter): State<Counter>) -> impl IntoResponse {
     match count(&counter).await {
         Some(counted) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            (StatusCode::OK, kind, exposition(&counted)).into_response()
+            (StatusCode::OK, kind, exposition(&counted, &counter)).into_response()
         }
         None => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response(),
     }
@@ -96,7 +96,7 @@ async fn count(counter: &Counter) -> Option<Vec<Counted>> {
 }
 
 /// The text format of Prometheus.
-fn exposition(counted: &[Counted]) -> String {
+fn exposition(counted: &[Counted], counter: &Counter) -> String {
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Counted) -> u64| {
         let _ = writeln!(text, "# HELP hawker_{name} {help}\n# TYPE hawker_{name} {kind}");
@@ -122,5 +122,11 @@ fn exposition(counted: &[Counted]) -> String {
     for (index, (name, help, _)) in names.iter().enumerate() {
         family(name, "counter", help, &|c| c.metrics.entries()[index].2);
     }
+    let mut process_family = |name: &str, kind: &str, help: &str, value: u64| {
+        let _ = writeln!(text, "# HELP hawker_{name} {help}\n# TYPE hawker_{name} {kind}");
+        let _ = writeln!(text, "hawker_{name} {value}");
+    };
+    let help = "Damaged places of the log that were left out at the start.";
+    process_family("log_damages", "gauge", help, counter.log_damages);
     text
 }

@@ -26,6 +26,8 @@ pub struct Directory {
     /// Holds the lock as long as it lives.
     _lock: File,
     layout: Layout,
+    /// Damaged places that were left out and set aside since this process has it.
+    pub(super) damages: usize,
 }
 
 /// What the `format` file says.
@@ -145,12 +147,7 @@ impl Directory {
     /// See [`DirectoryError`]; nothing is changed then.
     pub fn open(path: &Path, new: Layout) -> Result<Directory, DirectoryError> {
         make(path)?;
-        let facts = fs::metadata(path).map_err(failed("cannot look at", path))?;
-        let mode = facts.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 && facts.uid() == rustix::process::geteuid().as_raw() {
-            return Err(DirectoryError::Permissions { path: path.to_owned(), mode });
-        }
-        let lock = take_lock(path)?;
+        let lock = enter(path)?;
         let format = path.join("format");
         let layout = match fs::read_to_string(&format) {
             Ok(text) => Layout::parse(path, &format, &text)?,
@@ -162,13 +159,26 @@ impl Directory {
             }
             Err(error) => return Err(failed("cannot read", &format)(error)),
         };
-        let directory = Directory { path: path.to_owned(), _lock: lock, layout };
+        let directory = Directory { path: path.to_owned(), _lock: lock, layout, damages: 0 };
         if !format.exists() {
             directory.write_layout(&directory.layout)?;
         }
         directory.make_shards(&directory.layout)?;
         directory.remove_other_generations()?;
         Ok(directory)
+    }
+
+    /// Takes a directory for this process as it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`DirectoryError`]; nothing is changed.
+    pub fn open_existing(path: &Path) -> Result<Directory, DirectoryError> {
+        let format = path.join("format");
+        let text = fs::read_to_string(&format).map_err(failed("cannot read", &format))?;
+        let lock = enter(path)?;
+        let layout = Layout::parse(path, &format, &text)?;
+        Ok(Directory { path: path.to_owned(), _lock: lock, layout, damages: 0 })
     }
 
     /// The folders of the logs in force in a directory that is only looked at, and the size of
@@ -339,6 +349,16 @@ fn make(path: &Path) -> Result<(), DirectoryError> {
         }
         Err(error) => Err(failed("cannot make", path)(error)),
     }
+}
+
+/// Looks at who may read the directory, and takes its lock.
+fn enter(path: &Path) -> Result<File, DirectoryError> {
+    let facts = fs::metadata(path).map_err(failed("cannot look at", path))?;
+    let mode = facts.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 && facts.uid() == rustix::process::geteuid().as_raw() {
+        return Err(DirectoryError::Permissions { path: path.to_owned(), mode });
+    }
+    take_lock(path)
 }
 
 fn take_lock(folder: &Path) -> Result<File, DirectoryError> {

@@ -108,7 +108,11 @@ impl Step {
     ///
     /// What is not to be tried again: a sync that failed once tells nothing by succeeding later,
     /// because the kernel may have dropped what it could not write.
-    fn completed(&mut self, result: i32, commit: &Commit) -> Result<bool, (&'static str, io::Error)> {
+    fn completed(
+        &mut self,
+        result: i32,
+        commit: &Commit,
+    ) -> Result<bool, (&'static str, io::Error)> {
         match (*self, result) {
             // The chain broke before it: it has not begun.
             (_, result) if result == -libc::ECANCELED => Ok(false),
@@ -501,7 +505,8 @@ mod tests {
         let mut disk = Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper);
         let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];
         let commit = Order::Commit(Commit { writes, end: Sequence(1) });
-        disk.carry_out(Time::from_micros(1), commit, &mut ring, |index| index as u64).expect("it fits");
+        disk.carry_out(Time::from_micros(1), commit, &mut ring, |index| index as u64)
+            .expect("it fits");
         (disk, ring)
     }
 

@@ -162,7 +162,7 @@ pub struct Broker {
     mailboxes: Arc<Vec<Mailbox>>,
     addresses: Vec<SocketAddr>,
     /// Locked as long as the broker runs.
-    _directory: Option<Directory>,
+    directory: Option<Directory>,
 }
 
 impl Broker {
@@ -181,7 +181,7 @@ impl Broker {
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
         let (directory, shards) = start_shards(config, count, &cpus, listening, &mailboxes)?;
-        let broker = Broker { shards, mailboxes, addresses, _directory: directory };
+        let broker = Broker { shards, mailboxes, addresses, directory };
         control::start(admin, broker.counter());
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -217,7 +217,10 @@ impl Broker {
 
     /// A way to ask every shard what it has counted.
     fn counter(&self) -> Counter {
-        Counter { mailboxes: Arc::clone(&self.mailboxes) }
+        Counter {
+            mailboxes: Arc::clone(&self.mailboxes),
+            log_damages: self.directory.as_ref().map_or(0, |directory| directory.damages as u64),
+        }
     }
 
     fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
@@ -234,6 +237,8 @@ impl Broker {
 #[derive(Clone)]
 pub(crate) struct Counter {
     mailboxes: Arc<Vec<Mailbox>>,
+    /// Damaged places of the log that were left out at the start.
+    pub(crate) log_damages: u64,
 }
 
 impl Counter {

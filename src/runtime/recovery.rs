@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,11 +13,14 @@ use bytes::Bytes;
 use super::directory::{self, Directory, DirectoryError, Layout, sync_folder};
 use super::disk;
 use crate::config::{Config, OnDamage};
-use crate::shard::{Image, Restored, ShardId, UnknownRecord, rehome, restore};
+use crate::shard::{Image, Missing, Restored, ShardId, UnknownRecord, rehome, restore};
 use crate::storage::{
     self, Damage, Kind, Log, LogOptions, News, Order, RecordRef, RecoveredLog, SegmentNumber,
     Sequence, Urgency, recover,
 };
+
+/// Segments at the end of a log that the last commits of an earlier life may have been for.
+const UNSETTLED_SEGMENTS: usize = 4;
 
 /// A data directory, ready to go on.
 pub(super) struct Opened {
@@ -45,6 +48,8 @@ pub enum RecoveryError {
     Damage(PathBuf, Damage),
     /// A record says something that this version does not know.
     Unknown(PathBuf, UnknownRecord),
+    /// The directory keeps something, and nothing can be added to that.
+    Occupied(PathBuf),
 }
 
 impl fmt::Display for RecoveryError {
@@ -58,8 +63,15 @@ impl fmt::Display for RecoveryError {
                     f,
                     "{folder}: {damage}. Something that was acknowledged is damaged, so the broker \
                      does not start and changes nothing. `hawker log verify` \
-                     shows it. Restore a backup, or set \
+                     shows it. Restore a backup, or `hawker log salvage`, or set \
                      storage.on_damage = \"quarantine\" to go on with all that is whole"
+                )
+            }
+            RecoveryError::Occupied(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "data directory {path}: it keeps sessions or messages already; name an empty one"
                 )
             }
             RecoveryError::Unknown(folder, error) => {
@@ -84,6 +96,8 @@ pub struct Past {
     pub image: Image,
     /// Where it ends.
     pub log: RecoveredLog,
+    /// What damage took from it.
+    pub missing: Missing,
     segment_bytes: u32,
     files: Files,
 }
@@ -108,10 +122,20 @@ impl Past {
             unknown = unknown.or(image.fold(&record).err());
         })
         .map_err(|damage| RecoveryError::Damage(folder.clone(), damage))?;
-        match unknown {
-            Some(unknown) => Err(RecoveryError::Unknown(folder, unknown)),
-            None => Ok(Past { folder, image, log, segment_bytes, files }),
+        if let Some(unknown) = unknown {
+            return Err(RecoveryError::Unknown(folder, unknown));
         }
+        let mut missing = Missing::default();
+        if !log.damage.is_empty() {
+            let places = log.damage.iter().map(|damage| {
+                Sequence(damage.segment.0 * u64::from(segment_bytes) + damage.offset)
+            });
+            let places: Vec<_> = places.collect();
+            let look = |record: RecordRef<'_>| missing.look(&record, &places);
+            recover(shard as u16, segment_bytes, &segments, on_damage, look)
+                .map_err(|damage| RecoveryError::Damage(folder.clone(), damage))?;
+        }
+        Ok(Past { folder, image, log, missing, segment_bytes, files })
     }
 
     /// The payload of the record at a place.
@@ -188,24 +212,23 @@ pub(super) fn open(
     let mut directory = Directory::open(&config.data_dir, new.clone())?;
     let layout = directory.layout().clone();
     let started = std::time::Instant::now();
+    settle(&directory)?;
     let mut pasts = read_all(&directory, storage::OnDamage::Refuse);
-    let is_damaged = matches!(pasts, Err(RecoveryError::Damage(..)));
-    if is_damaged && config.storage.on_damage == OnDamage::Quarantine {
-        if let Err(error) = &pasts {
-            tracing::error!("{error}");
+    if let Err(RecoveryError::Damage(..)) = &pasts
+        && config.storage.on_damage == OnDamage::Quarantine
+    {
+        let damaged = read_all(&directory, storage::OnDamage::Salvage)?;
+        directory.damages = damaged.iter().map(|past| past.log.damage.len()).sum();
+        for line in set_aside(&config.data_dir, &damaged)? {
+            tracing::error!("{line}");
         }
-        pasts = read_all(&directory, storage::OnDamage::Salvage);
-        report_damage(pasts.as_deref().unwrap_or_default());
+        pasts = Ok(damaged);
     }
     let mut pasts = pasts?;
-    let is_damaged = pasts.iter().any(|past| !past.log.damage.is_empty());
     let fits = layout.shards == count
         && layout.segment_bytes == segment_bytes
         && layout.fingerprint == fingerprint(layout.placement);
-    if !fits || is_damaged {
-        if is_damaged {
-            quarantine(&config.data_dir, &pasts)?;
-        }
+    if !fits || directory.damages > 0 {
         let next =
             Layout::new(count, segment_bytes, layout.placement, fingerprint(layout.placement));
         tracing::info!(from = layout.shards, to = count, "writing the log anew");
@@ -244,6 +267,26 @@ fn segments_max(config: &Config, count: usize) -> usize {
     usize::try_from(each / u64::from(config.storage.segment_bytes)).unwrap_or(usize::MAX).max(3)
 }
 
+/// Has what is read be what is on stable storage.
+///
+/// A killed broker leaves bytes with the operating system that were never synced: whoever goes on
+/// behind them must have them synced first. And what the kernel failed to write it may go on to
+/// show as if it were written: it is read back from the disk.
+fn settle(directory: &Directory) -> Result<(), RecoveryError> {
+    for shard in 0..directory.layout().shards {
+        let segments = directory::segments(&directory.shard(shard))?;
+        for (_, path) in segments.iter().rev().take(UNSETTLED_SEGMENTS) {
+            let settle = || -> io::Result<()> {
+                let file = File::options().read(true).write(true).open(path)?;
+                file.sync_data()?;
+                Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+            };
+            settle().map_err(|error| RecoveryError::Io(path.clone(), error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads every shard's log, all at once.
 fn read_all(
     directory: &Directory,
@@ -264,29 +307,52 @@ fn read_all(
     })
 }
 
-fn report_damage(pasts: &[Past]) {
-    for past in pasts {
-        for damage in &past.log.damage {
-            tracing::error!("{}: left out: {damage}", past.folder.display());
-        }
-    }
-}
-
-/// Copies what is damaged aside, as it is.
-fn quarantine(data_dir: &Path, pasts: &[Past]) -> Result<(), RecoveryError> {
+/// Keeps the logs that are damaged aside, as they are, with a report of what is missing; the
+/// report.
+fn set_aside(data_dir: &Path, pasts: &[Past]) -> Result<Vec<String>, RecoveryError> {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let name = format!("quarantine-{}", since_1970.unwrap_or_default().as_secs());
-    for past in pasts {
-        let shard = past.folder.file_name().unwrap_or_default();
-        let aside = data_dir.join(&name).join(shard);
-        let io = |error| RecoveryError::Io(aside.clone(), error);
-        std::fs::create_dir_all(&aside).map_err(io)?;
+    let aside = data_dir.join(name);
+    let io = |error| RecoveryError::Io(aside.clone(), error);
+    let mut report = Vec::new();
+    for past in pasts.iter().filter(|past| !past.log.damage.is_empty()) {
+        let folder = past.folder.display();
+        report.extend(past.log.damage.iter().map(|damage| format!("{folder}: left out: {damage}")));
+        report.extend(past.missing.report(&past.image));
+        let shard = aside.join(past.folder.file_name().unwrap_or_default());
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&shard).map_err(io)?;
         for (number, path) in directory::segments(&past.folder)? {
-            std::fs::copy(&path, aside.join(directory::segment_name(number))).map_err(io)?;
+            // The file is never written to again: another one takes its place.
+            let kept = shard.join(directory::segment_name(number));
+            std::fs::hard_link(&path, &kept)
+                .or_else(|_| std::fs::copy(&path, &kept).map(drop))
+                .map_err(io)?;
         }
+        sync_folder(&shard)?;
     }
-    tracing::error!("the damaged log is kept in {}", data_dir.join(name).display());
-    Ok(())
+    report.push(format!("the damaged log is kept in {}", aside.display()));
+    std::fs::write(aside.join("report.txt"), report.join("\n") + "\n").map_err(io)?;
+    sync_folder(&aside)?;
+    sync_folder(data_dir)?;
+    Ok(report)
+}
+
+/// Takes damage out of a data directory: what is whole is written anew, the damaged logs are
+/// kept aside. What was left out and what is missing, or nothing if nothing is damaged.
+///
+/// # Errors
+///
+/// If the directory is in use or cannot be written; it is as it was then.
+pub fn salvage(path: &Path) -> Result<Option<Vec<String>>, RecoveryError> {
+    let mut directory = Directory::open_existing(path)?;
+    let pasts = read_all(&directory, storage::OnDamage::Salvage)?;
+    if pasts.iter().all(|past| past.log.damage.is_empty()) {
+        return Ok(None);
+    }
+    let report = set_aside(path, &pasts)?;
+    let layout = directory.layout().clone();
+    write_anew(&mut directory, layout, pasts)?;
+    Ok(Some(report))
 }
 
 /// The hash that places clients, topics and groups; the same as the shards'.
@@ -312,18 +378,87 @@ fn write_anew(
     let writers = folders.into_iter().enumerate();
     let mut writers: Vec<Writer> =
         writers.map(|(shard, folder)| Writer::new(folder, shard, layout.segment_bytes)).collect();
-    let images = pasts.iter().map(|past| past.image.clone()).collect();
-    rehome(
-        images,
-        place(layout.placement, layout.shards),
-        |shard, sequence| pasts[shard].payload(sequence),
-        &mut |shard, kind, payload| writers[shard.index()].append(kind, payload),
-    );
+    let place = place(layout.placement, layout.shards);
+    told_anew(&pasts, place, &mut |shard, kind, payload| {
+        writers[shard.index()].append(kind, payload);
+    });
     for writer in writers {
         writer.finish()?;
     }
     directory.commit(layout)?;
     Ok(())
+}
+
+/// Tells all that logs keep as records of other logs, `place` being the new home of a client,
+/// topic or group.
+pub fn told_anew(
+    pasts: &[Past],
+    place: impl Fn(&str) -> ShardId,
+    write: &mut dyn FnMut(ShardId, Kind, &[u8]),
+) {
+    let images = pasts.iter().map(|past| past.image.clone()).collect();
+    rehome(images, place, |shard, sequence| pasts[shard].payload(sequence), write);
+}
+
+/// Everything that a data directory keeps, read under its lock and not changed.
+///
+/// # Errors
+///
+/// If it is in use, damaged, or none.
+pub fn read(path: &Path) -> Result<(Directory, Vec<Past>), RecoveryError> {
+    let directory = Directory::open_existing(path)?;
+    let pasts = read_all(&directory, storage::OnDamage::Refuse)?;
+    Ok((directory, pasts))
+}
+
+/// The log of a data directory that keeps nothing yet. Shards of any number take it over at the
+/// next start; before [`NewLog::finish`] there is nothing to take over.
+pub struct NewLog {
+    directory: Directory,
+    layout: Layout,
+    writer: Writer,
+}
+
+impl NewLog {
+    /// Takes the directory; made if missing.
+    ///
+    /// # Errors
+    ///
+    /// If it is in use, damaged, or keeps something.
+    pub fn begin(path: &Path) -> Result<NewLog, RecoveryError> {
+        let fresh = super::entropy::seeds(1).map_err(|error| {
+            RecoveryError::Io(path.to_owned(), io::Error::other(error.to_string()))
+        })?;
+        let placement = fresh[0].placement;
+        let segment_bytes = crate::config::Config::default().storage.segment_bytes;
+        let new = Layout::new(1, segment_bytes, placement, fingerprint(placement));
+        let directory = Directory::open(path, new)?;
+        let pasts = read_all(&directory, storage::OnDamage::Refuse)?;
+        if pasts.iter().any(|past| !past.image.is_empty()) {
+            return Err(RecoveryError::Occupied(path.to_owned()));
+        }
+        let placement = directory.layout().placement;
+        let next = Layout::new(1, segment_bytes, placement, fingerprint(placement));
+        let (layout, folders) = directory.begin(next)?;
+        let folder = folders.into_iter().next().expect("one shard has one folder");
+        let writer = Writer::new(folder, 0, segment_bytes);
+        Ok(NewLog { directory, layout, writer })
+    }
+
+    /// Adds a record.
+    pub fn append(&mut self, kind: Kind, payload: &[u8]) {
+        self.writer.append(kind, payload);
+    }
+
+    /// Makes all of it durable, then valid.
+    ///
+    /// # Errors
+    ///
+    /// If some record could not be written; the directory is as it was then.
+    pub fn finish(mut self) -> Result<(), RecoveryError> {
+        self.writer.finish()?;
+        Ok(self.directory.commit(self.layout)?)
+    }
 }
 
 /// Writes a log outside of any shard.

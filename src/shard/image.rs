@@ -98,6 +98,11 @@ impl std::fmt::Display for UnknownRecord {
 impl std::error::Error for UnknownRecord {}
 
 impl Image {
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.groups.is_empty() && self.retained.is_empty()
+    }
+
     /// Folds the next record in.
     pub fn fold(&mut self, record: &RecordRef<'_>) -> Result<(), UnknownRecord> {
         self.last_micros = self.last_micros.max(record.time_micros);

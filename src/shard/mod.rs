@@ -34,9 +34,10 @@ mod journal;
 mod keep;
 mod lane;
 mod message;
+mod missing;
 mod publish;
 mod receive;
-mod record;
+pub(crate) mod record;
 mod rehome;
 mod retained;
 mod route;
@@ -52,6 +53,7 @@ pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Shard
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
+pub use missing::Missing;
 pub use record::describe;
 pub use rehome::rehome;
 

@@ -10,3 +10,5 @@ mod client;
 mod crash;
 mod directory;
 mod full;
+mod lost_disk;
+mod transfer;
