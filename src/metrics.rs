@@ -17,6 +17,37 @@ macro_rules! counters {
     };
 }
 
+/// How long something took, over and over: counts by upper bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    counts: [u64; Durations::BOUNDS_MICROS.len() + 1],
+    /// Of all of them, in microseconds.
+    pub sum_micros: u64,
+}
+
+impl Durations {
+    /// Upper bounds, in microseconds; what is longer than the last one is counted behind it.
+    pub const BOUNDS_MICROS: [u64; 12] =
+        [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000];
+
+    /// One more.
+    #[inline]
+    pub fn observe(&mut self, micros: u64) {
+        let bucket = Self::BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.counts[bucket] += 1;
+        self.sum_micros += micros;
+    }
+
+    /// Each bound in microseconds with how many were at most as long; the last is all of them.
+    pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let bounds = Self::BOUNDS_MICROS.into_iter().map(Some).chain([None]);
+        bounds.zip(&self.counts).scan(0, |sum, (bound, count)| {
+            *sum += count;
+            Some((bound, *sum))
+        })
+    }
+}
+
 counters! {
     /// Connections handed to this shard, by accepting or by a move.
     connections_accepted_total,
@@ -58,6 +89,8 @@ counters! {
     dropped_queue_full_total,
     /// QoS 1 and 2 messages refused because the log had no room to keep them.
     dropped_log_full_total,
+    /// QoS 1 and 2 messages refused because somebody's queue was full.
+    refused_queue_full_total,
     /// QoS 0 messages dropped because the connection did not take what was written.
     dropped_outbox_full_total,
     /// QoS 0 messages dropped because their client was away.
@@ -80,4 +113,21 @@ counters! {
     lane_messages_received_total,
     /// Times reading from a publisher was paused.
     reading_paused_total,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_at_its_bound_and_above() {
+        let mut durations = Durations::default();
+        for micros in [0, 10, 11, 2_000_000] {
+            durations.observe(micros);
+        }
+        let counts: Vec<_> = durations.cumulative().map(|(_, count)| count).collect();
+        assert_eq!(counts[..2], [2, 3]);
+        assert_eq!(counts[11..], [3, 4]);
+        assert_eq!(durations.sum_micros, 2_000_021);
+    }
 }

@@ -66,15 +66,23 @@ table! {
         pub inflight_messages_max: u16 = 128, count(1..=65_535), Connect;
 
         /// Messages that wait for one client, connected or away, beyond those in flight. At the
-        /// limit `queue_policy` decides which one is lost; each loss is counted.
+        /// limit `queue_policy` decides which one is lost; each loss is counted, and logged once a
+        /// minute at most.
         pub queue_messages_max: u32 = 100_000, count(0..=u32::MAX), Live;
 
         /// Their bytes: topic, properties and payload. The whole broker can come to hold this
         /// for each of its sessions.
         pub queue_bytes_max: u64 = 256 << 20, bytes(0..=1 << 40), Live;
 
-        /// Which message is lost when the queue is full: `drop-oldest` makes room for the new one,
-        /// `drop-newest` keeps what is there.
+        /// Memory that all queues of the broker may take together: some 100 bytes for each message
+        /// that waits, and its payload unless it lies in the log. Beyond it a queue is full.
+        pub queue_memory_bytes_max: u64 = 4 << 30, bytes(1 << 20..=1 << 40), Live;
+
+        /// What happens when the queue is full: `drop-oldest` makes room for the new message,
+        /// `drop-newest` keeps what is there, `refuse-publisher` refuses the message before
+        /// anybody on that shard gets it, so that its publisher slows down: 5.0 is told so (reason
+        /// 0x97), earlier versions are disconnected. At QoS 0, which nobody answers, it is
+        /// `drop-newest`.
         pub queue_policy: QueuePolicy = QueuePolicy::DropOldest, Choice(QueuePolicy::WORDS), Live;
 
         /// Whether QoS 0 messages wait for a client that is away, too.
@@ -128,11 +136,16 @@ pub enum QueuePolicy {
     DropOldest,
     /// The new one is not taken.
     DropNewest,
+    /// It is not taken and its publisher is told.
+    RefusePublisher,
 }
 
 impl QueuePolicy {
-    const WORDS: &[(&str, QueuePolicy)] =
-        &[("drop-oldest", QueuePolicy::DropOldest), ("drop-newest", QueuePolicy::DropNewest)];
+    const WORDS: &[(&str, QueuePolicy)] = &[
+        ("drop-oldest", QueuePolicy::DropOldest),
+        ("drop-newest", QueuePolicy::DropNewest),
+        ("refuse-publisher", QueuePolicy::RefusePublisher),
+    ];
 }
 
 /// How a shared subscription picks the member for a message.

@@ -81,8 +81,8 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "[mqtt]\nqueue_policy = \"drop-oldst\"",
-        "hawker.toml:2: mqtt.queue_policy: found \"drop-oldst\", expected \"drop-oldest\" or \
-         \"drop-newest\"; did you mean \"drop-oldest\"?",
+        "hawker.toml:2: mqtt.queue_policy: found \"drop-oldst\", expected \"drop-oldest\", \
+         \"drop-newest\" or \"refuse-publisher\"; did you mean \"drop-oldest\"?",
     ),
     (
         "durability = \"disk\"",

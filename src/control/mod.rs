@@ -14,6 +14,7 @@ use axum::routing::get;
 use tokio::sync::mpsc;
 
 use crate::cli::VERSION;
+use crate::metrics::Durations;
 use crate::runtime::{Counted, Counter, RunError};
 
 /// How long a scrape waits for the shards.
@@ -122,6 +123,8 @@ fn exposition(counted: &[Counted], counter: &Counter) -> String {
     for (index, (name, help, _)) in names.iter().enumerate() {
         family(name, "counter", help, &|c| c.metrics.entries()[index].2);
     }
+    let help = "Work of one turn of the shard's loop.";
+    text += &histogram_family("turn_seconds", help, counted, &|c| &c.turn_times);
     let mut process_family = |name: &str, kind: &str, help: &str, value: u64| {
         let _ = writeln!(text, "# HELP hawker_{name} {help}\n# TYPE hawker_{name} {kind}");
         let _ = writeln!(text, "hawker_{name} {value}");
@@ -129,4 +132,32 @@ fn exposition(counted: &[Counted], counter: &Counter) -> String {
     let help = "Damaged places of the log that were left out at the start.";
     process_family("log_damages", "gauge", help, counter.log_damages);
     text
+}
+
+fn histogram_family(
+    name: &str,
+    help: &str,
+    counted: &[Counted],
+    value: &dyn Fn(&Counted) -> &Durations,
+) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "# HELP hawker_{name} {help}\n# TYPE hawker_{name} histogram");
+    for one in counted {
+        let (shard, durations) = (one.shard, value(one));
+        let mut all = 0;
+        for (bound, count) in durations.cumulative() {
+            let bound = bound.map_or("+Inf".to_owned(), |micros| seconds(micros).to_string());
+            let labels = format!("shard=\"{shard}\",le=\"{bound}\"");
+            let _ = writeln!(text, "hawker_{name}_bucket{{{labels}}} {count}");
+            all = count;
+        }
+        let sum = seconds(durations.sum_micros);
+        let _ = writeln!(text, "hawker_{name}_sum{{shard=\"{shard}\"}} {sum}");
+        let _ = writeln!(text, "hawker_{name}_count{{shard=\"{shard}\"}} {all}");
+    }
+    text
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }

@@ -26,6 +26,7 @@ use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Lingerers, Sending, Socket, Sockets, Stage};
+use crate::metrics::Durations;
 use crate::shard::{
     ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
 };
@@ -90,6 +91,8 @@ pub(super) struct Driver {
     stop_by: Option<Time>,
     completions: Vec<Completion>,
     turns: u64,
+    /// How long the work of a turn took, from the kernel's answer to the next question.
+    turn_times: Durations,
 }
 
 /// What a completion is of: an operation in the upper byte, then generation and slot.
@@ -164,6 +167,7 @@ impl Driver {
             stop_by: None,
             completions: Vec::new(),
             turns: 0,
+            turn_times: Durations::default(),
         };
         driver.arm_wake()?;
         for listener in 0..driver.listening.len() {
@@ -186,6 +190,7 @@ impl Driver {
             self.check_timers(now)?;
             self.carry_out(now)?;
             self.flush_lanes(now)?;
+            self.turn_times.observe(self.clock.now().since(now).as_micros() as u64);
             if self.stop_by.is_some_and(|by| self.is_quiet() || by <= now) {
                 return self.end();
             }
@@ -301,6 +306,7 @@ impl Driver {
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
                         enters: self.ring.enters,
                         turns: self.turns,
+                        turn_times: self.turn_times.clone(),
                     });
                 }
             }

@@ -9,7 +9,7 @@ use crossbeam_queue::SegQueue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk::{DiskFailure, Prepared};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Durations, ShardMetrics};
 use crate::shard::{LogSize, Policy};
 
 /// One thing a shard is told.
@@ -44,6 +44,8 @@ pub(crate) struct Counted {
     pub(crate) enters: u64,
     /// Turns of its loop.
     pub(crate) turns: u64,
+    /// How long the work of a turn took.
+    pub(crate) turn_times: Durations,
 }
 
 /// A shard's letters, and the descriptor that wakes it.

@@ -25,6 +25,14 @@ pub struct Delivery {
     pub share: Option<Box<ShareTicket>>,
 }
 
+impl Delivery {
+    /// What it takes in memory: the payload of a message that is kept lies in the log.
+    pub fn memory_bytes(&self) -> u64 {
+        let body = if let Body::Held(_) = self.body { u64::from(self.bytes) } else { 0 };
+        size_of::<Delivery>() as u64 + body
+    }
+}
+
 /// A message as a queue holds it.
 #[derive(Clone, Debug)]
 pub enum Body {

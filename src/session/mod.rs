@@ -12,7 +12,7 @@ mod outbox;
 pub use delivery::{Body, Delivery, KeptId, ShareTicket, SubscriptionIdSet};
 pub use inbound::Inbound;
 pub use inflight::{AckError, Finished, Inflight, Resend};
-pub use outbox::{Outbox, QueueLimits, Transmit};
+pub use outbox::{Outbox, QueueLimits, QueueMemory, Transmit};
 
 use std::collections::HashMap;
 use std::sync::Arc;

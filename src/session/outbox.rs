@@ -22,6 +22,28 @@ pub struct Outbox {
     last_ordinal: u64,
 }
 
+/// Memory that waiting messages take, over all queues of a shard. A payload counts in every
+/// queue it waits in.
+#[derive(Debug, Default)]
+pub struct QueueMemory(u64);
+
+impl QueueMemory {
+    /// Bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0
+    }
+
+    /// So many more.
+    pub fn take(&mut self, bytes: u64) {
+        self.0 += bytes;
+    }
+
+    /// So many less.
+    pub fn give_back(&mut self, bytes: u64) {
+        self.0 = self.0.checked_sub(bytes).expect("what is given back was taken");
+    }
+}
+
 /// Limits of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
@@ -29,6 +51,8 @@ pub struct QueueLimits {
     pub messages_max: usize,
     /// Bytes.
     pub bytes_max: u64,
+    /// Bytes of memory that all queues may take together.
+    pub memory_bytes_max: u64,
     /// What to do with a message beyond them.
     pub policy: QueuePolicy,
 }
@@ -90,16 +114,22 @@ impl Outbox {
 
     /// Puts a message at the end of the queue. What had to go for it, or itself, is returned.
     #[must_use = "a dropped message is counted, and a shared one given back"]
-    pub fn offer(&mut self, delivery: Delivery, limits: QueueLimits) -> Vec<Delivery> {
+    pub fn offer(
+        &mut self,
+        delivery: Delivery,
+        limits: QueueLimits,
+        memory: &mut QueueMemory,
+    ) -> Vec<Delivery> {
         let bytes = u64::from(delivery.bytes);
         let mut dropped = Vec::new();
-        while self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max
+        while self.is_full(bytes, limits)
+            || memory.bytes() + delivery.memory_bytes() > limits.memory_bytes_max
         {
-            if limits.policy == QueuePolicy::DropNewest {
+            if limits.policy != QueuePolicy::DropOldest {
                 dropped.push(delivery);
                 return dropped;
             }
-            match self.dequeue() {
+            match self.dequeue(memory) {
                 Some(oldest) => dropped.push(oldest),
                 None => {
                     dropped.push(delivery);
@@ -107,9 +137,13 @@ impl Outbox {
                 }
             }
         }
-        self.queue_bytes += bytes;
-        self.queue.push_back(delivery);
+        self.enqueue(delivery, memory);
         dropped
+    }
+
+    /// Whether a message of so many bytes is beyond the session's own limits.
+    pub fn is_full(&self, bytes: u64, limits: QueueLimits) -> bool {
+        self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max
     }
 
     /// The next packet to send to a client that takes `window` messages unacknowledged, or
@@ -117,6 +151,7 @@ impl Outbox {
     pub fn poll_transmit(
         &mut self,
         window: u16,
+        memory: &mut QueueMemory,
         mut may_send: impl FnMut(&Delivery) -> bool,
     ) -> Option<Transmit> {
         if self.inflight.is_resending() {
@@ -131,35 +166,39 @@ impl Outbox {
         }
         let next = self.queue.front()?;
         if next.qos == QoS::AtMostOnce {
-            return self.dequeue().map(Transmit::AtMostOnce);
+            return self.dequeue(memory).map(Transmit::AtMostOnce);
         }
         if !self.inflight.has_room(window, next.ordinal) || !may_send(next) {
             return None;
         }
-        let delivery = self.dequeue()?;
+        let delivery = self.dequeue(memory)?;
         let packet_id = self.inflight.push(delivery.clone());
         Some(Transmit::Tracked { packet_id, delivery, dup: false })
     }
 
     /// Takes every message out of the queue that `wanted` names.
-    pub fn take_back(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
+    pub fn take_back(
+        &mut self,
+        memory: &mut QueueMemory,
+        mut wanted: impl FnMut(&Delivery) -> bool,
+    ) -> Vec<Delivery> {
         if !self.queue.iter().any(&mut wanted) {
             return Vec::new();
         }
         let (taken, kept): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(wanted);
         self.queue = VecDeque::from(kept);
         self.queue_bytes -= taken.iter().map(|d| u64::from(d.bytes)).sum::<u64>();
+        memory.give_back(taken.iter().map(Delivery::memory_bytes).sum());
         taken
     }
 
     /// Adds a message of an earlier life, in the order of ordinals: in flight if it was sent then.
-    pub fn restore(&mut self, delivery: Delivery, was_sent: bool) {
+    pub fn restore(&mut self, delivery: Delivery, was_sent: bool, memory: &mut QueueMemory) {
         self.last_ordinal = self.last_ordinal.max(delivery.ordinal);
         if was_sent && self.queue.is_empty() && self.inflight.has_room(u16::MAX, delivery.ordinal) {
             self.inflight.push(delivery);
         } else {
-            self.queue_bytes += u64::from(delivery.bytes);
-            self.queue.push_back(delivery);
+            self.enqueue(delivery, memory);
         }
     }
 
@@ -172,7 +211,8 @@ impl Outbox {
     }
 
     /// Takes everything it is owed: the session ends.
-    pub fn drain(&mut self) -> Vec<Delivery> {
+    pub fn drain(&mut self, memory: &mut QueueMemory) -> Vec<Delivery> {
+        memory.give_back(self.queue.iter().map(Delivery::memory_bytes).sum());
         let mut drained = self.inflight.take_back(|_| true);
         drained.extend(self.queue.drain(..));
         self.queue_bytes = 0;
@@ -184,8 +224,15 @@ impl Outbox {
         self.queue.iter()
     }
 
-    fn dequeue(&mut self) -> Option<Delivery> {
+    fn enqueue(&mut self, delivery: Delivery, memory: &mut QueueMemory) {
+        memory.take(delivery.memory_bytes());
+        self.queue_bytes += u64::from(delivery.bytes);
+        self.queue.push_back(delivery);
+    }
+
+    fn dequeue(&mut self, memory: &mut QueueMemory) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
+        memory.give_back(delivery.memory_bytes());
         self.queue_bytes -= u64::from(delivery.bytes);
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();

@@ -6,6 +6,7 @@ use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Phase, Reauthentication,
 };
 use super::effect::{ConnectionId, ShardId};
+use super::limit::Limit;
 use super::{Key, Seat, Shard};
 use crate::auth::{ScramError, ScramServer};
 use crate::message::Publication;
@@ -280,6 +281,8 @@ impl Shard {
         // A session that could not be kept is not begun.
         let is_full = self.journal.is_full() && self.session_expiry_interval(connect) > 0;
         if known.is_none() && (is_full || self.sessions.len() >= self.sessions_max()) {
+            let limit = if is_full { Limit::Log } else { Limit::Sessions };
+            self.reached(limit, "new sessions are refused");
             return self.refuse(now, id, connect.version, ReasonCode::QuotaExceeded);
         }
         let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));

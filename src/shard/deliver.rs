@@ -5,15 +5,17 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::effect::ConnectionId;
 use super::journal::{Journal, Waiter};
+use super::limit::Limit;
 use super::record::Step;
 use super::{Key, Seat, Shard};
-use crate::config::Mqtt;
 use crate::message::Publication;
 use crate::metrics::ShardMetrics;
 use crate::proto::{
     PacketId, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
 };
-use crate::session::{Body, Delivery, KeptId, QueueLimits, SubscriptionIdSet, Transmit};
+use crate::session::{
+    Body, Delivery, KeptId, QueueLimits, QueueMemory, SubscriptionIdSet, Transmit,
+};
 use crate::storage::Sequence;
 use crate::time::Time;
 
@@ -131,16 +133,48 @@ impl Shard {
 
     /// Puts a message into a session's queue and sends what may be sent.
     pub(super) fn offer(&mut self, now: Time, key: Key, delivery: Delivery) {
-        let limits = queue_limits(self.mqtt());
+        let limits = self.queue_limits();
         let Some(seat) = self.sessions.get_mut(key) else { return };
-        let dropped = seat.session.outbox.offer(delivery, limits);
+        let dropped = seat.session.outbox.offer(delivery, limits, &mut self.queue_memory);
         let connection = seat.connection;
-        for delivery in dropped {
-            self.metrics.dropped_queue_full_total += 1;
-            self.delivery_over(key, &delivery);
+        if !dropped.is_empty() {
+            self.queue_was_full(key, &dropped);
         }
         if connection.is_some() {
             self.pump(now, key);
+        }
+    }
+
+    #[cold]
+    fn queue_was_full(&mut self, key: Key, dropped: &[Delivery]) {
+        let Some(seat) = self.sessions.get(key) else { return };
+        let client_id = Arc::clone(&seat.session.client_id);
+        let limit = match self.queue_memory.bytes() * 2 > self.queue_limits().memory_bytes_max {
+            true => Limit::QueueMemory,
+            false => Limit::Queue,
+        };
+        self.reached(limit, format_args!("messages for client {client_id:?} are dropped"));
+        for delivery in dropped {
+            self.metrics.dropped_queue_full_total += 1;
+            self.delivery_over(key, delivery);
+        }
+    }
+
+    /// Whether somebody who is to get a message of so many bytes has no room for it, and its
+    /// publisher is to be told.
+    pub(super) fn is_refused_by(&self, key: Key, bytes: u64) -> bool {
+        self.sessions
+            .get(key)
+            .is_some_and(|seat| seat.session.outbox.is_full(bytes, self.queue_limits()))
+    }
+
+    fn queue_limits(&self) -> QueueLimits {
+        let mqtt = self.mqtt();
+        QueueLimits {
+            messages_max: mqtt.queue_messages_max as usize,
+            bytes_max: mqtt.queue_bytes_max,
+            memory_bytes_max: mqtt.queue_memory_bytes_max / self.count as u64,
+            policy: mqtt.queue_policy,
         }
     }
 
@@ -165,7 +199,13 @@ impl Shard {
         let mut pumped = Pumped::default();
         let journal = &self.journal;
         pump_into(
-            Pump { now, outbox_bytes_max, journal, metrics: &mut self.metrics },
+            Pump {
+                now,
+                outbox_bytes_max,
+                journal,
+                metrics: &mut self.metrics,
+                memory: &mut self.queue_memory,
+            },
             seat,
             connection,
             &mut self.pool,
@@ -225,14 +265,13 @@ struct Pump<'a> {
     outbox_bytes_max: usize,
     journal: &'a Journal,
     metrics: &'a mut ShardMetrics,
+    memory: &'a mut QueueMemory,
 }
 
-impl Pump<'_> {
-    /// A QoS 2 message that outlives the broker must not be sent before it does: it could be sent
-    /// again under another packet identifier. Expired ones go at once.
-    fn may_send(&self, delivery: &Delivery) -> bool {
-        delivery.qos < QoS::ExactlyOnce || self.journal.is_kept_durably(&delivery.body)
-    }
+/// A QoS 2 message that outlives the broker must not be sent before it does: it could be sent
+/// again under another packet identifier. Expired ones go at once.
+fn may_send(journal: &Journal, delivery: &Delivery) -> bool {
+    delivery.qos < QoS::ExactlyOnce || journal.is_kept_durably(&delivery.body)
 }
 
 fn pump_into(
@@ -245,10 +284,11 @@ fn pump_into(
     let Some(window) = connection.active_mut().map(|active| active.window) else { return };
     while connection.out.bytes() < pump.outbox_bytes_max {
         let outbox = &mut seat.session.outbox;
-        let Some(transmit) = outbox.poll_transmit(window, |delivery| {
-            let may = pump.may_send(delivery);
+        let journal = pump.journal;
+        let Some(transmit) = outbox.poll_transmit(window, pump.memory, |delivery| {
+            let may = may_send(journal, delivery);
             if !may {
-                pumped.waits_for = pump.journal.sequence_of(&delivery.body);
+                pumped.waits_for = journal.sequence_of(&delivery.body);
             }
             may
         }) else {
@@ -368,12 +408,4 @@ fn write_publish(
         publish.encode(version, connection.out.tail(pool));
     }
     Written::Yes
-}
-
-fn queue_limits(mqtt: &Mqtt) -> QueueLimits {
-    QueueLimits {
-        messages_max: mqtt.queue_messages_max as usize,
-        bytes_max: mqtt.queue_bytes_max,
-        policy: mqtt.queue_policy,
-    }
 }

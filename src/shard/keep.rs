@@ -368,7 +368,8 @@ impl Shard {
                 session.outbox.restore_released(released);
             }
             let delivery = self.restore_delivery(ordinal, owed, places);
-            session.outbox.restore(delivery, ordinal <= state.sent_through);
+            let was_sent = ordinal <= state.sent_through;
+            session.outbox.restore(delivery, was_sent, &mut self.queue_memory);
         }
         for released in received {
             session.outbox.restore_released(released);

@@ -3,10 +3,10 @@
 use super::effect::ShardId;
 use super::journal::Waiter;
 use super::message::Forwarded;
-use super::route::{Intake, Origin};
+use super::route::{Intake, Origin, Refusal};
 use super::{Key, Shard, ShardMessage};
 use crate::message::Publication;
-use crate::storage::{Full, Sequence};
+use crate::storage::Sequence;
 use crate::time::Time;
 
 impl Shard {
@@ -17,7 +17,9 @@ impl Shard {
                 self.answer_forward(from, ticket, appended);
             }
             ShardMessage::Accepted { ticket } => self.settle_publish(now, ticket),
-            ShardMessage::Refused { ticket } => self.refuse_pending(now, ticket),
+            ShardMessage::Refused { ticket, refusal } => {
+                self.refuse_pending(now, ticket, refusal);
+            }
             ShardMessage::InterestAdd { filter, serial } => {
                 self.set_remote(&filter, from, true);
                 self.send(from, ShardMessage::InterestAdded { filter, serial });
@@ -63,7 +65,7 @@ impl Shard {
         now: Time,
         from: ShardId,
         forwarded: &Forwarded,
-    ) -> Result<Option<Sequence>, Full> {
+    ) -> Result<Option<Sequence>, Refusal> {
         let Forwarded { message, deliver, store, origin, record } = forwarded;
         let record = record.map(|sequence| (from, sequence));
         if record.is_some_and(|record| self.origins.contains(&record)) {
@@ -86,13 +88,13 @@ impl Shard {
         &mut self,
         to: ShardId,
         ticket: Option<Key>,
-        appended: Result<Option<Sequence>, Full>,
+        appended: Result<Option<Sequence>, Refusal>,
     ) {
         let Some(ticket) = ticket else { return };
         match appended {
             Ok(Some(sequence)) => self.journal.wait(sequence, Waiter::Forward(to, ticket)),
             Ok(None) => self.send(to, ShardMessage::Accepted { ticket }),
-            Err(Full) => self.send(to, ShardMessage::Refused { ticket }),
+            Err(refusal) => self.send(to, ShardMessage::Refused { ticket, refusal }),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::arena::Key;
 use super::effect::ShardId;
+use super::route::Refusal;
 use crate::message::{Message, Stamp};
 use crate::proto::SubscriptionOptions;
 use crate::storage::Sequence;
@@ -27,6 +28,8 @@ pub enum ShardMessage {
     Refused {
         /// Of the forward.
         ticket: Key,
+        /// Why.
+        refusal: Refusal,
     },
     /// The sender has a first subscriber. Answered by [`ShardMessage::InterestAdded`].
     InterestAdd {

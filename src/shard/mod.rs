@@ -33,6 +33,7 @@ mod interest;
 mod journal;
 mod keep;
 mod lane;
+mod limit;
 mod message;
 mod missing;
 mod publish;
@@ -64,6 +65,7 @@ use self::arena::Arena;
 use self::connection::{Connections, Pause};
 use self::interest::Interests;
 use self::journal::Journal;
+use self::limit::Reached;
 use self::publish::{PendingPublish, PendingSpread};
 use self::record::QueueNumber;
 use self::retained::{RetainedReads, Retention};
@@ -78,7 +80,7 @@ use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
 use crate::proto::ReasonCode;
 use crate::router::TopicTree;
-use crate::session::Session;
+use crate::session::{QueueMemory, Session};
 use crate::storage::{Log, Sequence};
 use crate::time::Time;
 
@@ -153,6 +155,8 @@ pub struct Shard {
     pool: BufferPool,
     scratch: Scratch,
     metrics: ShardMetrics,
+    queue_memory: QueueMemory,
+    reached: Reached,
 }
 
 /// A session and the connection it is attached to.
@@ -238,6 +242,8 @@ impl Shard {
             pool: BufferPool::default(),
             scratch: Scratch::default(),
             metrics: ShardMetrics::default(),
+            queue_memory: QueueMemory::default(),
+            reached: Reached::default(),
             hasher,
         };
         if let Some(restored) = restored {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::connection::{Acknowledgement, Pause};
 use super::effect::ConnectionId;
 use super::journal::Waiter;
+use super::limit::Limit;
 use super::message::Forwarded;
 use super::record::Change;
-use super::route::{Intake, Origin};
+use super::route::{Intake, Origin, Refusal};
 use super::{Key, Shard, ShardMessage, bit};
 use crate::message::{Message, Publication};
 use crate::proto::{
@@ -241,8 +242,9 @@ impl Shard {
             receivers: remote_store,
             origin: None,
         };
-        let Ok(local) = self.route(now, publication, origin, intake) else {
-            return self.refuse_for_space(now, origin, owed);
+        let local = match self.route(now, publication, origin, intake) {
+            Ok(routed) => routed,
+            Err(refusal) => return self.refuse_for_space(now, origin, owed, refusal),
         };
         let receivers = local.remote | remote_store;
         if !local.matched && receivers == 0 {
@@ -271,10 +273,17 @@ impl Shard {
         }
     }
 
-    /// There is no room for a message that must be kept: nobody gets it. 5.0 is told so; to
-    /// earlier versions silence says that it is not acknowledged.
-    fn refuse_for_space(&mut self, now: Time, origin: Origin, owed: Option<Owed>) {
-        self.metrics.dropped_log_full_total += 1;
+    /// There is no room for a message: nobody gets it. 5.0 is told so. Of earlier versions, a
+    /// full log is met by silence, which says that it is not acknowledged; for a full queue the
+    /// connection ends, so that its client sends again later.
+    fn refuse_for_space(
+        &mut self,
+        now: Time,
+        origin: Origin,
+        owed: Option<Owed>,
+        refusal: Refusal,
+    ) {
+        self.count_refusal(refusal);
         let Some(owed) = owed else { return };
         if owed.packet_type == PacketType::PubRec
             && let Some(key) = origin.session.and_then(|index| self.sessions.key_at(index))
@@ -284,6 +293,21 @@ impl Shard {
         }
         if self.speaks_v5(owed.connection) {
             self.acknowledge_in_turn(now, owed, ReasonCode::QuotaExceeded);
+        } else if refusal == Refusal::Queue {
+            self.disconnect(now, owed.connection, ReasonCode::QuotaExceeded);
+        }
+    }
+
+    fn count_refusal(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::Log => {
+                self.metrics.dropped_log_full_total += 1;
+                self.reached(Limit::Log, "messages that must be kept are refused");
+            }
+            Refusal::Queue => {
+                self.metrics.refused_queue_full_total += 1;
+                self.reached(Limit::Queue, "messages for clients with full queues are refused");
+            }
         }
     }
 
@@ -433,7 +457,7 @@ impl Shard {
     }
 
     /// Another shard has no room for a message: it is not acknowledged, or with a refusal.
-    pub(super) fn refuse_pending(&mut self, now: Time, ticket: Key) {
+    pub(super) fn refuse_pending(&mut self, now: Time, ticket: Key, refusal: Refusal) {
         let Some(pending) = self.publishes.get_mut(ticket) else { return };
         let (id, number) = (pending.connection, pending.number);
         let (session, packet_id) = (pending.session, pending.packet_id);
@@ -446,8 +470,11 @@ impl Shard {
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             active.acknowledgements.refuse(number, v5.then_some(ReasonCode::QuotaExceeded));
         }
-        self.metrics.dropped_log_full_total += 1;
+        self.count_refusal(refusal);
         self.settle_publish(now, ticket);
+        if refusal == Refusal::Queue && !v5 && self.connections.get(id).is_some() {
+            self.disconnect(now, id, ReasonCode::QuotaExceeded);
+        }
     }
 
     /// Sends the acknowledgements at the front that are ready.

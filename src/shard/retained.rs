@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::arena::Arena;
 use super::effect::ShardId;
+use super::limit::Limit;
 use super::record::Change;
 use super::{Key, Shard, ShardMessage};
 use crate::message::{Message, Publication, Stamp};
@@ -268,7 +269,7 @@ impl Shard {
             // The topic's earlier message is not the last one any more.
             RetainedVerdict::Refuse => {
                 self.metrics.retained_refused_total += 1;
-                tracing::warn!(topic, "retained message refused: the store is full");
+                self.reached(Limit::Retained, format_args!("messages are not retained: {topic}"));
                 self.remove_retained(now, topic, publication.stamp)
             }
         }

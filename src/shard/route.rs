@@ -5,6 +5,7 @@ use super::effect::ShardId;
 use super::record::{MessageHead, QueueNumber, Taken, Target};
 use super::retained::RetainedVerdict;
 use super::{Key, Shard};
+use crate::config::QueuePolicy;
 use crate::message::Publication;
 use crate::proto::{PacketId, QoS};
 use crate::router::SubscriberSet;
@@ -70,6 +71,21 @@ pub struct Routed {
     pub spread_after: Option<(KeptId, Sequence)>,
 }
 
+/// Why nobody on this shard gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The log has no room for it.
+    Log,
+    /// Somebody's queue has none, and the publisher is to know.
+    Queue,
+}
+
+impl From<Full> for Refusal {
+    fn from(Full: Full) -> Refusal {
+        Refusal::Log
+    }
+}
+
 /// Memory of the last routing, used again by the next.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -115,16 +131,33 @@ impl Shard {
         publication: &Publication<'_>,
         origin: Origin,
         intake: Intake,
-    ) -> Result<Routed, Full> {
+    ) -> Result<Routed, Refusal> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let remote = self.find_matches(&mut scratch, publication, origin);
+        if self.mqtt().queue_policy == QueuePolicy::RefusePublisher
+            && self.is_refused(&scratch, publication)
+        {
+            self.scratch = scratch;
+            return Err(Refusal::Queue);
+        }
         self.number_groups(&mut scratch);
         let routed = self.keep_routed(now, &mut scratch, publication, intake, remote);
         if let Ok((_, kept)) = &routed {
             self.hand_out(now, &mut scratch, publication, origin, *kept);
         }
         self.scratch = scratch;
-        routed.map(|(routed, _)| routed)
+        Ok(routed?.0)
+    }
+
+    /// Whether somebody who would get a message has no room for it.
+    fn is_refused(&self, scratch: &Scratch, publication: &Publication<'_>) -> bool {
+        let bytes = publication.bytes() as u64;
+        publication.qos > QoS::AtMostOnce
+            && (scratch.matches.iter().any(|matching| {
+                let key = self.sessions.key_at(matching.session);
+                matching.qos > QoS::AtMostOnce
+                    && key.is_some_and(|key| self.is_refused_by(key, bytes))
+            }) || scratch.groups.iter().any(|group| self.group_is_full(group.group, bytes)))
     }
 
     /// Takes a publication in that has no subscribers here: only to retain it.
@@ -133,13 +166,13 @@ impl Shard {
         now: Time,
         publication: &Publication<'_>,
         intake: Intake,
-    ) -> Result<Routed, Full> {
+    ) -> Result<Routed, Refusal> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.matches.clear();
         scratch.groups.clear();
         let routed = self.keep_routed(now, &mut scratch, publication, intake, 0);
         self.scratch = scratch;
-        routed.map(|(routed, _)| routed)
+        Ok(routed?.0)
     }
 
     fn find_matches(

@@ -120,7 +120,7 @@ impl Shard {
         }
         if let Some(mut seat) = self.sessions.remove(key) {
             self.session_by_client_id.remove(&seat.session.client_id);
-            for delivery in seat.session.outbox.drain() {
+            for delivery in seat.session.outbox.drain(&mut self.queue_memory) {
                 self.journal.release(&delivery.body);
             }
             self.forget_session(now, &seat);
@@ -170,7 +170,8 @@ impl Shard {
         let mut returned = outbox
             .inflight
             .take_back(|delivery| delivery.share.is_some() && delivery.qos < QoS::ExactlyOnce);
-        returned.extend(outbox.take_back(|delivery| delivery.share.is_some()));
+        let memory = &mut self.queue_memory;
+        returned.extend(outbox.take_back(memory, |delivery| delivery.share.is_some()));
         for delivery in returned {
             self.return_share(key, delivery);
         }

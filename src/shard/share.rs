@@ -13,11 +13,12 @@ use super::effect::ShardId;
 use super::image::GroupImage;
 use super::interest::Waiter;
 use super::journal::Item;
+use super::limit::Limit;
 use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
 use super::{Key, Random, Shard, ShardMessage};
-use crate::config::{QueuePolicy, ShareStrategy};
+use crate::config::{Mqtt, QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
 use crate::session::{Body, Delivery, KeptId, ShareTicket, SubscriptionIdSet};
@@ -115,6 +116,11 @@ impl Group {
             _ => self.queue.len(),
         };
         self.queue.insert(at, waiting);
+    }
+
+    fn is_full(&self, bytes: u64, mqtt: &Mqtt) -> bool {
+        self.queue.len() >= mqtt.queue_messages_max as usize
+            || self.queue_bytes + bytes > mqtt.queue_bytes_max
     }
 
     fn pop(&mut self) -> Option<Waiting> {
@@ -361,12 +367,12 @@ impl Shard {
             None => Body::Held(Arc::clone(publication.keep())),
         };
         let waiting = Waiting { number, body, bytes, origin: origin.hash };
-        let full = group.queue.len() >= mqtt.queue_messages_max as usize
-            || group.queue_bytes + u64::from(bytes) > mqtt.queue_bytes_max;
+        let full = group.is_full(u64::from(bytes), mqtt);
         if full {
             self.metrics.dropped_share_queue_full_total += 1;
+            let name = Arc::clone(&group.name);
             let dropped = match mqtt.queue_policy {
-                QueuePolicy::DropNewest => None,
+                QueuePolicy::DropNewest | QueuePolicy::RefusePublisher => None,
                 QueuePolicy::DropOldest => group.pop(),
             };
             let log_number = group.log_number;
@@ -377,10 +383,17 @@ impl Shard {
                 }
                 None => self.waiting_over(log_number, &waiting),
             }
+            self.reached(Limit::Queue, format_args!("messages of shared group {name} are dropped"));
         } else {
             group.insert(waiting);
         }
         self.dispatch(now, key);
+    }
+
+    /// Whether a group's queue has no room for so many bytes.
+    pub(super) fn group_is_full(&self, key: Key, bytes: u64) -> bool {
+        let mqtt = &self.policy.mqtt;
+        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, mqtt))
     }
 
     /// A message leaves a group's queue without a member.
@@ -620,10 +633,9 @@ impl Shard {
         let to = self.place(&group);
         self.send(to, ShardMessage::ShareLeave { group: Arc::clone(&group), member });
         let Some(seat) = self.sessions.get_mut(session) else { return };
-        let queued = seat
-            .session
-            .outbox
-            .take_back(|d| d.share.as_ref().is_some_and(|share| share.group == group));
+        let queued = seat.session.outbox.take_back(&mut self.queue_memory, |delivery| {
+            delivery.share.as_ref().is_some_and(|share| share.group == group)
+        });
         for delivery in queued {
             self.return_share(session, delivery);
         }

@@ -29,6 +29,7 @@ mod ordering;
 mod properties;
 mod publish;
 mod qos;
+mod queue;
 mod report;
 mod session;
 mod shared;

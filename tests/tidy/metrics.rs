@@ -15,7 +15,9 @@ fn named(text: &str) -> BTreeSet<String> {
     let starts = text.match_indices("hawker_").map(|(at, _)| at);
     let word = |at: usize| {
         let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-        text[at..].chars().take_while(is_part).collect()
+        let word: String = text[at..].chars().take_while(is_part).collect();
+        // The series of a histogram.
+        word.trim_end_matches("_bucket").to_owned()
     };
     starts.map(word).collect()
 }
