@@ -40,6 +40,8 @@ pub enum Body {
     Held(Arc<Message>),
     /// In the log; maybe in memory, too.
     Kept(KeptId),
+    /// Nowhere: it was written to a connection that its session ends with.
+    Written,
 }
 
 /// Names a message that is kept in the shard's log. The session does not know how.

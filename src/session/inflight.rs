@@ -324,7 +324,8 @@ const IDENTIFIERS: usize = 65_535;
 const _: () = assert!(Inflight::SPAN_MAX < IDENTIFIERS / 2);
 
 /// The identifier of the message with this ordinal. [MQTT-2.2.1-4]
-fn packet_id(ordinal: u64) -> PacketId {
+#[inline]
+pub fn packet_id(ordinal: u64) -> PacketId {
     let index = ordinal.checked_sub(1).expect("ordinals begin at 1") % IDENTIFIERS as u64;
     PacketId::new(index as u16 + 1).expect("1 was added")
 }

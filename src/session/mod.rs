@@ -11,7 +11,7 @@ mod outbox;
 
 pub use delivery::{Body, Delivery, KeptId, ShareTicket, SubscriptionIdSet};
 pub use inbound::Inbound;
-pub use inflight::{AckError, Finished, Inflight, Resend};
+pub use inflight::{AckError, Finished, Inflight, Resend, packet_id};
 pub use outbox::{Outbox, QueueLimits, QueueMemory, Transmit};
 
 use std::collections::HashMap;

@@ -14,7 +14,7 @@ use crate::proto::{
     PacketId, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
 };
 use crate::session::{
-    Body, Delivery, KeptId, QueueLimits, QueueMemory, SubscriptionIdSet, Transmit,
+    Body, Delivery, KeptId, QueueLimits, QueueMemory, SubscriptionIdSet, Transmit, packet_id,
 };
 use crate::storage::Sequence;
 use crate::time::Time;
@@ -65,6 +65,9 @@ impl Shard {
         if qos == QoS::AtMostOnce {
             return self.deliver_at_most_once(now, key, publication, retain, subscription_ids);
         }
+        if self.send_at_once(now, key, publication, granted, subscription_ids, kept) {
+            return;
+        }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let (body, ordinal) = match kept {
             Some((id, ordinal)) => (Body::Kept(id), ordinal),
@@ -83,6 +86,64 @@ impl Shard {
             share: None,
         };
         self.offer(now, key, delivery);
+    }
+
+    /// Writes a QoS 1 or 2 message for a client that waits for nothing before it, without a stay
+    /// in its queue; false if it has to wait after all.
+    fn send_at_once(
+        &mut self,
+        now: Time,
+        key: Key,
+        publication: &Publication<'_>,
+        granted: Granted,
+        subscription_ids: &[u32],
+        kept: Option<(KeptId, u64)>,
+    ) -> bool {
+        let Granted { qos, retain } = granted;
+        let Some(seat) = self.sessions.get_mut(key) else { return false };
+        let outbox = &mut seat.session.outbox;
+        let Some(id) = seat.connection.filter(|_| outbox.is_caught_up()) else { return false };
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let Some(window) = connection.active_mut().map(|active| active.window) else {
+            return false;
+        };
+        let ordinal = kept.map_or(outbox.last_ordinal() + 1, |(_, ordinal)| ordinal);
+        if connection.out.bytes() >= self.policy.mqtt.outbox_bytes_max as usize
+            || !outbox.inflight.has_room(window, ordinal)
+            || publication.expires <= now
+            // It is not durable yet.
+            || (qos == QoS::ExactlyOnce && kept.is_some())
+        {
+            return false;
+        }
+        let packet_id = Some(packet_id(ordinal));
+        let manner = Manner { qos, retain, dup: false, packet_id, subscription_ids };
+        if write_publish(connection, &mut self.pool, now, publication, manner) == Written::TooLarge
+        {
+            return false;
+        }
+        outbox.skip_ordinals(ordinal);
+        let body = match kept {
+            Some((kept, _)) => Body::Kept(kept),
+            None if seat.session.is_persistent() => Body::Held(Arc::clone(publication.keep())),
+            None => Body::Written,
+        };
+        seat.session.outbox.inflight.push(Delivery {
+            body,
+            bytes: publication.bytes() as u32,
+            ordinal,
+            qos,
+            retain,
+            subscription_ids: SubscriptionIdSet::from_slice(subscription_ids),
+            share: None,
+        });
+        if kept.is_some() {
+            seat.sent_through = ordinal;
+            self.journal.progress(seat.number, ordinal, Step::Sent);
+        }
+        count_sent(&mut self.metrics, qos, false);
+        self.mark_dirty(id);
+        true
     }
 
     /// QoS 0: written at once, or dropped.

@@ -1,6 +1,6 @@
 //! What a log says of its shard: the state of an earlier life, folded from its records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::effect::ShardId;
 use super::record::{
@@ -22,8 +22,8 @@ pub struct Image {
     pub retained: BTreeMap<String, RetainedImage>,
     /// QoS 2 messages that were perhaps not handed to every shard they were for.
     pub unspread: BTreeMap<Sequence, u64>,
-    /// Records of other shards whose messages this one has.
-    pub origins: BTreeSet<(ShardId, Sequence)>,
+    /// How far the messages have come that other shards hand over of their logs.
+    pub received: BTreeMap<ShardId, ReceivedImage>,
     /// What is owed to sessions and groups that the log has not told of yet: compaction has told
     /// of them again further behind.
     untold: BTreeMap<QueueNumber, BTreeMap<u64, Owed>>,
@@ -85,6 +85,15 @@ pub struct RetainedImage {
     pub stamp: Stamp,
 }
 
+/// How far the messages of another shard's log have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivedImage {
+    /// Up to this record of it.
+    pub through: Sequence,
+    /// Where this shard's log tells so.
+    pub told_at: Sequence,
+}
+
 /// A record that is whole and yet none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownRecord(pub Sequence);
@@ -101,6 +110,11 @@ impl Image {
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.groups.is_empty() && self.retained.is_empty()
+    }
+
+    /// Whether a message of another shard's log has come.
+    pub fn has_received(&self, (from, sequence): (ShardId, Sequence)) -> bool {
+        self.received.get(&from).is_some_and(|received| received.through >= sequence)
     }
 
     /// Folds the next record in.
@@ -179,6 +193,9 @@ impl Image {
                 self.groups.remove(&group);
                 self.untold.remove(&group);
             }
+            Change::Received { from, through } => {
+                self.fold_received(at, ShardId(from), Sequence(through));
+            }
         }
     }
 
@@ -216,7 +233,9 @@ impl Image {
                 self.retained.insert(topic.into(), RetainedImage { message, stamp: head.stamp });
             }
         }
-        self.origins.extend(head.origin);
+        if let Some((from, through)) = head.origin {
+            self.fold_received(record.sequence, from, through);
+        }
         if let Some(taken) = head.taken {
             self.fold_taken(record.sequence, taken);
         }
@@ -224,6 +243,15 @@ impl Image {
             self.fold_target(message, target);
         }
         Some(())
+    }
+
+    /// A shard hands over in the order of its log: the last one tells of all before it.
+    fn fold_received(&mut self, told_at: Sequence, from: ShardId, through: Sequence) {
+        let received = ReceivedImage { through, told_at };
+        let known = self.received.entry(from).or_insert(received);
+        if known.through <= through {
+            *known = received;
+        }
     }
 
     fn fold_taken(&mut self, at: Sequence, taken: Taken) {

@@ -59,7 +59,7 @@ impl Contents {
     fn push(&mut self, item: Item) {
         match item {
             Item::Message(id) => self.messages.push(id),
-            Item::Session(_) | Item::Group(_) => self.others.push(item),
+            Item::Session(_) | Item::Group(_) | Item::Received(_) => self.others.push(item),
         }
     }
 
@@ -77,6 +77,8 @@ pub enum Item {
     Session(Key),
     /// A shared group.
     Group(Key),
+    /// How far another shard's messages have come.
+    Received(ShardId),
 }
 
 /// Who is told that everything up to a sequence is durable.
@@ -258,6 +260,7 @@ impl Journal {
                     None => self.read(kept.sequence).1,
                 }
             }
+            Body::Written => unreachable!("what is written for good is not asked for"),
         }
     }
 
@@ -274,7 +277,7 @@ impl Journal {
     /// Whether a message has outlived the broker already.
     pub fn is_kept_durably(&self, body: &Body) -> bool {
         match body {
-            Body::Held(_) => true,
+            Body::Held(_) | Body::Written => true,
             Body::Kept(id) => {
                 self.kept.get((*id).into()).is_none_or(|kept| self.is_durable(kept.sequence))
             }
@@ -284,7 +287,7 @@ impl Journal {
     /// Where the message is.
     pub fn sequence_of(&self, body: &Body) -> Option<Sequence> {
         match body {
-            Body::Held(_) => None,
+            Body::Held(_) | Body::Written => None,
             Body::Kept(id) => self.kept.get((*id).into()).map(|kept| kept.sequence),
         }
     }
@@ -452,6 +455,12 @@ impl Journal {
         self.log.as_deref().is_some_and(|log| log.segment_of(sequence) == segment)
     }
 
+    /// Whether two records are in one segment.
+    pub fn share_segment(&self, one: Sequence, other: Sequence) -> bool {
+        let log = self.log.as_deref();
+        log.is_some_and(|log| log.segment_of(one) == log.segment_of(other))
+    }
+
     /// Something that could not be moved yet.
     pub fn push_oldest(&mut self, segment: SegmentNumber, item: Item) {
         self.contents.entry(segment).or_default().push(item);
@@ -547,6 +556,7 @@ impl Shard {
                 Item::Message(id) => self.move_message(now, id, segment),
                 Item::Session(key) => self.move_session(now, key, segment),
                 Item::Group(key) => self.move_group(now, key, segment),
+                Item::Received(from) => self.move_received(now, from, segment),
             }
         }
     }

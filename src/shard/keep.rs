@@ -334,7 +334,9 @@ impl Shard {
             let message = self.journal.load(&Body::Kept(id));
             self.insert_retained(Retained { message, kept: Some(id) });
         }
-        self.origins = image.origins;
+        for (from, received) in image.received {
+            self.note_received((from, received.through), received.told_at);
+        }
         for (sequence, remote) in image.unspread {
             self.restore_spread(sequence, remote);
         }

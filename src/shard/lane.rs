@@ -1,12 +1,14 @@
 //! Where messages from other shards, and from this one to itself, are heard.
 
 use super::effect::ShardId;
-use super::journal::Waiter;
+use super::image::ReceivedImage;
+use super::journal::{Item, Waiter};
 use super::message::Forwarded;
+use super::record::Change;
 use super::route::{Intake, Origin, Refusal};
 use super::{Key, Shard, ShardMessage};
 use crate::message::Publication;
-use crate::storage::Sequence;
+use crate::storage::{SegmentNumber, Sequence};
 use crate::time::Time;
 
 impl Shard {
@@ -68,7 +70,7 @@ impl Shard {
     ) -> Result<Option<Sequence>, Refusal> {
         let Forwarded { message, deliver, store, origin, record } = forwarded;
         let record = record.map(|sequence| (from, sequence));
-        if record.is_some_and(|record| self.origins.contains(&record)) {
+        if record.is_some_and(|record| self.has_received(record)) {
             // It came in an earlier life already.
             return Ok(None);
         }
@@ -81,6 +83,36 @@ impl Shard {
             false => self.route_nowhere(now, &publication, intake)?,
         };
         Ok(routed.appended)
+    }
+
+    fn has_received(&self, (from, sequence): (ShardId, Sequence)) -> bool {
+        self.received.get(&from).is_some_and(|received| received.through >= sequence)
+    }
+
+    /// Remembers, beyond the life of the message, that it came: the shard it came from may not
+    /// know that when it comes back, and hand it over again.
+    pub(super) fn note_received(&mut self, (from, through): (ShardId, Sequence), at: Sequence) {
+        let received = ReceivedImage { through, told_at: at };
+        let earlier = self.received.insert(from, received).map(|earlier| earlier.told_at);
+        if !earlier.is_some_and(|earlier| self.journal.share_segment(earlier, at)) {
+            self.journal.hold(at, Item::Received(from));
+            if let Some(earlier) = earlier {
+                self.journal.release_item(earlier);
+            }
+        }
+    }
+
+    /// Tells again what another shard handed over, so that the segment it was told in can go.
+    pub(super) fn move_received(&mut self, now: Time, from: ShardId, segment: SegmentNumber) {
+        let Some(ReceivedImage { through, told_at }) = self.received.get(&from).copied() else {
+            return;
+        };
+        if self.journal.is_in(told_at, segment) {
+            let change = Change::Received { from: from.0, through: through.0 };
+            if let Some(at) = self.journal.append(now, &change) {
+                self.note_received((from, through), at);
+            }
+        }
     }
 
     /// Tells the publisher's shard once the message is as safe as was asked for.

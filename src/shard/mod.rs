@@ -58,11 +58,12 @@ pub use missing::Missing;
 pub use record::describe;
 pub use rehome::rehome;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::arena::Arena;
 use self::connection::{Connections, Pause};
+use self::image::ReceivedImage;
 use self::interest::Interests;
 use self::journal::Journal;
 use self::limit::Reached;
@@ -141,8 +142,8 @@ pub struct Shard {
     spreads: Arena<PendingSpread>,
     /// What the last of them waits for.
     last_spread: Sequence,
-    /// Records of other shards whose messages came in an earlier life.
-    origins: BTreeSet<(ShardId, Sequence)>,
+    /// How far the messages have come that other shards hand over of their logs.
+    received: BTreeMap<ShardId, ReceivedImage>,
     subscribes: Arena<PendingSubscribe>,
     /// Bit set of the shards whose lane is full.
     full_lanes: u64,
@@ -232,7 +233,7 @@ impl Shard {
             publishes: Arena::new(),
             spreads: Arena::new(),
             last_spread: Sequence::default(),
-            origins: BTreeSet::new(),
+            received: BTreeMap::new(),
             subscribes: Arena::new(),
             full_lanes: 0,
             paused: Vec::new(),

@@ -465,6 +465,10 @@ impl Shard {
             && let Some(seat) = self.sessions.get_mut(session)
         {
             seat.session.inbound.remove(packet_id);
+            if seat.is_kept() {
+                let (session, packet_id) = (seat.number, packet_id.get());
+                self.journal.append(now, &Change::Release { session, packet_id });
+            }
         }
         let v5 = self.speaks_v5(id);
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {

@@ -51,6 +51,8 @@ pub enum Change {
     Group { group: QueueNumber, name: String, filter: String },
     /// Its last member left.
     GroupEnd { group: QueueNumber },
+    /// All that shard `from` handed over of its log, up to this record, has come.
+    Received { from: u8, through: u64 },
 }
 
 /// What is kept of a session, beside its messages.

@@ -135,7 +135,7 @@ fn finish_spreading(
             let origin = (ShardId(from as u8), sequence);
             let owed = spread.entry((from, sequence)).or_default();
             for (to, image) in images.iter_mut().enumerate() {
-                if remote & 1 << to != 0 && !image.origins.contains(&origin) {
+                if remote & 1 << to != 0 && !image.has_received(origin) {
                     let targets = owe(image, &head, head.topic(body));
                     owed.extend(targets.into_iter().map(|target| (to, target)));
                 }

@@ -229,6 +229,9 @@ impl Shard {
                 if references == 0 {
                     self.journal.release(&Body::Kept(id));
                 }
+                if let Some(origin) = intake.origin {
+                    self.note_received(origin, sequence);
+                }
                 routed.appended = Some(sequence);
                 routed.spread_after = spreads.then_some((id, sequence));
                 kept = Some(id);

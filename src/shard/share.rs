@@ -442,7 +442,7 @@ impl Shard {
                     self.journal.progress(log_number, number, Step::Done);
                     self.journal.release(&body);
                 }
-                Body::Held(_) => {}
+                Body::Held(_) | Body::Written => {}
             }
             let handed = Handed { group: name, message, number, options, subscription_id };
             self.send(id.shard, ShardMessage::ShareDeliver { session: id.session, handed });
