@@ -62,8 +62,13 @@ table! {
         pub subscriptions_max: u32 = 100_000, count(1..=u32::MAX), Live;
 
         /// QoS 1 and 2 messages sent to a client and not yet acknowledged; the client's own
-        /// receive maximum lowers it. Large windows make fast links full and redelivery long.
-        pub inflight_messages_max: u16 = 128, count(1..=65_535), Connect;
+        /// receive maximum lowers it. A wide window keeps a fast link full and costs the broker
+        /// less for each message than its queue; after a reconnection all of it is sent again.
+        pub inflight_messages_max: u16 = 8192, count(1..=65_535), Connect;
+
+        /// Of those, how many may be of shared subscriptions: a member that is slow or gone holds
+        /// no more of its group's messages.
+        pub share_inflight_messages_max: u16 = 128, count(1..=65_535), Connect;
 
         /// Messages that wait for one client, connected or away, beyond those in flight. At the
         /// limit `queue_policy` decides which one is lost; each loss is counted, and logged once a
@@ -91,7 +96,7 @@ table! {
         /// Bytes written for a client and not yet taken by its connection, beyond which QoS 0
         /// messages for it are dropped and counted, and QoS 1 and 2 messages wait in its queue.
         /// The memory that one slow client can hold beside its queue.
-        pub outbox_bytes_max: u32 = 1 << 20, bytes(4096..=1 << 30), Live;
+        pub outbox_bytes_max: u32 = 2 << 20, bytes(4096..=1 << 30), Live;
 
         /// Retained messages of the whole broker; a message beyond them is delivered and not
         /// retained. 0 turns retaining off.

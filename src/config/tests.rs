@@ -290,7 +290,7 @@ fn flags_overrule_the_environment_which_overrules_the_file() {
     assert_eq!(config.log.level, "error", "environment");
     assert_eq!(config.mqtt.receive_maximum, 8, "environment");
     assert_eq!(config.log.format, LogFormat::Json, "file");
-    assert_eq!(config.mqtt.inflight_messages_max, 128, "default");
+    assert_eq!(config.mqtt.inflight_messages_max, 8192, "default");
     let addresses: Vec<_> = config.listeners.iter().map(|one| one.address.to_string()).collect();
     assert_eq!(addresses, ["tcp://a:1", "tcp://b:2"], "the environment replaces the file's");
 

@@ -188,7 +188,10 @@ impl Shard {
         payload: &[u8],
     ) -> Result<(), ReasonCode> {
         let mqtt = self.mqtt();
-        if topic.bytes().filter(|byte| *byte == b'/').count() >= usize::from(mqtt.topic_levels_max)
+        let levels_max = usize::from(mqtt.topic_levels_max);
+        // Most topics are shorter than that many separators.
+        if topic.len() >= levels_max
+            && topic.bytes().filter(|byte| *byte == b'/').count() >= levels_max
         {
             return Err(ReasonCode::TopicNameInvalid);
         }

@@ -184,7 +184,7 @@ impl Shard {
             return;
         }
         let window = match seat.connection {
-            Some(id) if there => self.window(id),
+            Some(id) if there => self.share_window(id),
             _ => 0,
         };
         let Some(seat) = self.sessions.get(key) else { return };
@@ -203,9 +203,11 @@ impl Shard {
         }
     }
 
-    /// QoS 1 and 2 messages a connection takes unacknowledged.
-    pub(super) fn window(&mut self, id: ConnectionId) -> u16 {
-        self.connections.get_mut(id).and_then(|c| c.active_mut()).map_or(0, |active| active.window)
+    /// QoS 1 and 2 messages of shared groups that a connection takes unacknowledged.
+    pub(super) fn share_window(&mut self, id: ConnectionId) -> u16 {
+        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+        let window = active.map_or(0, |active| active.window);
+        window.min(self.mqtt().share_inflight_messages_max)
     }
 
     /// Whether a session speaks 5.0 on its present connection.

@@ -169,7 +169,7 @@ impl Shard {
         ticket: Key,
     ) {
         let connection = self.sessions.get(session).and_then(|seat| seat.connection);
-        let window = connection.map_or(0, |id| self.window(id));
+        let window = connection.map_or(0, |id| self.share_window(id));
         let member = super::Member {
             id: self.member_id(session),
             options: subscription.options,

@@ -71,8 +71,6 @@ fn refuse_publisher_tells_the_publisher() {
             for _ in 0..3 {
                 assert_eq!(publisher.publish_qos(&topic, qos, "refused"), 0x97);
             }
-            // QoS 0 asks for nothing and is told nothing.
-            publisher.publish_qos(&topic, 0, "lost");
             // Who cannot be told is sent away, and may try again.
             let mut plain = Client::start(broker, V311);
             let message = plain.message(&topic, "refused").qos(qos, 7).bytes();
