@@ -8,6 +8,7 @@
 //! ```
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -58,6 +59,9 @@ impl Rings {
     }
 }
 
+/// Bytes received that one turn acts on; what else has come waits for the next.
+const RECEIVED_BYTES_MAX: usize = 256 << 10;
+
 /// Everything one shard's thread is given.
 pub(super) struct Parts {
     pub(super) options: ShardOptions,
@@ -89,7 +93,8 @@ pub(super) struct Driver {
     mailboxes: Arc<Vec<Mailbox>>,
     stop_timeout: Duration,
     stop_by: Option<Time>,
-    completions: Vec<Completion>,
+    /// Taken from the ring and not acted on.
+    completions: VecDeque<Completion>,
     turns: u64,
     /// How long the work of a turn took, from the kernel's answer to the next question.
     turn_times: Durations,
@@ -165,7 +170,7 @@ impl Driver {
             mailboxes,
             stop_timeout,
             stop_by: None,
-            completions: Vec::new(),
+            completions: VecDeque::new(),
             turns: 0,
             turn_times: Durations::default(),
         };
@@ -204,6 +209,9 @@ impl Driver {
 
     /// How long the next enter may sleep; not at all if something is to be done already.
     fn wait(&mut self) -> Option<Wait> {
+        if !self.completions.is_empty() {
+            return None;
+        }
         if self.ends.is_stuck() {
             return Some(Wait::AtMost(STUCK_PAUSE));
         }
@@ -227,13 +235,18 @@ impl Driver {
     }
 
     fn take_completions(&mut self, now: Time) -> io::Result<()> {
-        let mut completions = std::mem::take(&mut self.completions);
-        self.ring.take(&mut completions);
-        for completion in completions.drain(..) {
+        self.ring.take(&mut self.completions);
+        let mut received_bytes = 0;
+        while received_bytes < RECEIVED_BYTES_MAX
+            && let Some(completion) = self.completions.pop_front()
+        {
             let Some((operation, id)) = Operation::of(completion.token) else { continue };
             match operation {
                 Operation::Accept => self.accepted(now, id.slot as usize, completion)?,
-                Operation::Receive => self.received(now, id, completion)?,
+                Operation::Receive => {
+                    received_bytes += usize::try_from(completion.result).unwrap_or(0);
+                    self.received(now, id, completion)?;
+                }
                 Operation::Send => self.sent(now, id, completion.result)?,
                 Operation::Wake => self.arm_wake()?,
                 Operation::LaneWoken if completion.result < 0 => {
@@ -243,7 +256,6 @@ impl Driver {
                 Operation::LaneWake | Operation::LaneWoken | Operation::Cancel => {}
             }
         }
-        self.completions = completions;
         Ok(())
     }
 

@@ -133,7 +133,7 @@ impl Ring {
     }
 
     /// Moves what has completed into `completions`.
-    pub(super) fn take(&mut self, completions: &mut Vec<Completion>) {
+    pub(super) fn take(&mut self, completions: &mut impl Extend<Completion>) {
         completions.extend(self.uring.completion().map(|entry| Completion {
             token: entry.user_data(),
             result: entry.result(),

@@ -22,6 +22,9 @@ use crate::time::Time;
 /// Payloads from this size on are written from where they are instead of being copied.
 const SHARED_PAYLOAD_BYTES_MIN: usize = 8 << 10;
 
+/// Bytes written out of queues before other things have their turn.
+const PUMPED_BYTES_MAX: usize = 512 << 10;
+
 /// How a session's subscriptions let it have a publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted {
@@ -256,7 +259,16 @@ impl Shard {
         }
         let Some(id) = seat.connection else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let outbox_bytes_max = self.policy.mqtt.outbox_bytes_max as usize;
+        if self.pumped_bytes >= PUMPED_BYTES_MAX {
+            if !seat.waits_to_pump {
+                seat.waits_to_pump = true;
+                self.unpumped.push_back(key);
+            }
+            return;
+        }
+        let before = connection.out.bytes();
+        let budget = before + PUMPED_BYTES_MAX - self.pumped_bytes;
+        let outbox_bytes_max = budget.min(self.policy.mqtt.outbox_bytes_max as usize);
         let mut pumped = Pumped::default();
         let journal = &self.journal;
         pump_into(
@@ -272,10 +284,28 @@ impl Shard {
             &mut self.pool,
             &mut pumped,
         );
+        self.pumped_bytes += connection.out.bytes() - before;
+        let is_over = self.pumped_bytes >= PUMPED_BYTES_MAX;
         if pumped.wrote {
             self.mark_dirty(id);
         }
         self.note_pumped(key, pumped);
+        if is_over {
+            // Stands in line for what is left.
+            self.pump(now, key);
+        }
+    }
+
+    /// Goes on with the sessions whose turn was over before their queues were.
+    pub(super) fn pump_on(&mut self, now: Time) {
+        self.pumped_bytes = 0;
+        for _ in 0..self.unpumped.len() {
+            let Some(key) = self.unpumped.pop_front() else { return };
+            if let Some(seat) = self.sessions.get_mut(key) {
+                seat.waits_to_pump = false;
+                self.pump(now, key);
+            }
+        }
     }
 
     /// Remembers what a pump did, as far as it must outlive the broker.

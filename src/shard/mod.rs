@@ -157,6 +157,10 @@ pub struct Shard {
     scratch: Scratch,
     metrics: ShardMetrics,
     queue_memory: QueueMemory,
+    /// Bytes written out of queues since the last timeout.
+    pumped_bytes: usize,
+    /// Sessions whose queues go on at the next one.
+    unpumped: VecDeque<Key>,
     reached: Reached,
 }
 
@@ -177,6 +181,8 @@ struct Seat {
     sent_through: u64,
     /// Its queue waits for the log.
     waits_for_log: bool,
+    /// Its queue waits for its turn.
+    waits_to_pump: bool,
 }
 
 impl Seat {
@@ -190,6 +196,7 @@ impl Seat {
             told_at: None,
             sent_through: 0,
             waits_for_log: false,
+            waits_to_pump: false,
         }
     }
 
@@ -244,6 +251,8 @@ impl Shard {
             scratch: Scratch::default(),
             metrics: ShardMetrics::default(),
             queue_memory: QueueMemory::default(),
+            pumped_bytes: 0,
+            unpumped: VecDeque::new(),
             reached: Reached::default(),
             hasher,
         };
@@ -303,7 +312,7 @@ impl Shard {
 
     /// When [`Input::Timeout`] is due at the latest; absent if nothing is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        if self.unpumped.is_empty() { self.timers.next() } else { Some(self.now) }
     }
 
     /// What was counted so far.
@@ -349,6 +358,7 @@ impl Shard {
     }
 
     fn handle_timeout(&mut self, now: Time) {
+        self.pump_on(now);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Connection(id) => self.check_connection(now, id),
