@@ -323,3 +323,32 @@ impl SessionState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, Publication};
+
+    #[test]
+    fn what_another_shard_handed_over_is_known_beyond_the_message() {
+        let message = Message::from_parts("t", b"", b"", QoS::ExactlyOnce, false);
+        let mut head = MessageHead::of(&Publication::of(&message.into()));
+        head.origin = Some((ShardId(3), Sequence(500)));
+        let mut payload = Vec::new();
+        head.encode(&mut payload);
+        payload.push(b't');
+        let told_again = Change::Received { from: 3, through: 700 }.encode();
+        let mut image = Image::default();
+        let mut fold = |at, kind, payload: &[u8]| {
+            let record = RecordRef { sequence: Sequence(at), kind, time_micros: 0, payload };
+            image.fold(&record).expect("it is ours");
+        };
+        fold(1, CHANGE, &told_again);
+        fold(2, MESSAGE, &payload);
+        // The earlier one, written again by compaction, takes nothing back.
+        assert!(image.has_received((ShardId(3), Sequence(700))));
+        assert!(!image.has_received((ShardId(3), Sequence(701))));
+        assert!(!image.has_received((ShardId(2), Sequence(1))));
+        assert_eq!(image.received[&ShardId(3)].told_at, Sequence(1));
+    }
+}
