@@ -120,17 +120,21 @@ impl Outbox {
         limits: QueueLimits,
         memory: &mut QueueMemory,
     ) -> Vec<Delivery> {
-        let bytes = u64::from(delivery.bytes);
-        let mut dropped = Vec::new();
+        let (bytes, needed) = (u64::from(delivery.bytes), delivery.memory_bytes());
+        let (mut dropped, mut freed) = (Vec::new(), 0);
+        // Where others hold the memory, this queue gives up no more than it takes.
         while self.is_full(bytes, limits)
-            || memory.bytes() + delivery.memory_bytes() > limits.memory_bytes_max
+            || (freed < needed && memory.bytes() + needed > limits.memory_bytes_max)
         {
             if limits.policy != QueuePolicy::DropOldest {
                 dropped.push(delivery);
                 return dropped;
             }
             match self.dequeue(memory) {
-                Some(oldest) => dropped.push(oldest),
+                Some(oldest) => {
+                    freed += oldest.memory_bytes();
+                    dropped.push(oldest);
+                }
                 None => {
                     dropped.push(delivery);
                     return dropped;
@@ -238,5 +242,57 @@ impl Outbox {
             self.queue = VecDeque::new();
         }
         Some(delivery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::delivery::{Body, SubscriptionIdSet};
+    use super::*;
+    use crate::message::Message;
+
+    fn delivery(ordinal: u64) -> Delivery {
+        let message = Message::from_parts("t", &[], &[0; 99], QoS::AtLeastOnce, false);
+        Delivery {
+            bytes: message.bytes() as u32,
+            body: Body::Held(Arc::new(message)),
+            ordinal,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            subscription_ids: SubscriptionIdSet::None,
+            share: None,
+        }
+    }
+
+    fn limits(memory_bytes_max: u64, policy: QueuePolicy) -> QueueLimits {
+        QueueLimits { messages_max: 100, bytes_max: 1 << 20, memory_bytes_max, policy }
+    }
+
+    fn ordinals(deliveries: &[Delivery]) -> Vec<u64> {
+        deliveries.iter().map(|delivery| delivery.ordinal).collect()
+    }
+
+    #[test]
+    fn a_queue_gives_up_what_it_takes_where_others_hold_the_memory() {
+        let each = delivery(1).memory_bytes();
+        let (mut outbox, mut memory) = (Outbox::default(), QueueMemory::default());
+        let generous = limits(each * 10, QueuePolicy::DropOldest);
+        for ordinal in 1..=3 {
+            assert!(outbox.offer(delivery(ordinal), generous, &mut memory).is_empty());
+        }
+        memory.take(each * 7);
+        let dropped = outbox.offer(delivery(4), generous, &mut memory);
+        assert_eq!(ordinals(&dropped), [1]);
+        let newest = limits(each * 10, QueuePolicy::DropNewest);
+        let dropped = outbox.offer(delivery(5), newest, &mut memory);
+        assert_eq!(ordinals(&dropped), [5]);
+        // Who holds nothing has nothing to give up.
+        let dropped = Outbox::default().offer(delivery(6), generous, &mut memory);
+        assert_eq!(ordinals(&dropped), [6]);
+        memory.give_back(each * 7);
+        assert_eq!(ordinals(&outbox.drain(&mut memory)), [2, 3, 4]);
+        assert_eq!(memory.bytes(), 0, "all that was taken is given back");
     }
 }
