@@ -82,7 +82,7 @@ sim: ## simulate SEEDS fresh seeds, or replay SEED=N
 crash-soak: ## kill the broker CRASHES times under load in each way and judge what arrives
 	HAWKER_CRASHES=$(CRASHES) $(CARGO) test --release --all-features --test durability crash -- --nocapture
 
-compare: build ## measure Hawker beside Mosquitto, if that is installed (ROUNDS, SECONDS_EACH)
+compare: build ## measure Hawker beside Mosquitto, shape by shape, if that is installed (SHAPES, ROUNDS, SECONDS_EACH)
 	loadtest/compare-mosquitto
 
 docs: ## build the documentation of the code
