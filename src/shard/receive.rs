@@ -145,10 +145,17 @@ impl Shard {
 
     /// Deliveries stop at the outbox's limit by themselves; only answers go beyond it.
     fn bound_replies(&mut self, id: ConnectionId) {
-        let limit = 2 * self.mqtt().outbox_bytes_max as usize;
+        let limit = self.replies_bytes_max();
         if self.connections.get(id).is_some_and(|connection| connection.out.bytes() >= limit) {
             self.pause(id, Pause::Replies);
         }
+    }
+
+    /// Bytes that wait for one connection beyond which nothing is read from it.
+    fn replies_bytes_max(&self) -> usize {
+        const REPLIES_BYTES_MAX: usize = 256 << 10;
+        let outbox_bytes_max = self.mqtt().outbox_bytes_max as usize;
+        outbox_bytes_max + outbox_bytes_max.min(REPLIES_BYTES_MAX)
     }
 
     fn next_after(&self, id: ConnectionId) -> Next {
@@ -267,7 +274,7 @@ impl Shard {
             self.mark_dirty(id);
         }
         self.pump_connection(now, id);
-        let limit = 2 * self.mqtt().outbox_bytes_max as usize;
+        let limit = self.replies_bytes_max();
         if self.connections.get(id).is_some_and(|connection| connection.out.bytes() < limit) {
             self.unpause(now, id, Pause::Replies);
         }
