@@ -17,7 +17,7 @@ use crate::proto::{
 use crate::runtime::recovery::{NewLog, RecoveryError};
 use crate::shard::record::{
     CHANGE, Change, MESSAGE, MessageHead, QueueNumber, SessionState, SubscriptionState, Target,
-    WillState,
+    WillState, write_varint,
 };
 use crate::time::Time;
 
@@ -290,25 +290,17 @@ fn checked(
     Ok(Arc::new(Message::from_parts(topic, &forwarded, payload, qos, retain)))
 }
 
-/// A PUBLISH of MQTT 5.0 with whatever properties these are.
+/// A PUBLISH of MQTT 5.0 with whatever properties these are. A length that is too long for the
+/// format is refused when it is read.
 fn publish_packet(topic: &str, properties: &[u8], payload: &[u8]) -> Vec<u8> {
     let topic_bytes = u16::try_from(topic.len()).unwrap_or(u16::MAX);
     let mut body = topic_bytes.to_be_bytes().to_vec();
     body.extend_from_slice(&topic.as_bytes()[..usize::from(topic_bytes)]);
-    put_length(properties.len(), &mut body);
+    write_varint(properties.len() as u64, &mut body);
     body.extend_from_slice(properties);
     body.extend_from_slice(payload);
     let mut packet = vec![0x30];
-    put_length(body.len(), &mut packet);
+    write_varint(body.len() as u64, &mut packet);
     packet.append(&mut body);
     packet
-}
-
-/// As variable byte integer; what is too long for one is refused when it is read.
-fn put_length(mut length: usize, out: &mut Vec<u8>) {
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
 }

@@ -408,7 +408,9 @@ impl Reader<'_> {
     }
 }
 
-fn write_varint(mut value: u64, out: &mut Vec<u8>) {
+/// Seven bits a byte, the least first, the last one below 128: up to 28 bits also the variable byte
+/// integer of MQTT.
+pub fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
