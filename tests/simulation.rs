@@ -11,7 +11,7 @@ use hawker::sim::{Options, Sabotage, run};
 ///
 /// A change of the workload changes what a seed means: then undo each fix in turn and look for
 /// the first seed that finds it again.
-const REGRESSIONS: [(u64, usize, &str); 14] = [
+const REGRESSIONS: [(u64, usize, &str); 21] = [
     (7, 2, "a resumed session counted no PUBREL against the client's receive maximum"),
     (95, 8, "a DISCONNECT that had arrived was not acted on because reading was paused"),
     (445, 3, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
@@ -26,6 +26,13 @@ const REGRESSIONS: [(u64, usize, &str); 14] = [
     (5542, 1, "compaction read what was not yet written"),
     (60042, 8, "a connected client's session expired by the time of its shard's last record"),
     (5135, 8, "the last segment with records was given away"),
+    (8617, 3, "it was given away before the next one had records, and numbers began anew"),
+    (160, 3, "an acknowledged retained message was replaced by one that a crash took"),
+    (365, 1, "a second clear was acknowledged before the first was durable"),
+    (294, 2, "a session that a clean start had ended came back after a crash"),
+    (264, 3, "and so it did where another connection had asked for that before"),
+    (71, 1, "what was sent just before a crash came again without DUP"),
+    (185, 8, "a QoS 2 message that one full shard refused came twice to others"),
 ];
 
 fn must_hold(options: &Options) -> hawker::sim::Report {

@@ -206,6 +206,14 @@ impl Inflight {
             .map(|(index, _)| self.first + index as u64)
     }
 
+    /// The ordinal of the newest message in flight, or 0.
+    pub fn last_ordinal(&self) -> u64 {
+        match self.entries.len() {
+            0 => 0,
+            span => self.first + span as u64 - 1,
+        }
+    }
+
     /// Takes a message back that was sent but can be delivered by somebody else.
     pub fn take_back(&mut self, mut wanted: impl FnMut(&Delivery) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();

@@ -278,11 +278,17 @@ impl Shard {
             client_id => client_id.into(),
         };
         let known = self.session_by_client_id.get(&client_id).copied();
-        // A session that could not be kept is not begun.
-        let is_full = self.journal.is_full() && self.session_expiry_interval(connect) > 0;
-        if known.is_none() && (is_full || self.sessions.len() >= self.sessions_max()) {
+        // A session that could not be kept is not begun, and not even resumed where its next
+        // connection could not be told of.
+        let is_kept = self.session_expiry_interval(connect) > 0;
+        let is_full = is_kept
+            && match known {
+                None => self.journal.is_full(),
+                Some(_) => self.journal.is_exhausted(),
+            };
+        if is_full || (known.is_none() && self.sessions.len() >= self.sessions_max()) {
             let limit = if is_full { Limit::Log } else { Limit::Sessions };
-            self.reached(limit, "new sessions are refused");
+            self.reached(limit, "sessions are refused");
             return self.refuse(now, id, connect.version, ReasonCode::QuotaExceeded);
         }
         let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
@@ -291,6 +297,9 @@ impl Shard {
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
         self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
         self.keep_session(now, key, id);
+        if self.journal.is_ending(&client_id) {
+            self.hold_output(id);
+        }
         if !self.write_connack(id, connect, &client_id, session_present, expiry_interval, proof) {
             // A client that cannot be answered is not let in. [MQTT-3.1.2-24]
             return self.close(now, id);

@@ -1,6 +1,6 @@
 //! What is kept beyond memory: the shard's log, and who waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::arena::Arena;
@@ -31,8 +31,12 @@ pub struct Journal {
     live_bytes: u64,
     /// Steps of this turn, and who waits for them.
     progress: Vec<u8>,
+    /// Where one record of them ends and the next begins.
+    progress_cuts: Vec<usize>,
     progress_waiters: Vec<Waiter>,
     waiters: VecDeque<(Sequence, Waiter)>,
+    /// Clients whose kept session ended, and where that is told: it may not be durable yet.
+    ended: HashMap<Arc<str>, Sequence, ahash::RandomState>,
     scratch: Vec<u8>,
     last_number: QueueNumber,
     last: Option<Sequence>,
@@ -118,8 +122,10 @@ impl Journal {
             contents: BTreeMap::new(),
             live_bytes: 0,
             progress: Vec::new(),
+            progress_cuts: Vec::new(),
             progress_waiters: Vec::new(),
             waiters: VecDeque::new(),
+            ended: HashMap::with_hasher(ahash::RandomState::with_seeds(0, 0, 0, 0)),
             scratch: Vec::new(),
             last_number: 0,
             last: None,
@@ -134,6 +140,11 @@ impl Journal {
     /// Whether what can be refused is refused: there is no room.
     pub fn is_full(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.is_full())
+    }
+
+    /// Whether even what is over waits for room.
+    pub fn is_exhausted(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.is_exhausted())
     }
 
     /// A number for a session or group.
@@ -158,7 +169,7 @@ impl Journal {
                 Some(sequence)
             }
             Err(Full) => {
-                tracing::error!("a change is not kept: the disk is full to the last byte");
+                tracing::error!("a change is not kept: it is longer than a segment of the log");
                 None
             }
         }
@@ -169,6 +180,27 @@ impl Journal {
         let sequence = self.append(now, change)?;
         self.hold(sequence, item);
         Some(sequence)
+    }
+
+    /// A kept session is over: until that is durable it may come back.
+    pub fn end_session(&mut self, now: Time, session: QueueNumber, client_id: &Arc<str>) {
+        let Some(sequence) = self.append(now, &Change::SessionEnd { session }) else { return };
+        // Before it grows.
+        if self.ended.len() == self.ended.capacity() {
+            let durable = self.log.as_ref().map_or(sequence, |log| log.durable());
+            self.ended.retain(|_, sequence| *sequence >= durable);
+        }
+        self.ended.insert(Arc::clone(client_id), sequence);
+    }
+
+    /// Whether a session of this client ended and may still come back.
+    pub fn is_ending(&mut self, client_id: &str) -> bool {
+        let Some(sequence) = self.ended.get(client_id).copied() else { return false };
+        let is_ending = !self.is_durable(sequence);
+        if !is_ending {
+            self.ended.remove(client_id);
+        }
+        is_ending
     }
 
     /// The item's record at `sequence` is of no use any more.
@@ -192,6 +224,7 @@ impl Journal {
         head: &MessageHead,
         publication: &Publication<'_>,
         references: u32,
+        urgency: Urgency,
     ) -> Result<(KeptId, Sequence), Full> {
         let message = Arc::clone(publication.keep());
         let mut encoded = std::mem::take(&mut self.scratch);
@@ -199,8 +232,7 @@ impl Journal {
         head.encode(&mut encoded);
         let record_bytes = (encoded.len() + message.bytes()) as u32;
         let log = self.log.as_deref_mut().ok_or(Full)?;
-        let appended =
-            log.append(now.as_micros(), MESSAGE, &[&encoded, message.body()], Urgency::Refusable);
+        let appended = log.append(now.as_micros(), MESSAGE, &[&encoded, message.body()], urgency);
         self.scratch = encoded;
         let sequence = appended?;
         let id = self.insert(Kept { sequence, references, record_bytes, message: None });
@@ -323,6 +355,9 @@ impl Journal {
     /// Notes how far a message has come; written with the others of this turn.
     pub fn progress(&mut self, queue: QueueNumber, ordinal: u64, step: Step) {
         if self.is_enabled() && queue != 0 {
+            if self.progress.len() - self.progress_cuts.last().unwrap_or(&0) > NOTES_BYTES_MAX {
+                self.progress_cuts.push(self.progress.len());
+            }
             Progress { queue, ordinal, step }.encode(&mut self.progress);
         }
     }
@@ -338,17 +373,17 @@ impl Journal {
         if self.progress.is_empty() {
             return;
         }
-        let appended = log.append(now.as_micros(), PROGRESS, &[&self.progress], Urgency::Needed);
+        self.progress_cuts.push(self.progress.len());
+        let (mut begin, mut last) = (0, log.end());
+        for end in self.progress_cuts.drain(..) {
+            let notes = &self.progress[begin..end];
+            let appended = log.append(now.as_micros(), PROGRESS, &[notes], Urgency::Needed);
+            last = appended.expect("every segment has room for so few notes");
+            begin = end;
+        }
         self.progress.clear();
-        match appended {
-            Ok(sequence) => {
-                for waiter in std::mem::take(&mut self.progress_waiters) {
-                    self.waiters.push_back((sequence, waiter));
-                }
-            }
-            Err(Full) => {
-                tracing::error!("acknowledgements are not kept: the disk is full to the last byte");
-            }
+        for waiter in std::mem::take(&mut self.progress_waiters) {
+            self.waiters.push_back((last, waiter));
         }
     }
 
@@ -366,6 +401,12 @@ impl Journal {
     /// The last change of state.
     pub fn last(&self) -> Option<Sequence> {
         self.last
+    }
+
+    /// A place before which everything is that was appended and is not durable, if anything is.
+    pub fn undurable(&self) -> Option<Sequence> {
+        let log = self.log.as_deref()?;
+        (log.durable() < log.end()).then(|| Sequence(log.end().0 - 1))
     }
 
     /// What the driver is to do.
@@ -413,6 +454,9 @@ impl Journal {
         self.waiters.pop_front().map(|(_, waiter)| waiter)
     }
 }
+
+/// Bytes of notes in one record, but for the last note: less than the smallest segment holds.
+const NOTES_BYTES_MAX: usize = 8 << 10;
 
 /// What a message takes in memory: its bytes, its fields, and what the allocator adds.
 fn cached_bytes(message: &Message) -> usize {
@@ -510,6 +554,14 @@ impl Shard {
             self.settle(now, waiter);
         }
         self.compact(now);
+    }
+
+    /// Lets the other shards know whether this one has room.
+    pub(super) fn tell_full(&mut self) {
+        self.told_full = self.journal.is_full();
+        for to in self.others() {
+            self.send(to, ShardMessage::LogFull { is_full: self.told_full });
+        }
     }
 
     fn settle(&mut self, now: Time, waiter: Waiter) {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::deliver::Granted;
 use super::effect::{ConnectionId, ShardId};
 use super::image::{Image, MessagePlace, Owed, SessionImage};
-use super::journal::{Item, Waiter};
+use super::journal::{Item, Journal, Waiter};
 use super::message::{Member, MemberId};
 use super::record::{
-    Change, MessageHead, QueueNumber, SessionState, SubscriptionState, Target, WillState,
+    Change, MessageHead, QueueNumber, SessionState, Step, SubscriptionState, Target, WillState,
 };
 use super::retained::Retained;
 use super::{Key, Seat, Shard, bit};
@@ -22,7 +22,7 @@ use crate::message::{Message, Publication};
 use crate::proto::{PacketId, QoS, SubscriptionOptions, Version};
 use crate::router::{Subscriber, SubscriberKey};
 use crate::session::{Body, Delivery, KeptId, Session, Subscription, SubscriptionIdSet, Will};
-use crate::storage::{SegmentNumber, Sequence};
+use crate::storage::{SegmentNumber, Sequence, Urgency};
 use crate::time::Time;
 
 /// Sessions.
@@ -49,8 +49,16 @@ impl Shard {
         } else {
             return;
         };
-        if let Some(sequence) = appended
+        if appended.is_some() {
+            self.hold_output(id);
+        }
+    }
+
+    /// Nothing is written to the client before what was told the log so far is durable.
+    pub(super) fn hold_output(&mut self, id: ConnectionId) {
+        if let Some(sequence) = self.journal.undurable()
             && let Some(connection) = self.connections.get_mut(id)
+            && !connection.is_held
         {
             connection.is_held = true;
             self.journal.wait(sequence, Waiter::Output(id));
@@ -81,7 +89,7 @@ impl Shard {
             return;
         }
         self.session_by_number.remove(&seat.number);
-        self.journal.append(now, &Change::SessionEnd { session: seat.number });
+        self.journal.end_session(now, seat.number, &seat.session.client_id);
         if let Some(told_at) = seat.told_at {
             self.journal.release_item(told_at);
         }
@@ -132,7 +140,7 @@ impl Shard {
             retain: granted.retain,
             subscription_ids: subscription_ids.to_vec(),
         });
-        let (id, _) = self.journal.keep(now, &head, publication, 1).ok()?;
+        let (id, _) = self.journal.keep(now, &head, publication, 1, Urgency::Refusable).ok()?;
         Some((id, ordinal))
     }
 
@@ -172,6 +180,20 @@ impl Shard {
                 .group_numbered(target.queue)
                 .is_some_and(|group| self.group_owes(group, target.ordinal)),
         }
+    }
+}
+
+impl Journal {
+    /// A session is on its own; what its client was sent is told of before.
+    pub(super) fn note_detached(&mut self, now: Time, seat: &Seat) {
+        self.flush(now);
+        let detach = Change::Detach {
+            session: seat.number,
+            at_micros: seat.session.detached_at.unwrap_or(now).as_micros(),
+            expiry_interval: seat.session.expiry_interval,
+            has_will: seat.session.will.is_some(),
+        };
+        self.append(now, &detach);
     }
 }
 
@@ -356,7 +378,7 @@ impl Shard {
         let client_id: Arc<str> = state.client_id.as_str().into();
         let mut session =
             Session::new(Arc::clone(&client_id), state.expiry_interval, self.hasher.clone());
-        // Who was connected when the broker ended could not come back before now.
+        // Who was connected when the broker crashed could not come back before now.
         session.detached_at = Some(state.detached_at_micros.map_or(now, Time::from_micros));
         session.will = state.will.as_ref().and_then(WillState::will).map(Box::new);
         for packet_id in state.taken.iter().copied().filter_map(PacketId::new) {
@@ -365,12 +387,15 @@ impl Shard {
         let mut received: Vec<u64> = state.received.clone();
         received.sort_unstable();
         let mut received = received.into_iter().peekable();
+        // Notes of what was sent last are lost in a crash: what a connected client can have been
+        // sent is taken as sent, so that it comes again with DUP. [MQTT-3.3.1-1]
+        let was_connected = state.detached_at_micros.is_none();
         for (ordinal, owed) in queue {
             while let Some(released) = received.next_if(|released| *released < ordinal) {
                 session.outbox.restore_released(released);
             }
             let delivery = self.restore_delivery(ordinal, owed, places);
-            let was_sent = ordinal <= state.sent_through;
+            let was_sent = was_connected || ordinal <= state.sent_through;
             session.outbox.restore(delivery, was_sent, &mut self.queue_memory);
         }
         for released in received {
@@ -380,7 +405,7 @@ impl Shard {
         let mut seat = Box::new(Seat::new(session));
         seat.number = state.number;
         seat.told_at = Some(told_at);
-        seat.sent_through = state.sent_through;
+        seat.sent_through = seat.session.outbox.inflight.last_ordinal().max(state.sent_through);
         for subscription in &state.subscriptions {
             let Some(wanted) = subscription.subscription() else { continue };
             let filter: Arc<str> = subscription.filter.as_str().into();
@@ -394,6 +419,10 @@ impl Shard {
         self.journal.hold(told_at, Item::Session(key));
         self.session_by_client_id.insert(client_id, key);
         self.session_by_number.insert(state.number, key);
+        if was_connected {
+            self.journal.progress(seat.number, seat.sent_through, Step::Sent);
+            self.journal.note_detached(now, &seat);
+        }
         let inserted = self.sessions.insert(seat);
         assert_eq!(inserted, key, "sessions come back in the order in which they were counted");
     }

@@ -22,6 +22,8 @@ impl Shard {
             ShardMessage::Refused { ticket, refusal } => {
                 self.refuse_pending(now, ticket, refusal);
             }
+            ShardMessage::LogFull { is_full: true } => self.full_logs |= super::bit(from),
+            ShardMessage::LogFull { is_full: false } => self.full_logs &= !super::bit(from),
             ShardMessage::InterestAdd { filter, serial } => {
                 self.set_remote(&filter, from, true);
                 self.send(from, ShardMessage::InterestAdded { filter, serial });

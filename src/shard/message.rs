@@ -24,6 +24,11 @@ pub enum ShardMessage {
         /// Of the forward.
         ticket: Key,
     },
+    /// The log of the sender has no room for what may be refused, or has it again.
+    LogFull {
+        /// Which of the two.
+        is_full: bool,
+    },
     /// A forwarded publication could not be kept: the receiver has no room.
     Refused {
         /// Of the forward.

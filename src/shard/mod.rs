@@ -145,6 +145,9 @@ pub struct Shard {
     /// How far the messages have come that other shards hand over of their logs.
     received: BTreeMap<ShardId, ReceivedImage>,
     subscribes: Arena<PendingSubscribe>,
+    /// Bit set of the shards whose log is full, and whether they know that of this one.
+    full_logs: u64,
+    told_full: bool,
     /// Bit set of the shards whose lane is full.
     full_lanes: u64,
     paused: Vec<ConnectionId>,
@@ -242,6 +245,8 @@ impl Shard {
             last_spread: Sequence::default(),
             received: BTreeMap::new(),
             subscribes: Arena::new(),
+            full_logs: 0,
+            told_full: false,
             full_lanes: 0,
             paused: Vec::new(),
             outputs: VecDeque::new(),
@@ -296,6 +301,10 @@ impl Shard {
                 return Some(output);
             }
             self.journal.flush(self.now);
+            if self.journal.is_full() != self.told_full {
+                self.tell_full();
+                continue;
+            }
             if let Some(order) = self.journal.poll() {
                 return Some(Output::Log(order));
             }

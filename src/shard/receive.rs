@@ -246,7 +246,11 @@ impl Shard {
 
     pub(super) fn end_connection(&mut self, now: Time, id: ConnectionId, why: Option<ReasonCode>) {
         let Some(mut connection) = self.connections.remove(id) else { return };
-        let last = connection.out.take_last();
+        // What is held back is not true yet, and nothing was written before it.
+        let last = match connection.is_held {
+            true => WriteBatch::Empty,
+            false => connection.out.take_last(),
+        };
         self.metrics.sent_bytes_total += last.len() as u64;
         self.outputs.push_back(Output::Close { connection: id, last });
         self.connection_gone(now, &mut connection, why);

@@ -282,7 +282,10 @@ impl Shard {
     }
 
     fn remove_retained(&mut self, now: Time, topic: &str, stamp: Stamp) -> Option<Sequence> {
-        let removed = self.retention.remove(topic)?;
+        let Some(removed) = self.retention.remove(topic) else {
+            // That it went earlier may not be durable.
+            return self.journal.undurable();
+        };
         let clear = Change::Clear { topic: topic.into(), stamp: stamp.0 };
         let appended = self.journal.append(now, &clear);
         if let Some(kept) = removed.kept {

@@ -10,7 +10,7 @@ use crate::message::Publication;
 use crate::proto::{PacketId, QoS};
 use crate::router::SubscriberSet;
 use crate::session::{Body, KeptId};
-use crate::storage::{Full, Sequence};
+use crate::storage::{Full, Sequence, Urgency};
 use crate::time::Time;
 
 /// What a shard knows of one topic filter.
@@ -216,6 +216,10 @@ impl Shard {
             head.stored = verdict == RetainedVerdict::Keep;
             head.origin = intake.origin;
             let receivers = remote | intake.receivers;
+            // What may be sent again is refused by all or none: who got it would get it again.
+            if intake.taken.is_some() && receivers & self.full_logs != 0 {
+                return Err(Full);
+            }
             head.taken = intake
                 .taken
                 .filter(|_| matched || receivers != 0)
@@ -223,9 +227,14 @@ impl Shard {
             self.number_targets(scratch, publication, &mut head);
             let spreads = head.taken.is_some() && receivers != 0;
             let references = head.targets.len() + usize::from(head.stored) + usize::from(spreads);
+            let urgency = match intake.origin {
+                Some(_) => Urgency::Needed,
+                None => Urgency::Refusable,
+            };
             if references > 0 || head.taken.is_some() {
+                let references_min = references.max(1) as u32;
                 let (id, sequence) =
-                    self.journal.keep(now, &head, publication, references.max(1) as u32)?;
+                    self.journal.keep(now, &head, publication, references_min, urgency)?;
                 if references == 0 {
                     self.journal.release(&Body::Kept(id));
                 }
@@ -239,6 +248,10 @@ impl Shard {
         }
         let cleared = self.store_retained(now, publication, verdict, kept);
         routed.appended = routed.appended.max(cleared);
+        if intake.store && verdict == RetainedVerdict::Ignore {
+            // A newer one came before it: that must not be lost either.
+            routed.appended = routed.appended.max(self.journal.undurable());
+        }
         Ok((routed, kept))
     }
 

@@ -2,7 +2,6 @@
 
 use super::connection::Connection;
 use super::effect::ConnectionId;
-use super::record::Change;
 use super::route::Origin;
 use super::{Key, Shard, ShardMessage, Timer};
 use crate::message::Publication;
@@ -58,13 +57,7 @@ impl Shard {
         seat.session.detached_at = Some(now);
         seat.session.inbound.shrink();
         if seat.is_kept() {
-            let detach = Change::Detach {
-                session: seat.number,
-                at_micros: now.as_micros(),
-                expiry_interval: seat.session.expiry_interval,
-                has_will: seat.session.will.is_some(),
-            };
-            self.journal.append(now, &detach);
+            self.journal.note_detached(now, seat);
         }
         match why {
             Some(reason) => {

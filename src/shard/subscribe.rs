@@ -7,6 +7,7 @@ use super::deliver::Granted;
 use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
 use super::journal::Waiter;
+use super::limit::Limit;
 use super::{Key, Shard, ShardMessage};
 use crate::message::Publication;
 use crate::proto::{
@@ -99,11 +100,19 @@ impl Shard {
             None => plain.as_str().into(),
             Some(_) => filter.to_string().into(),
         };
+        let is_full = self.journal.is_full();
         let seat = self.sessions.get_mut(session).ok_or(ReasonCode::UnspecifiedError)?;
-        let is_new = seat.session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
-        let shares = u32::from(is_new && group.is_some());
-        seat.shares += shares;
-        self.keep_subscription(now, session, &name, subscription);
+        let earlier = seat.session.subscriptions.get(&name).copied();
+        if earlier != Some(subscription) && is_full && seat.is_kept() {
+            self.reached(Limit::Log, "subscriptions are refused");
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let is_new = earlier.is_none();
+        seat.session.subscriptions.insert(Arc::clone(&name), subscription);
+        seat.shares += u32::from(is_new && group.is_some());
+        if earlier != Some(subscription) {
+            self.keep_subscription(now, session, &name, subscription);
+        }
         match group {
             None => self.subscribe_plain(session, &name, subscription, is_new, ticket),
             Some(_) => {

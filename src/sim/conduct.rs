@@ -30,6 +30,9 @@ impl World {
         let expected = match code {
             0x8B => stopping,
             0x8D => silent,
+            // No room for a session that would have to be kept: a quota, or before 5.0 a server
+            // that is unavailable.
+            0x97 | 3 => self.plan.disk_fills && self.clients[client].state == State::Connecting,
             _ => false,
         };
         if !expected {
@@ -38,6 +41,9 @@ impl World {
         }
         self.finish(link);
         self.clients[client].link_lost();
+        if self.phase == Phase::Calm {
+            self.plan_act(client);
+        }
     }
 
     pub(super) fn down_end(&mut self, link: usize) {

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::host::Host;
 use super::host::News;
 use super::lane::Lane;
-use super::network::Place;
+use super::network::{Owner, Place};
 use super::plan::Plan;
 use super::random::Purpose;
 use super::random::Random;
 use super::sabotage::Sabotage;
-use super::world::{Event, World};
+use super::world::{Event, Phase, World};
 use crate::shard::{Image, ShardId, restore};
 use crate::storage::{
     self, Commit, Log, LogOptions, OnDamage, Order, RecoveredLog, SEGMENT_HEAD_BYTES,
@@ -187,9 +187,11 @@ impl World {
     /// The power fails: every connection ends, what was not durable is lost as far as chance has
     /// it, and the broker comes back with what its disks say.
     pub(super) fn crash(&mut self) {
+        self.effects_left = None;
         let now = self.now;
         self.trace.event(now, format_args!("-- the power fails"));
         self.seen.crashes += 1;
+        self.hear_last_words();
         for link in 0..self.links.len() {
             if self.links[link].place != Place::Gone {
                 self.links[link].place = Place::Gone;
@@ -197,13 +199,22 @@ impl World {
                 self.links[link].lose_arriving();
                 self.oracle.link_crashed(link);
                 self.ended(link);
+                if let Owner::Client(client) = self.links[link].owner
+                    && self.clients[client].link == Some(link)
+                {
+                    self.clients[client].link_lost();
+                }
             }
         }
-        for client in 0..self.clients.len() {
-            if self.clients[client].link.is_some() {
-                self.clients[client].link_lost();
+        if self.phase == Phase::Calm {
+            for client in 0..self.clients.len() {
+                self.plan_event(now, Event::Act(client));
             }
-            self.plan_event(now, Event::Act(client));
+        }
+        self.oracle.crashed();
+        for client in 0..self.clients.len() {
+            let revoked = self.oracle.revoked(client);
+            self.clients[client].let_go(&revoked);
         }
         self.lanes.iter_mut().for_each(Lane::lose_all);
         let mut disks = Vec::new();
@@ -231,6 +242,25 @@ impl World {
             self.hosts[shard] = Host::with(&self.plan, shard, now, Some((log, restored)), disk);
             self.turn(shard);
         }
+    }
+
+    /// Of what the broker wrote before it was gone, some still arrives.
+    fn hear_last_words(&mut self) {
+        for link in 0..self.links.len() {
+            if self.links[link].place != Place::Gone && !self.links[link].deaf {
+                for _ in 0..self.outages.below(4) {
+                    self.down(link);
+                }
+            }
+        }
+    }
+
+    /// Whether the power fails before a shard's next effect.
+    pub(super) fn power_fails(&mut self) -> bool {
+        if let Some(left) = &mut self.effects_left {
+            *left = left.saturating_sub(1);
+        }
+        self.effects_left == Some(0)
     }
 
     /// A shard's log asks for something; it is done some time later.
@@ -262,6 +292,12 @@ impl World {
     pub(super) fn disk_done(&mut self, shard: usize) {
         let disk = &mut self.hosts[shard].disk;
         let prefers_commit = self.disk.chance(500) || disk.preparing.is_empty();
+        // A sync that fails is the end of the broker; what it wrote may be there or not.
+        if self.effects_left.is_some() && disk.committing.is_some() && self.outages.chance(100) {
+            self.seen.syncs_failed += 1;
+            self.effects_left = Some(0);
+            return;
+        }
         if prefers_commit && let Some(commit) = disk.committing.take() {
             let mut written = Vec::new();
             let is_lost = self.saboteur.strikes(Sabotage::ReportEarly);
@@ -285,10 +321,32 @@ impl World {
             for news in news {
                 self.tell(shard, News::Log(news));
             }
-        } else if let Some((segment, head)) = disk.preparing.pop_front() {
+        } else if self.plan.disk_fills && self.is_disk_full(shard) {
+            self.refuse_segment(shard);
+        } else if let Some((segment, head)) = self.hosts[shard].disk.preparing.pop_front() {
+            let disk = &mut self.hosts[shard].disk;
             disk.prepare(segment, &head);
             let pages = disk.pages(segment).expect("it was just prepared");
             self.tell(shard, News::Log(storage::News::Prepared { segment, pages }));
         }
     }
+
+    /// In chaos other things may take all the room there is.
+    fn is_disk_full(&mut self, shard: usize) -> bool {
+        let disk = &self.hosts[shard].disk;
+        self.phase == Phase::Chaos && !disk.preparing.is_empty() && self.outages.chance(700)
+    }
+
+    /// There is no room for a segment; the driver looks again a while later.
+    fn refuse_segment(&mut self, shard: usize) {
+        self.seen.disks_full += 1;
+        if let Some((segment, _)) = self.hosts[shard].disk.preparing.front() {
+            let segment = *segment;
+            self.tell(shard, News::Log(storage::News::Refused(segment)));
+        }
+        self.plan_event(self.now + ROOM_LOOKED_FOR_US, Event::Disk(shard));
+    }
 }
+
+/// How often the driver looks for room again.
+const ROOM_LOOKED_FOR_US: u64 = 1_000_000;

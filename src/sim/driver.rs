@@ -45,6 +45,9 @@ impl World {
             self.feed(shard, news);
         }
         while let Some(output) = self.hosts[shard].shard.poll() {
+            if self.power_fails() {
+                return;
+            }
             self.carry_out(shard, output);
         }
         if !self.hosts[shard].inbox.is_empty() {
@@ -299,10 +302,12 @@ impl World {
         let record = &self.links[link];
         let Owner::Client(client) = record.owner else { return };
         let taken_over = self.clients[client].link != Some(link);
+        let no_room = self.plan.disk_fills && !self.clients[client].answered;
         if !(record.excused
             || record.abandoned
             || record.told_end
             || taken_over
+            || no_room
             || self.phase == Phase::Stopping)
         {
             let now = self.now;

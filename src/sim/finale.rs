@@ -14,6 +14,9 @@ use crate::shard::Census;
 impl World {
     /// Plays the run; what broke is in the oracle.
     pub(super) fn play(&mut self) {
+        for crashes_left in (1..=self.plan.crashes).rev() {
+            self.crash_under_load(crashes_left);
+        }
         self.run_until(|world| world.steps_left == 0);
         self.calm_down();
         self.rest("after the chaos");
@@ -51,6 +54,18 @@ impl World {
         }
     }
 
+    /// Some time on, between two effects of a shard, the broker is gone.
+    fn crash_under_load(&mut self, crashes_left: u32) {
+        let share = self.steps_left / (crashes_left + 1);
+        let steps_left = self.steps_left - self.outages.below(2 * u64::from(share) + 1) as u32;
+        self.run_until(|world| world.steps_left <= steps_left);
+        self.effects_left = Some(self.outages.below(200));
+        self.run_until(|world| world.effects_left == Some(0) || world.steps_left == 0);
+        if !self.is_broken() {
+            self.crash();
+        }
+    }
+
     /// Faults stop: every link nobody uses is closed, every client comes back.
     fn calm_down(&mut self) {
         let now = self.now;
@@ -82,6 +97,9 @@ impl World {
     /// Runs until nothing is under way.
     fn rest(&mut self, when: &str) {
         self.run_until(|world| world.busy == 0);
+        if self.plan.disk_fills && self.phase == Phase::Calm {
+            self.ask_again();
+        }
         if self.is_broken() {
             return;
         }
@@ -94,6 +112,18 @@ impl World {
             let backlog = client.backlog();
             self.oracle.violate(format!("{when} all is quiet and something is missing: {backlog}"));
         }
+    }
+
+    /// Before 5.0 a message that finds no room is not answered; who still waits when there is
+    /// room again connects anew, and sends it again.
+    fn ask_again(&mut self) {
+        for client in 0..self.clients.len() {
+            if self.clients[client].state == State::Connected && !self.clients[client].is_done() {
+                self.break_link(client, false);
+                self.plan_event(self.now, Event::Act(client));
+            }
+        }
+        self.run_until(|world| world.busy == 0);
     }
 
     /// Lets time pass.
@@ -285,6 +315,8 @@ impl World {
                 ("segments recycled", world.recycled),
                 ("losses of power considered", world.power_losses),
                 ("losses of power", world.crashes),
+                ("syncs failed", world.syncs_failed),
+                ("disks full", world.disks_full),
                 ("goodbyes of the broker", world.goodbyes),
             ],
         }

@@ -28,15 +28,18 @@
 //! - Nobody who keeps to the protocol is disconnected; whoever falls silent is, in time.
 //! - A log comes back from a loss of power, which keeps any sectors of the commit under way, with
 //!   all that was durable; and at rest says what its shard knows. After a crash at rest nothing is
-//!   lost.
+//!   lost. After one in the midst of work, between any two effects of a shard or as a sync fails,
+//!   all of the above holds, but that what nobody was told to be kept may be gone.
+//! - While disks are full nothing that was acknowledged is lost, nothing of QoS 2 comes twice, and
+//!   when there is room again everybody gets on by themselves.
 //! - At rest nothing waits in any shard; and after all have left nothing is held by any.
 //!
 //! # What is not checked
 //!
 //! - The network ring, glommio, memory ordering and the kernel: shards run one after another.
-//! - A crash in the middle of work, as a whole: what a loss of power would leave is judged for each
-//!   log at random commits, but the broker comes back from one only when all was quiet. The crash
-//!   tests of the real binary kill it under load.
+//! - After a crash: which member of a shared group had a message (it may come again, at QoS 2 too),
+//!   wills that were due at that moment, retained messages that were asked for and not sent yet.
+//! - While disks are full: the order of messages that were refused first.
 //! - Two well-behaved connections with one client id that send at the same time; strangers do
 //!   that, but nobody keeps an account of what they are owed.
 //! - Messages at QoS 0 while there is load: that they come at all is checked only when all is

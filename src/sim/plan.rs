@@ -52,6 +52,10 @@ pub(super) struct Plan {
     pub(super) lane_full_at: usize,
     /// Whether shards ask for their log to be made durable.
     pub(super) journal: bool,
+    /// How often the broker crashes in the midst of its work.
+    pub(super) crashes: u32,
+    /// Whether its disks are full at times.
+    pub(super) disk_fills: bool,
     /// Whether large payloads occur.
     pub(super) large: bool,
     /// Whether queues are so short that messages are dropped.
@@ -117,7 +121,8 @@ impl Plan {
         let shards = *random.pick(&[1, 2, 3, 3, 8]);
         let steps = *random.pick(&[60, 150, 300, 600, 600, 1500]);
         let lossy = random.chance(60);
-        Plan {
+        let outages = &mut Random::new(options.seed, Purpose::Outages, u64::MAX);
+        let mut plan = Plan {
             seed: options.seed,
             shards: options.shards.unwrap_or(shards),
             clients: random.between(2, 9) as usize,
@@ -128,12 +133,19 @@ impl Plan {
             turn_inputs_max: *random.pick(&[1, 3, 20, 1000]),
             lane_full_at: *random.pick(&[1, 4, 30, 10_000]),
             journal: random.chance(500),
+            crashes: 0,
+            disk_fills: false,
             large: random.chance(150),
             stops: random.chance(100),
             lossy,
             mqtt: mqtt(random, lossy),
             steps: options.steps.unwrap_or(steps),
+        };
+        if plan.journal {
+            plan.crashes = *outages.pick(&[0, 0, 1, 2, 5]);
+            plan.disk_fills = outages.chance(250);
         }
+        plan
     }
 }
 

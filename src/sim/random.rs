@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Hostile,
     /// Deliberate faults of the simulation itself.
     Sabotage,
+    /// When the power fails, and when disks are full.
+    Outages,
 }
 
 /// A stream of random numbers: xoshiro256++ seeded by splitmix64.

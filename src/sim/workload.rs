@@ -303,7 +303,7 @@ impl World {
         self.send_up(self.link_of(client), bytes);
     }
 
-    fn break_link(&mut self, client: usize, keeps_some: bool) {
+    pub(super) fn break_link(&mut self, client: usize, keeps_some: bool) {
         self.break_off(self.link_of(client), keeps_some);
         self.clients[client].link_lost();
     }

@@ -44,6 +44,9 @@ pub(super) struct World {
     pub(super) turns: Random,
     pub(super) disk: Random,
     pub(super) faults: Random,
+    pub(super) outages: Random,
+    /// Effects that shards have until the power fails.
+    pub(super) effects_left: Option<u64>,
 }
 
 /// How kind the world is.
@@ -73,6 +76,8 @@ pub(super) struct SeenByWorld {
     pub(super) recycled: u64,
     pub(super) power_losses: u64,
     pub(super) crashes: u64,
+    pub(super) syncs_failed: u64,
+    pub(super) disks_full: u64,
     pub(super) goodbyes: u64,
 }
 
@@ -135,6 +140,7 @@ impl World {
             damage: plan.strangers > 0 && plan.damage_permille > 0,
             late_us: plan.delays.late().as_micros() as u64,
             stall_us: plan.delays.stall().as_micros() as u64,
+            disk_fills: plan.disk_fills,
         };
         let shards = plan.shards;
         let mut world = World {
@@ -161,6 +167,8 @@ impl World {
             turns: stream(Purpose::Turns),
             disk: stream(Purpose::Disk),
             faults: stream(Purpose::Faults),
+            outages: stream(Purpose::Outages),
+            effects_left: None,
             plan,
         };
         world.oracle.set_now(world.now);

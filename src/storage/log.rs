@@ -16,7 +16,8 @@ pub struct LogOptions {
     pub shard: u16,
     /// Bytes of a segment: a multiple of 4096, at least 16 KiB.
     pub segment_bytes: u32,
-    /// Segments there may be, the one that is prepared in advance included; at least 3.
+    /// Segments there may be, the one that is prepared in advance included; at least 3. What is
+    /// [`Urgency::Needed`] goes beyond.
     pub segments_max: usize,
 }
 
@@ -88,11 +89,12 @@ enum Readiness {
 pub enum Urgency {
     /// Its sender is told.
     Refusable,
-    /// It must be kept as long as there is any room: it says what is over, which makes room.
+    /// It says what is over, which makes room: it waits in memory until it can be kept. How much
+    /// there can be of it is bounded by what was kept before.
     Needed,
 }
 
-/// There is no room for a record.
+/// There is no room for a record, or it is longer than a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -170,7 +172,7 @@ impl Log {
             return Err(Full);
         }
         if left < bytes {
-            self.roll()?;
+            self.roll();
         }
         let sequence = self.end;
         let predecessor = self.checksum;
@@ -191,7 +193,12 @@ impl Log {
 
     /// Whether what is refusable is refused.
     pub fn is_full(&self) -> bool {
-        self.segments[self.current].readiness == Readiness::Refused || !self.has_next()
+        self.is_exhausted() || !self.has_next()
+    }
+
+    /// Whether even what is needed waits for room.
+    pub fn is_exhausted(&self) -> bool {
+        self.segments[self.current].readiness == Readiness::Refused
     }
 
     /// What is to be done next.
@@ -376,10 +383,11 @@ impl Log {
         SegmentNumber(sequence.0 / self.segment_bytes())
     }
 
-    /// The oldest segment, if all of it is durable and later ones have records.
+    /// The oldest segment, if all of it is durable and later ones have durable records.
     pub fn oldest(&self) -> Option<SegmentNumber> {
         let next = self.segments.get(1).filter(|_| self.current > 0)?;
-        (self.segment_of(self.durable) >= next.number).then(|| self.segments[0].number)
+        let begin = next.number.0 * self.segment_bytes() + SEGMENT_HEAD_BYTES as u64;
+        (self.durable.0 > begin).then(|| self.segments[0].number)
     }
 
     /// Bytes of a segment.
@@ -412,10 +420,7 @@ impl Log {
     }
 
     /// Goes on in the next segment. What does not fit into this one leaves its end unused.
-    fn roll(&mut self) -> Result<(), Full> {
-        if !self.has_next() {
-            return Err(Full);
-        }
+    fn roll(&mut self) {
         let number = SegmentNumber(self.segments[self.current].number.0 + 1);
         if self.current + 1 == self.segments.len() {
             self.segments.push_back(Segment::new(number, Readiness::Wanted));
@@ -423,7 +428,6 @@ impl Log {
         self.segments[self.current].died_at = self.end;
         self.current += 1;
         self.end = Sequence(number.0 * self.segment_bytes() + SEGMENT_HEAD_BYTES as u64);
-        Ok(())
     }
 
     fn segment(&self, number: SegmentNumber) -> Option<&Segment> {

@@ -192,6 +192,11 @@ impl Client {
         self.input.clear();
     }
 
+    /// QoS 2 messages that the broker may never release.
+    pub(super) fn let_go(&mut self, packet_ids: &[u16]) {
+        self.unreleased.retain(|packet_id| !packet_ids.contains(packet_id));
+    }
+
     /// Seconds of silence that the broker was promised not to exceed; 0 is none.
     pub(super) fn keep_alive(&self) -> u16 {
         self.limits.keep_alive

@@ -66,9 +66,10 @@ impl Oracle {
         self.require(!dup || resumed, || {
             format!("packet {packet_id} has DUP on a connection that resumed nothing")
         });
-        let shared = self.comes_by_a_group(session, publish);
+        let revocable = self.comes_by_a_group(session, publish);
         let flights = &mut self.sessions[session].flights;
-        let next = Flight { content: content.clone(), qos, link, stage: Stage::Received, shared };
+        let content_here = content.clone();
+        let next = Flight { content: content_here, qos, link, stage: Stage::Received, revocable };
         let Some(last) = flights.insert(packet_id, next) else { return true };
         let open = last.stage != Stage::Done;
         let same = last.content == *content && last.qos == qos;
@@ -76,7 +77,7 @@ impl Oracle {
         if dup && same && may_repeat {
             return false;
         }
-        let given_away = last.shared && last.link != link;
+        let given_away = last.revocable && last.link != link;
         self.require(!open || given_away, || {
             format!(
                 "packet identifier {packet_id} was used for {content:?} (dup {dup}) while in use \
@@ -182,7 +183,9 @@ impl Oracle {
         let name = self.name_of(session);
         let retain = self.messages[id].retain;
         let again = self.may_come_again(session, id, reasons);
-        let live_max = reasons.live_max(self.messages[id].routings_max());
+        // An earlier copy may have come by an earlier, lower grant.
+        let qos_min = reasons.all_live().map(|options| options.qos).min().unwrap_or(publish.qos);
+        let live_max = reasons.live_max(self.messages[id].routings_max(qos_min));
         self.require(live <= live_max || again, || {
             if live == 1 {
                 format!("m{id} was delivered to {name}, who had no subscription for it")
@@ -205,12 +208,13 @@ impl Oracle {
     }
 
     /// A group takes back what a member that went away had not acknowledged, and may give it to
-    /// the same one when it returns.
+    /// the same one when it returns. Which member had a message does not outlive a crash.
     fn may_come_again(&self, session: usize, id: MessageId, reasons: &Reasons) -> bool {
         let since = self.messages[id].first_sent;
         let published = self.messages[id].qos;
         let at_least_once = reasons.shared.iter().any(|o| o.qos.min(published) == 1);
-        at_least_once && self.was_away(session, since)
+        let crashed = !reasons.shared.is_empty() && self.crashed_at > Some(since);
+        crashed || (at_least_once && self.was_away(session, since))
     }
 
     /// The retain flag is set: the answer to a SUBSCRIBE, or live to one who wants to see it.
@@ -231,7 +235,8 @@ impl Oracle {
             copies.flagged
         };
         let shows = reasons.all_live().any(|options| options.retain_as_published);
-        let live_max = if shows { reasons.live_max(self.messages[id].routings_max()) } else { 0 };
+        let routings = self.messages[id].routings_max(publish.qos);
+        let live_max = if shows { reasons.live_max(routings) } else { 0 };
         let questions = reasons.questions.len() as u32;
         let again = shows && self.may_come_again(session, id, reasons);
         self.require(flagged <= live_max + questions || again, || {
@@ -264,7 +269,10 @@ impl Oracle {
             kept.zip(first_asked).is_some_and(|(kept, asked)| kept < asked)
         });
         let live = self.sessions[session].live_retained.get(&publish.topic);
-        let overtaken = live.into_iter().flatten().copied().find(newer);
+        // For want of room it may have been delivered and not retained.
+        let once = |message: &Message| message.kept().is_some() && message.sends == 1;
+        let stays = |id: &MessageId| !self.rules.disk_fills || once(&self.messages[*id]);
+        let overtaken = live.into_iter().flatten().copied().filter(stays).find(newer);
         if let Some(other) = replaced {
             self.violate(format!("{name} asked after m{other} was kept and got m{id} as retained"));
         }
@@ -336,6 +344,8 @@ impl Oracle {
         // The first routing may have met a subscription of lower QoS and been lost, or expired.
         let raised = reasons.certain_qos.is_some_and(|qos| qos.min(message.qos) < publish.qos);
         let first_may_be_lost = may_be_lost || raised || message.expiry.is_some();
+        // What was refused for want of room is taken later.
+        let first_may_be_lost = first_may_be_lost || self.rules.disk_fills;
         let exempt = message.will_of.is_some() || (message.sends > 1 && first_may_be_lost);
         if !first || unsure || exempt {
             return;
@@ -366,7 +376,7 @@ impl Oracle {
         for id in clears {
             let reasons = self.reasons(session, id);
             again |= self.may_come_again(session, id, &reasons);
-            live_max += reasons.live_max(self.messages[id].routings_max());
+            live_max += reasons.live_max(self.messages[id].routings_max(publish.qos));
             shows |= reasons.all_live().any(|options| options.retain_as_published);
         }
         if self.rules.damage {

@@ -30,6 +30,9 @@ pub(in crate::sim) struct Message {
     pub(in crate::sim) sent_at: u64,
     /// How often it was handed to a link.
     pub(in crate::sim) sends: u32,
+    /// How often the broker crashed, or had no room, when it may have had it and had not
+    /// acknowledged it.
+    pub(in crate::sim) doubts: u32,
     pub(in crate::sim) fate: Fate,
     /// All was quiet since: no copy is on its way between shards any more.
     pub(in crate::sim) over: Option<Tick>,
@@ -89,9 +92,12 @@ impl Message {
         self.kept().filter(|_| once).or(self.over).unwrap_or(Tick::MAX)
     }
 
-    /// How often the broker may have routed it: it knows a QoS 2 message again.
-    pub(in crate::sim) fn routings_max(&self) -> u32 {
-        if self.qos == 1 { self.sends.max(1) } else { 1 }
+    /// How often the broker may have routed it to somebody who gets it at `qos`: it knows a QoS 2
+    /// message again, but those who get less than was published may get it before it is kept.
+    pub(in crate::sim) fn routings_max(&self, qos: u8) -> u32 {
+        let sends = if self.qos == 1 { self.sends.max(1) } else { 1 };
+        let once = self.qos == 2 && qos == 2 && self.will_of.is_none();
+        if once { sends } else { sends + self.doubts }
     }
 
     /// Whether every publication of `self` came before every one of `other`.

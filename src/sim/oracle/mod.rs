@@ -36,8 +36,8 @@ pub(super) struct Oracle {
     links: Links,
     sessions: Vec<Session>,
     rules: Rules,
-    /// The broker has lost its power at some time.
-    crashed: bool,
+    /// When the broker last crashed.
+    crashed_at: Option<Tick>,
     pub(super) seen: Seen,
 }
 
@@ -54,6 +54,8 @@ pub(super) struct Rules {
     pub(super) late_us: u64,
     /// Microseconds that bytes may need from one end to the other.
     pub(super) stall_us: u64,
+    /// Disks are full at times: what would have to be kept is refused then.
+    pub(super) disk_fills: bool,
 }
 
 /// What happened at all: proof that the run was about something.
@@ -147,7 +149,7 @@ impl Oracle {
             tick: 0,
             now: 0,
             violation: None,
-            crashed: false,
+            crashed_at: None,
             messages: Vec::new(),
             clients: Vec::new(),
             links: Links::default(),
@@ -205,6 +207,7 @@ impl Oracle {
             last_sent: Tick::MAX,
             sent_at: self.now,
             sends: 0,
+            doubts: 0,
             fate: Fate::Open,
             over: None,
             will_of: draft.is_will.then_some(link),
@@ -382,10 +385,45 @@ impl Oracle {
 
     /// The broker crashed while it had the link: its will may be published, or not.
     pub(super) fn link_crashed(&mut self, link: usize) {
-        self.crashed = true;
         if let Some(record) = self.links.0.get_mut(&link) {
             record.crashed = true;
         }
+    }
+
+    /// The broker crashed: what was not acknowledged may be lost, though somebody may have it.
+    pub(super) fn crashed(&mut self) {
+        self.crashed_at = Some(self.step());
+        for message in &mut self.messages {
+            let is_sent = message.sends > 0 || message.will_of.is_some();
+            message.doubts += u32::from(is_sent && message.kept().is_none());
+        }
+        let (now, stall) = (self.now, self.rules.stall_us);
+        for session in &mut self.sessions {
+            let messages = &self.messages;
+            let is_kept = |id: &MessageId| messages[*id].kept().is_some();
+            for live in session.live_retained.values_mut() {
+                live.retain(is_kept);
+            }
+            for flight in session.flights.values_mut() {
+                flight.revocable |= flight.qos < 2;
+            }
+            // That its connection had ended may be lost as well.
+            if let Some((_, last)) = &mut session.detached
+                && *last + stall > now
+            {
+                *last = now;
+            }
+        }
+        self.doubt_wills();
+    }
+
+    /// The QoS 2 messages that a client has in part and that may be another's after a crash: which
+    /// member of a group had a message is not kept.
+    pub(super) fn revoked(&self, client: usize) -> Vec<u16> {
+        let Some(session) = self.clients[client].session else { return Vec::new() };
+        let flights = self.sessions[session].flights.iter();
+        let revoked = flights.filter(|(_, flight)| flight.qos == 2 && flight.revocable);
+        revoked.map(|(packet_id, _)| *packet_id).collect()
     }
 
     /// The broker stopped reading from a link.
@@ -413,6 +451,8 @@ impl Oracle {
             message.first_sent = tick;
             message.sent_at = now;
         }
+        // For want of room it may have reached some and not been answered.
+        message.doubts += u32::from(message.sends > 0 && self.rules.disk_fills);
         message.last_sent = tick;
         message.link = link;
         message.sends += 1;
@@ -421,7 +461,10 @@ impl Oracle {
     /// PUBACK or PUBREC: the broker answers for the message from now on, or has refused it.
     pub(super) fn publish_answered(&mut self, id: MessageId, code: u8) {
         let tick = self.step();
-        self.require(code < 0x80, || format!("m{id} of a good client was refused with {code:#x}"));
+        let may_refuse = self.rules.disk_fills && code == 0x97;
+        self.require(code < 0x80 || may_refuse, || {
+            format!("m{id} of a good client was refused with {code:#x}")
+        });
         let fate = if code < 0x80 { Fate::Kept(tick) } else { Fate::Refused };
         self.messages[id].fate = fate;
     }

@@ -63,8 +63,9 @@ pub(in crate::sim) struct Flight {
     /// The link it last came by.
     pub(in crate::sim) link: usize,
     pub(in crate::sim) stage: Stage,
-    /// It was a group's, so that it may have been given to another member instead.
-    pub(in crate::sim) shared: bool,
+    /// It may have been taken back: a group's may be another member's now, and one that its
+    /// publisher was not told to be kept may be lost in a crash.
+    pub(in crate::sim) revocable: bool,
 }
 
 /// What a PUBLISH carried.

@@ -36,8 +36,9 @@ impl Oracle {
         let (Some(will), Some((_, ended))) = (record.will, record.ended) else {
             return Verdict::MustNot;
         };
-        // A broker may publish the wills of those it lost by its own end, or not.
-        if record.crashed {
+        // A broker may publish the wills of those it lost by its own end, or not; for some it may
+        // have no room.
+        if record.crashed || self.rules.disk_fills {
             return Verdict::May;
         }
         if record.farewell {
@@ -111,6 +112,27 @@ impl Oracle {
         self.require(!withheld, || {
             format!("the will m{id} of {name} was published although it was withdrawn")
         });
+    }
+
+    /// The broker crashed: whether it had heard that a connection ended just before, or published
+    /// its will just then, it may not know any more.
+    pub(super) fn doubt_wills(&mut self) {
+        let slack = self.rules.stall_us + self.rules.late_us;
+        let now = self.now;
+        let links: Vec<usize> = self.links.0.keys().copied().collect();
+        for link in links {
+            let (Some(will), Some((_, ended))) = (self.links[link].will, self.links[link].ended)
+            else {
+                continue;
+            };
+            let due = self.will_due(link, will, ended);
+            let is_open = self.messages[will.message].fate == Fate::Open;
+            let is_recent = ended + slack >= now
+                || (due.0 <= now.saturating_add(slack) && due.1.saturating_add(slack) >= now);
+            if is_open && is_recent {
+                self.links[link].crashed = true;
+            }
+        }
     }
 
     /// At rest: the wills that had to be published by now become messages that are owed.
