@@ -110,7 +110,7 @@ pub enum Waiter {
 
 impl Journal {
     /// Bytes of messages that are kept in memory, too; beyond them they are read from the log.
-    const CACHED_BYTES_MAX: usize = 4 << 20;
+    const CACHED_BYTES_MAX: usize = 1 << 20;
 
     /// A journal on this log, if there is one.
     pub fn new(log: Option<Box<Log>>) -> Journal {
