@@ -11,7 +11,7 @@ use hawker::sim::{Options, Sabotage, run};
 ///
 /// A change of the workload changes what a seed means: then undo each fix in turn and look for
 /// the first seed that finds it again.
-const REGRESSIONS: [(u64, usize, &str); 21] = [
+const REGRESSIONS: [(u64, usize, &str); 22] = [
     (7, 2, "a resumed session counted no PUBREL against the client's receive maximum"),
     (95, 8, "a DISCONNECT that had arrived was not acted on because reading was paused"),
     (445, 3, "a repeated QoS 2 PUBLISH was acknowledged before other shards had the first"),
@@ -33,6 +33,7 @@ const REGRESSIONS: [(u64, usize, &str); 21] = [
     (264, 3, "and so it did where another connection had asked for that before"),
     (71, 1, "what was sent just before a crash came again without DUP"),
     (185, 8, "a QoS 2 message that one full shard refused came twice to others"),
+    (30498, 2, "a message that a client had received was given away before that was noted"),
 ];
 
 fn must_hold(options: &Options) -> hawker::sim::Report {

@@ -79,8 +79,9 @@ table! {
         /// for each of its sessions.
         pub queue_bytes_max: u64 = 256 << 20, bytes(0..=1 << 40), Live;
 
-        /// Memory that all queues of the broker may take together: some 100 bytes for each message
-        /// that waits, and its payload unless it lies in the log. Beyond it a queue is full.
+        /// Memory that all queues, of sessions and shared groups, may take together: some 100 bytes
+        /// for each message that waits, and its payload unless it lies in the log. Beyond it a
+        /// queue is full.
         pub queue_memory_bytes_max: u64 = 4 << 30, bytes(1 << 20..=1 << 40), Live;
 
         /// What happens when the queue is full: `drop-oldest` makes room for the new message,

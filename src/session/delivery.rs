@@ -28,8 +28,14 @@ pub struct Delivery {
 impl Delivery {
     /// What it takes in memory: the payload of a message that is kept lies in the log.
     pub fn memory_bytes(&self) -> u64 {
-        let body = if let Body::Held(_) = self.body { u64::from(self.bytes) } else { 0 };
-        size_of::<Delivery>() as u64 + body
+        size_of::<Delivery>() as u64 + self.body.held_bytes(self.bytes)
+    }
+}
+
+impl Body {
+    /// Of the message's bytes, those that are in memory for it.
+    pub fn held_bytes(&self, bytes: u32) -> u64 {
+        if let Body::Held(_) = self { u64::from(bytes) } else { 0 }
     }
 }
 

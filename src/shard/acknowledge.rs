@@ -64,9 +64,10 @@ impl Shard {
     /// PUBREL goes out once it will not be forgotten that PUBREC came: the client forgets the
     /// message then, and must not be sent it again.
     fn received_kept(&mut self, id: ConnectionId, key: Key, packet_id: PacketId, owed: &Delivery) {
+        if let Some(seat) = self.sessions.get(key) {
+            self.journal.progress(seat.number, owed.ordinal, Step::Received);
+        }
         self.journal.release(&owed.body);
-        let Some(seat) = self.sessions.get(key) else { return };
-        self.journal.progress(seat.number, owed.ordinal, Step::Received);
         let packet_type = PacketType::PubRel;
         let waiter = Waiter::Acknowledge(id, packet_type, packet_id, ReasonCode::Success);
         self.journal.wait_for_progress(waiter);

@@ -232,7 +232,7 @@ impl Shard {
             .is_some_and(|seat| seat.session.outbox.is_full(bytes, self.queue_limits()))
     }
 
-    fn queue_limits(&self) -> QueueLimits {
+    pub(super) fn queue_limits(&self) -> QueueLimits {
         let mqtt = self.mqtt();
         QueueLimits {
             messages_max: mqtt.queue_messages_max as usize,

@@ -206,7 +206,7 @@ impl Journal {
     /// The item's record at `sequence` is of no use any more.
     pub fn release_item(&mut self, sequence: Sequence) {
         if let Some(log) = self.log.as_deref_mut() {
-            log.release(sequence);
+            log.release(sequence, !self.progress.is_empty());
         }
     }
 
@@ -277,7 +277,7 @@ impl Journal {
         self.live_bytes -= u64::from(kept.record_bytes);
         self.cached_bytes -= kept.message.as_deref().map_or(0, cached_bytes);
         if let Some(log) = self.log.as_deref_mut() {
-            log.release(kept.sequence);
+            log.release(kept.sequence, !self.progress.is_empty());
         }
     }
 
@@ -532,7 +532,7 @@ impl Journal {
         self.scratch = encoded;
         let Ok(moved_to) = appended else { return };
         let Some(kept) = self.kept.get_mut(id.into()) else { return };
-        log.release(kept.sequence);
+        log.release(kept.sequence, !self.progress.is_empty());
         self.live_bytes = self.live_bytes - u64::from(kept.record_bytes) + u64::from(record_bytes);
         kept.record_bytes = record_bytes;
         kept.sequence = moved_to;

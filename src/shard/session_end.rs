@@ -113,10 +113,10 @@ impl Shard {
         }
         if let Some(mut seat) = self.sessions.remove(key) {
             self.session_by_client_id.remove(&seat.session.client_id);
+            self.forget_session(now, &seat);
             for delivery in seat.session.outbox.drain(&mut self.queue_memory) {
                 self.journal.release(&delivery.body);
             }
-            self.forget_session(now, &seat);
         }
     }
 

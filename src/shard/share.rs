@@ -18,10 +18,12 @@ use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
 use super::{Key, Random, Shard, ShardMessage};
-use crate::config::{Mqtt, QueuePolicy, ShareStrategy};
+use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
-use crate::session::{Body, Delivery, KeptId, ShareTicket, SubscriptionIdSet};
+use crate::session::{
+    Body, Delivery, KeptId, QueueLimits, QueueMemory, ShareTicket, SubscriptionIdSet,
+};
 use crate::storage::{SegmentNumber, Sequence};
 use crate::time::Time;
 
@@ -69,6 +71,13 @@ struct Waiting {
     origin: u64,
 }
 
+impl Waiting {
+    /// Bytes of memory it takes where it waits.
+    fn memory_bytes(&self) -> u64 {
+        size_of::<Waiting>() as u64 + self.body.held_bytes(self.bytes)
+    }
+}
+
 /// Whether a subscription's filter names a shared group.
 pub fn is_share(filter: &str) -> bool {
     filter.starts_with("$share/") || filter.starts_with("$queue/")
@@ -107,7 +116,8 @@ impl Group {
 
     /// Puts a message where its number belongs: new ones at the end, returned ones before those
     /// that have never been handed out.
-    fn insert(&mut self, waiting: Waiting) {
+    fn insert(&mut self, waiting: Waiting, memory: &mut QueueMemory) {
+        memory.take(waiting.memory_bytes());
         self.queue_bytes += u64::from(waiting.bytes);
         let at = match self.queue.back() {
             Some(last) if last.number > waiting.number => {
@@ -118,13 +128,40 @@ impl Group {
         self.queue.insert(at, waiting);
     }
 
-    fn is_full(&self, bytes: u64, mqtt: &Mqtt) -> bool {
-        self.queue.len() >= mqtt.queue_messages_max as usize
-            || self.queue_bytes + bytes > mqtt.queue_bytes_max
+    /// Puts a new message at the end of the queue. What had to go for it, or itself, is returned.
+    fn offer(
+        &mut self,
+        waiting: Waiting,
+        limits: QueueLimits,
+        memory: &mut QueueMemory,
+    ) -> Vec<Waiting> {
+        let (bytes, needed) = (u64::from(waiting.bytes), waiting.memory_bytes());
+        let (mut dropped, mut freed) = (Vec::new(), 0);
+        while self.is_full(bytes, limits)
+            || (freed < needed && memory.bytes() + needed > limits.memory_bytes_max)
+        {
+            let oldest = match limits.policy {
+                QueuePolicy::DropOldest => self.pop(memory),
+                QueuePolicy::DropNewest | QueuePolicy::RefusePublisher => None,
+            };
+            let Some(oldest) = oldest else {
+                dropped.push(waiting);
+                return dropped;
+            };
+            freed += oldest.memory_bytes();
+            dropped.push(oldest);
+        }
+        self.insert(waiting, memory);
+        dropped
     }
 
-    fn pop(&mut self) -> Option<Waiting> {
+    fn is_full(&self, bytes: u64, limits: QueueLimits) -> bool {
+        self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max
+    }
+
+    fn pop(&mut self, memory: &mut QueueMemory) -> Option<Waiting> {
         let waiting = self.queue.pop_front()?;
+        memory.give_back(waiting.memory_bytes());
         self.queue_bytes -= u64::from(waiting.bytes);
         Some(waiting)
     }
@@ -320,7 +357,7 @@ impl Shard {
             None => Body::Held(message),
         };
         // Which publisher it was is forgotten; the order within the group is not.
-        group.insert(Waiting { number, body, bytes, origin: 0 });
+        group.insert(Waiting { number, body, bytes, origin: 0 }, &mut self.queue_memory);
         self.dispatch(now, key);
     }
 
@@ -359,7 +396,7 @@ impl Shard {
         number: u64,
         kept: Option<KeptId>,
     ) {
-        let mqtt = &self.policy.mqtt;
+        let limits = self.queue_limits();
         let Some(group) = self.groups.groups.get_mut(key) else { return };
         let bytes = publication.bytes() as u32;
         let body = match kept {
@@ -367,33 +404,20 @@ impl Shard {
             None => Body::Held(Arc::clone(publication.keep())),
         };
         let waiting = Waiting { number, body, bytes, origin: origin.hash };
-        let full = group.is_full(u64::from(bytes), mqtt);
-        if full {
-            self.metrics.dropped_share_queue_full_total += 1;
-            let name = Arc::clone(&group.name);
-            let dropped = match mqtt.queue_policy {
-                QueuePolicy::DropNewest | QueuePolicy::RefusePublisher => None,
-                QueuePolicy::DropOldest => group.pop(),
-            };
-            let log_number = group.log_number;
-            match dropped {
-                Some(dropped) => {
-                    group.insert(waiting);
-                    self.waiting_over(log_number, &dropped);
-                }
-                None => self.waiting_over(log_number, &waiting),
-            }
+        let dropped = group.offer(waiting, limits, &mut self.queue_memory);
+        if !dropped.is_empty() {
+            let (name, log_number) = (Arc::clone(&group.name), group.log_number);
+            self.metrics.dropped_share_queue_full_total += dropped.len() as u64;
+            dropped.iter().for_each(|waiting| self.waiting_over(log_number, waiting));
             self.reached(Limit::Queue, format_args!("messages of shared group {name} are dropped"));
-        } else {
-            group.insert(waiting);
         }
         self.dispatch(now, key);
     }
 
     /// Whether a group's queue has no room for so many bytes.
     pub(super) fn group_is_full(&self, key: Key, bytes: u64) -> bool {
-        let mqtt = &self.policy.mqtt;
-        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, mqtt))
+        let limits = self.queue_limits();
+        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, limits))
     }
 
     /// A message leaves a group's queue without a member.
@@ -414,7 +438,7 @@ impl Shard {
             let log_number = group.log_number;
             if message.expires <= now {
                 self.metrics.dropped_expired_total += 1;
-                let expired = group.pop().expect("the queue has a front");
+                let expired = group.pop(&mut self.queue_memory).expect("the queue has a front");
                 self.waiting_over(log_number, &expired);
                 continue;
             }
@@ -423,12 +447,13 @@ impl Shard {
                 // QoS 0 waits for nobody.
                 if message.qos == QoS::AtMostOnce {
                     self.metrics.dropped_away_total += 1;
-                    group.pop();
+                    group.pop(&mut self.queue_memory);
                     continue;
                 }
                 return;
             };
-            let Waiting { number, body, .. } = group.pop().expect("the queue has a front");
+            let taken = group.pop(&mut self.queue_memory);
+            let Waiting { number, body, .. } = taken.expect("the queue has a front");
             let seat = &mut group.members[index];
             let Member { id, options, subscription_id, .. } = seat.member;
             let is_tracked = message.qos.min(options.qos) > QoS::AtMostOnce;
@@ -482,7 +507,8 @@ impl Shard {
             let body = Body::Kept(self.adopt(owed.message, places));
             let Some(group) = self.groups.groups.get_mut(key) else { return false };
             let bytes = owed.message.bytes;
-            group.insert(Waiting { number: ordinal, body, bytes, origin: 0 });
+            let waiting = Waiting { number: ordinal, body, bytes, origin: 0 };
+            group.insert(waiting, &mut self.queue_memory);
             group.next_number = group.next_number.max(ordinal + 1);
         }
         self.journal.hold(told_at, Item::Group(key));
@@ -522,14 +548,15 @@ impl Shard {
     }
 
     fn forget_group(&mut self, now: Time, group: &Group) {
+        if group.log_number != 0 {
+            self.journal.append(now, &Change::GroupEnd { group: group.log_number });
+        }
         for waiting in &group.queue {
+            self.queue_memory.give_back(waiting.memory_bytes());
             self.journal.release(&waiting.body);
         }
         for id in group.handed.values() {
             self.journal.release(&Body::Kept(*id));
-        }
-        if group.log_number != 0 {
-            self.journal.append(now, &Change::GroupEnd { group: group.log_number });
         }
         if let Some(told_at) = group.told_at {
             self.journal.release_item(told_at);

@@ -359,13 +359,14 @@ impl Log {
         }
     }
 
-    /// Nobody needs the record any more.
-    pub fn release(&mut self, sequence: Sequence) {
-        let (number, end) = (self.segment_of(sequence), self.end);
+    /// Nobody needs the record any more, once everything up to now is durable, and the record
+    /// that is appended next if that `is_told_next`.
+    pub fn release(&mut self, sequence: Sequence, is_told_next: bool) {
+        let (number, end) = (self.segment_of(sequence), self.end.0 + u64::from(is_told_next));
         let Some(segment) = self.segment_mut(number) else { return };
         debug_assert!(segment.live > 0, "what is released was held");
         segment.live = segment.live.saturating_sub(1);
-        segment.died_at = end;
+        segment.died_at = Sequence(end);
     }
 
     /// Everything before this place is durable.

@@ -395,7 +395,9 @@ impl Oracle {
         self.crashed_at = Some(self.step());
         for message in &mut self.messages {
             let is_sent = message.sends > 0 || message.will_of.is_some();
-            message.doubts += u32::from(is_sent && message.kept().is_none());
+            // One of QoS 2 may still be on its way to those who get it at a lower one, again.
+            let may_come_again = message.qos == 2 || message.kept().is_none();
+            message.doubts += u32::from(is_sent && message.over.is_none() && may_come_again);
         }
         let (now, stall) = (self.now, self.rules.stall_us);
         for session in &mut self.sessions {
