@@ -16,6 +16,7 @@
 //! | [`router`] | who wants a message: topic tree, shared groups, retained | session internals, storage |
 //! | [`storage`] | what is kept: a log of opaque records | MQTT, files |
 //! | [`auth`] | who may enter | IO |
+//! | `transport` | TLS and WebSocket, as layers of bytes | packets, sockets |
 //! | [`shard`] | one core's broker as a state machine | runtime, clocks, threads, unseeded hashers |
 //! | `runtime` | rings, sockets, lanes, threads, the clock | MQTT decisions |
 //! | [`config`] | what the operator decides | anything else of ours |
@@ -66,3 +67,6 @@ pub mod runtime;
 pub mod sim;
 #[cfg(feature = "runtime")]
 pub mod sys;
+#[cfg(feature = "runtime")]
+#[deny(clippy::disallowed_methods)]
+pub mod transport;

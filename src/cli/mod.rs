@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::config::{Config, Source};
+use crate::runtime::doors;
 use crate::sys::{self, Finding, Verdict};
 use arguments::{Arguments, Command, LogAction};
 
@@ -96,7 +97,10 @@ fn log_finding(finding: &Finding) {
 
 fn check_config(file: &Path) -> ExitCode {
     match Source::new().file(file).load() {
-        Ok(_) => {
+        Ok(config) => {
+            if let Err(error) = doors::open(&config) {
+                return refuse(&error);
+            }
             // Whoever closed the pipe has the exit code.
             let _ = writeln!(io::stdout(), "{}: ok", file.display());
             ExitCode::SUCCESS

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::draft::Draft;
 use super::error::{Fault, Origin, Problem};
-use super::listener::{ListenAddress, ListenerConfig};
+use super::listener::{ListenAddress, ListenerConfig, Scheme};
 use super::process::SHARDS_MAX;
 
 /// Bytes of a CONNECT around its client id: fixed header, protocol name, level, flags,
@@ -17,6 +17,7 @@ pub(super) fn conflicts(draft: &Draft) -> Vec<Problem> {
     let alone = [connect_too_large(draft), idle_cpus(draft), too_many_cpus(draft)];
     let mut conflicts: Vec<Problem> = alone.into_iter().flatten().collect();
     listeners_twice(draft, &mut conflicts);
+    missing_certificates(draft, &mut conflicts);
     admin_on_listener(draft, &mut conflicts);
     conflicts
 }
@@ -51,7 +52,7 @@ fn too_many_cpus(draft: &Draft) -> Option<Problem> {
 
 fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
     let mut names: BTreeMap<&str, &Origin> = BTreeMap::new();
-    let mut addresses: BTreeMap<&ListenAddress, &Origin> = BTreeMap::new();
+    let mut addresses: BTreeMap<(&str, u16), &Origin> = BTreeMap::new();
     for listener in draft.listeners.iter().flatten() {
         let report = |key: &str, reason: String| Problem {
             origin: listener.origin.clone(),
@@ -65,10 +66,43 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
                 .push(report("name", format!("\"{name}\" is the name of the listener at {first}")));
         }
         if let Some(address) = listener.table.address.as_ref().filter(|address| address.port != 0)
-            && let Some(first) = addresses.insert(address, &listener.origin)
+            && let Some(first) = addresses.insert(place(address), &listener.origin)
         {
             let reason = format!("{address} is the address of the listener at {first}");
             conflicts.push(report("address", reason));
+        }
+    }
+}
+
+fn place(address: &ListenAddress) -> (&str, u16) {
+    (&address.host, address.port)
+}
+
+/// A listener with TLS has a certificate and its key, of its own or of all.
+fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
+    let for_all = draft.tls.certificate.is_some() && draft.tls.key.is_some();
+    if draft.tls.certificate.is_some() != draft.tls.key.is_some() {
+        let reason = "a certificate and its key belong together; give both".to_owned();
+        conflicts.push(conflict(draft, ["tls.certificate", "tls.key"], reason));
+    }
+    for listener in draft.listeners.iter().flatten() {
+        let report = |key: &str, reason: &str| Problem {
+            origin: listener.origin.clone(),
+            key: format!("{}.{key}", listener.key),
+            fault: Fault::Conflict { reason: reason.to_owned() },
+        };
+        let table = &listener.table;
+        let scheme = table.address.as_ref().map(|address| address.scheme);
+        let own = table.certificate.is_some() && table.key.is_some();
+        if table.certificate.is_some() != table.key.is_some() {
+            let reason = "a certificate and its key belong together; give both";
+            conflicts.push(report("certificate", reason));
+        } else if scheme.is_some_and(Scheme::has_tls) && !own && !for_all {
+            let reason = "TLS needs a certificate; give certificate and key here or in [tls]";
+            conflicts.push(report("address", reason));
+        } else if !scheme.is_some_and(Scheme::has_tls) && own {
+            let reason = "a certificate is of use with tls:// and wss:// alone";
+            conflicts.push(report("certificate", reason));
         }
     }
 }

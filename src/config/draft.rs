@@ -21,6 +21,7 @@ use super::mqtt::Mqtt;
 use super::process::{ListenerTable, Process};
 use super::storage::Storage;
 use super::table::Table;
+use super::tls::TlsConfig;
 use super::{Config, reference};
 
 /// How often a file is taken apart again after lines were blanked; what is left then is told
@@ -32,6 +33,7 @@ const SYNTAX_ROUNDS_MAX: usize = 20;
 pub(super) struct Draft {
     pub(super) process: Process,
     pub(super) listeners: Option<Vec<DraftListener>>,
+    pub(super) tls: TlsConfig,
     pub(super) log: LogConfig,
     pub(super) mqtt: Mqtt,
     pub(super) storage: Storage,
@@ -110,6 +112,7 @@ impl Draft {
                     "log" => self.log.read(name, &found, &mut self.problems),
                     "mqtt" => self.mqtt.read(name, &found, &mut self.problems),
                     "storage" => self.storage.read(name, &found, &mut self.problems),
+                    "tls" => self.tls.read(name, &found, &mut self.problems),
                     _ => self.refuse_unknown(&found),
                 }
             }
@@ -157,6 +160,7 @@ impl Draft {
             mqtt: self.mqtt,
             storage: self.storage,
             auth: self.auth,
+            tls: self.tls,
         })
     }
 
@@ -167,6 +171,7 @@ impl Draft {
             "mqtt" => self.mqtt.read_all(found, &mut self.problems),
             "storage" => self.storage.read_all(found, &mut self.problems),
             "auth" => self.auth.read_all(found, &mut self.problems),
+            "tls" => self.tls.read_all(found, &mut self.problems),
             _ if reference::is_process_key(name) => {
                 self.process.read(name, found, &mut self.problems);
             }
@@ -230,7 +235,9 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
     let with_name = |draft: DraftListener| {
         let address = draft.table.address?;
         let name = draft.table.name.unwrap_or_else(|| name(&address));
-        Some(ListenerConfig { name, address, optional: draft.table.optional })
+        let ListenerTable { optional, certificate, key, path, origins, .. } = draft.table;
+        let certificate = certificate.zip(key);
+        Some(ListenerConfig { name, address, optional, certificate, path, origins })
     };
     drafts.into_iter().filter_map(with_name).collect()
 }

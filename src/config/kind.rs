@@ -284,6 +284,65 @@ pub(super) fn folder() -> Text<PathBuf> {
     }
 }
 
+/// A file to be read.
+pub(super) fn file() -> Text<PathBuf> {
+    Text {
+        expected: "the path of a file",
+        parse: |text| match text {
+            "" => Err(None),
+            text if text.contains('\0') => Err(None),
+            text => Ok(PathBuf::from(text)),
+        },
+        show: |value: &PathBuf| Path::display(value).to_string(),
+    }
+}
+
+/// The path of a WebSocket.
+pub(super) fn web_path() -> Text<String> {
+    Text {
+        expected: "a path that begins with /, without query",
+        parse: |text| {
+            let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+            let fits = text.len() <= 1024 && text.bytes().all(legal);
+            if text.starts_with('/') && fits { Ok(text.to_owned()) } else { Err(None) }
+        },
+        show: String::clone,
+    }
+}
+
+/// Origins of web pages.
+pub(super) struct Origins;
+
+impl Kind for Origins {
+    type Value = Vec<String>;
+
+    fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Vec<String>> {
+        let legal = |text: &&str| {
+            let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+            rest.is_some_and(|host| !host.is_empty() && !host.contains('/'))
+        };
+        let items = found.items();
+        let origin = |item: &Found<'_>| item.as_text().filter(legal).map(str::to_owned);
+        let origins = items.and_then(|items| items.iter().map(origin).collect());
+        if origins.is_none() {
+            problems.push(found.unsuitable(self.expected(), None));
+        }
+        origins
+    }
+
+    fn expected(&self) -> String {
+        "a list of origins such as [\"https://example.org\"], without a path".to_owned()
+    }
+
+    fn show(&self, origins: &Vec<String>) -> Option<String> {
+        (!origins.is_empty()).then(|| format!("{origins:?}"))
+    }
+
+    fn sample(&self) -> Option<String> {
+        Some("[\"https://example.org\"]".to_owned())
+    }
+}
+
 /// A short name for logs and metrics.
 pub(super) fn name() -> Text<String> {
     Text {

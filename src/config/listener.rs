@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// One place where clients connect.
@@ -14,6 +15,12 @@ pub struct ListenerConfig {
     pub address: ListenAddress,
     /// Whether the broker starts without it where this machine lacks the address.
     pub optional: bool,
+    /// The certificate of a listener with TLS, if it has one of its own, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The path of a WebSocket.
+    pub path: String,
+    /// The origins of the web pages that may connect; empty: all.
+    pub origins: Vec<String>,
 }
 
 impl ListenerConfig {
@@ -21,16 +28,69 @@ impl ListenerConfig {
     /// the second is skipped where there is no IPv6.
     pub fn defaults() -> Vec<ListenerConfig> {
         let local = |host: &str, optional| {
-            let address = ListenAddress { host: host.to_owned(), port: 1883 };
-            ListenerConfig { name: address.to_string(), address, optional }
+            let address = ListenAddress { scheme: Scheme::Tcp, host: host.to_owned(), port: 1883 };
+            ListenerConfig::plain(address, optional)
         };
         vec![local("127.0.0.1", false), local("::1", true)]
     }
 }
 
-/// `tcp://HOST:PORT`.
+impl ListenerConfig {
+    /// A listener without anything of its own.
+    pub fn plain(address: ListenAddress, optional: bool) -> ListenerConfig {
+        ListenerConfig {
+            name: address.to_string(),
+            address,
+            optional,
+            certificate: None,
+            path: "/mqtt".to_owned(),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// What carries MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// TCP.
+    Tcp,
+    /// TLS.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket within TLS.
+    Wss,
+}
+
+impl Scheme {
+    const ALL: [Scheme; 4] = [Scheme::Tcp, Scheme::Tls, Scheme::Ws, Scheme::Wss];
+
+    /// As it stands before `://`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheme::Tcp => "tcp",
+            Scheme::Tls => "tls",
+            Scheme::Ws => "ws",
+            Scheme::Wss => "wss",
+        }
+    }
+
+    /// Whether it needs a certificate.
+    pub fn has_tls(self) -> bool {
+        matches!(self, Scheme::Tls | Scheme::Wss)
+    }
+
+    /// Whether web pages can use it.
+    pub fn has_web_socket(self) -> bool {
+        matches!(self, Scheme::Ws | Scheme::Wss)
+    }
+}
+
+/// `tcp://HOST:PORT`, or `tls`, `ws` or `wss` in front.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenAddress {
+    /// What carries MQTT there.
+    pub scheme: Scheme,
     /// An address or a name that is looked up when the broker starts; without brackets.
     pub host: String,
     /// 0 lets the kernel choose; the chosen one is logged.
@@ -50,10 +110,11 @@ impl ListenAddress {
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme.name();
         if self.host.contains(':') {
-            write!(f, "tcp://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "tcp://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -61,7 +122,7 @@ impl fmt::Display for ListenAddress {
 /// Why a text is no [`ListenAddress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenAddressError {
-    /// Something other than `tcp://` in front.
+    /// Nothing in front that MQTT is carried by.
     Scheme,
     /// No host, or one no name or address can look like.
     Host,
@@ -74,7 +135,7 @@ pub enum ListenAddressError {
 impl fmt::Display for ListenAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ListenAddressError::Scheme => "begin it with tcp://",
+            ListenAddressError::Scheme => "begin it with tcp://, tls://, ws:// or wss://",
             ListenAddressError::Host => "the host is a name or an address, such as 0.0.0.0 or [::]",
             ListenAddressError::Port => "the port is a number from 0 to 65535",
             ListenAddressError::Brackets => "an IPv6 address stands in brackets, such as [::1]",
@@ -88,7 +149,9 @@ impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<ListenAddress, ListenAddressError> {
-        let rest = text.strip_prefix("tcp://").ok_or(ListenAddressError::Scheme)?;
+        let (scheme, rest) = text.split_once("://").ok_or(ListenAddressError::Scheme)?;
+        let scheme = Scheme::ALL.into_iter().find(|known| known.name() == scheme);
+        let scheme = scheme.ok_or(ListenAddressError::Scheme)?;
         let (host, port) = rest.rsplit_once(':').ok_or(ListenAddressError::Port)?;
         let host = match host.strip_prefix('[') {
             Some(rest) => bracketed(rest)?,
@@ -98,7 +161,7 @@ impl FromStr for ListenAddress {
             return Err(ListenAddressError::Port);
         }
         let port = port.parse().map_err(|_| ListenAddressError::Port)?;
-        Ok(ListenAddress { host: host.to_owned(), port })
+        Ok(ListenAddress { scheme, host: host.to_owned(), port })
     }
 }
 

@@ -14,17 +14,19 @@ pub mod reference;
 mod source;
 mod storage;
 mod table;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use auth::{AuthConfig, ScramVerifier, ScramVerifierError};
 pub use error::{ConfigError, Fault, Origin, Problem};
-pub use listener::{ListenAddress, ListenAddressError, ListenerConfig};
+pub use listener::{ListenAddress, ListenAddressError, ListenerConfig, Scheme};
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
 pub use source::Source;
 pub use storage::{OnDamage, Storage};
+pub use tls::TlsConfig;
 
 /// A configuration that has been checked: every value is possible, alone and beside the others.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub storage: Storage,
     /// Who may enter.
     pub auth: AuthConfig,
+    /// What listeners with TLS show.
+    pub tls: TlsConfig,
 }
 
 /// What the acknowledgement of a QoS 1 or 2 message promises.
@@ -106,6 +110,7 @@ impl Default for Config {
             mqtt: Mqtt::default(),
             storage: Storage::default(),
             auth: AuthConfig::default(),
+            tls: TlsConfig::default(),
         }
     }
 }

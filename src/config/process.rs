@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Durability;
-use super::kind::{self, Choice, Cpus, Kind as _, Optional, Sampled, count};
+use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
 use super::listener::ListenAddress;
 use super::table::table;
 
@@ -49,14 +49,32 @@ table! {
         /// What logs and metrics call it; different for each. Unset: its address.
         pub(super) name: Option<String> = None, Optional(Sampled(kind::name(), "\"lan\"")), Restart;
 
-        /// Where it listens, `tcp://HOST:PORT`. The host is a name, looked up once at the start,
-        /// or an address: `0.0.0.0` is every IPv4 address and `[::]` every address of the
+        /// Where it listens: `tcp://HOST:PORT`; `tls://` with TLS; `ws://` for WebSocket, which
+        /// web pages can use; `wss://` for both. The host is a name, looked up once at the start,
+        /// or an address: `0.0.0.0` is every IPv4 address and `[::]` every IPv6 address of the
         /// machine. On port 0 the kernel chooses and the broker logs what it chose. There is no
-        /// default.
+        /// default; usual ports are 1883, 8883 with TLS, 8083 for WebSocket and 8084 for both.
         pub(super) address: Option<ListenAddress> = None,
             Optional(Sampled(kind::listen_address(), "\"tcp://0.0.0.0:1883\"")), Restart;
 
         /// Whether the broker starts without it where the machine lacks the address.
         pub(super) optional: bool = false, kind::Switch, Restart;
+
+        /// The certificate of this listener alone, in PEM, with those that lead to its issuer.
+        /// Unset: that of `[tls]`.
+        pub(super) certificate: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/fullchain.pem\"")), Restart;
+
+        /// The private key to it.
+        pub(super) key: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Restart;
+
+        /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
+        pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
+
+        /// The origins of the web pages that may connect by WebSocket, such as
+        /// `https://example.org`. Unset: all. Clients that are no web pages name none and are not
+        /// kept out by it.
+        pub(super) origins: Vec<String> = Vec::new(), Origins, Restart;
     }
 }

@@ -11,6 +11,7 @@ use super::process::{ListenerTable, Process};
 use super::source::variable_of;
 use super::storage::Storage;
 use super::table::{Reload, Table};
+use super::tls::TlsConfig;
 
 /// A table, its type left behind.
 struct Section {
@@ -30,13 +31,14 @@ struct Entry {
 }
 
 /// All tables, in the order of the documentation.
-fn sections() -> [Section; 6] {
+fn sections() -> [Section; 7] {
     [
         section::<Process>(),
         section::<ListenerTable>(),
         section::<LogConfig>(),
         section::<Mqtt>(),
         section::<Storage>(),
+        section::<TlsConfig>(),
         section::<AuthConfig>(),
     ]
 }
@@ -227,7 +229,9 @@ mod tests {
 
     #[test]
     fn the_example_without_its_comment_marks_is_the_default_too() {
-        let samples = ["#shards", "#cpus", "#name", "#address", "#optional", "#[[", "#alice"];
+        let listener = ["#name", "#address", "#optional", "#certificate", "#key", "#path"];
+        let samples = ["#shards", "#cpus", "#origins", "#[[", "#alice"];
+        let samples = [&samples[..], &listener].concat();
         let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();
         let uncomment = |line: &str| match line.strip_prefix('#') {
             Some(rest) if !rest.starts_with(' ') => {
@@ -250,7 +254,9 @@ mod tests {
             _ => line.to_owned(),
         };
         let text: Vec<String> = example().lines().map(uncomment).collect();
-        let config = load("samples", &text.join("\n"));
+        // The samples of a listener with TLS stand beside one without.
+        let text = text.join("\n").replace("\"tcp://", "\"wss://");
+        let config = load("samples", &text);
         assert_eq!(config.shards, Some(4));
         assert_eq!(config.listeners[0].name, "lan");
     }

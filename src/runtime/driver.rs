@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use io_uring::opcode;
 use io_uring::types::Fd;
-use io_uring::{opcode, squeue};
 
 use super::buffers::{self, Buffers};
 use super::clock::Clock;
@@ -26,15 +26,13 @@ use super::lanes::{Flushed, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
-use super::socket::{GENERATION_MASK, Lingerers, Sending, Socket, Sockets, Stage};
+use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
 use crate::metrics::Durations;
 use crate::shard::{
     ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
 };
 use crate::time::Time;
-
-/// How long a closed connection may take to read its last words.
-const LINGER: Duration = Duration::from_secs(2);
+use crate::transport::{self, Door, Stray, Transport};
 
 /// How long accepting pauses when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +45,7 @@ pub(super) enum LaneItem {
     /// For the core.
     Message(ShardMessage),
     /// A connection whose home is the receiver.
-    Connection { fd: OwnedFd, peer: Peer, unread: Vec<u8> },
+    Connection { fd: OwnedFd, peer: Peer, layered: Option<Box<Layered>>, unread: Vec<u8> },
 }
 
 /// What shards know of each other's rings.
@@ -59,6 +57,9 @@ impl Rings {
     }
 }
 
+/// Memory for packets out of layers that is kept for the next connection, in bytes.
+const PACKETS_KEPT_MAX: usize = 256 << 10;
+
 /// Bytes received that one turn acts on; what else has come waits for the next.
 const RECEIVED_BYTES_MAX: usize = 256 << 10;
 
@@ -67,6 +68,9 @@ pub(super) struct Parts {
     pub(super) options: ShardOptions,
     pub(super) clock: Clock,
     pub(super) listening: Vec<Listening>,
+    pub(super) doors: Arc<Vec<Door>>,
+    /// How long a connection may take until packets can follow.
+    pub(super) greeting_timeout: Duration,
     pub(super) ends: LaneEnds<LaneItem>,
     pub(super) rings: Arc<Rings>,
     pub(super) mailboxes: Arc<Vec<Mailbox>>,
@@ -77,17 +81,23 @@ pub(super) struct Parts {
 /// One shard's thread: its ring, its sockets and its core.
 pub(super) struct Driver {
     // The ring goes first: nothing of the kernel's may outlive what it points to.
-    ring: Ring,
+    pub(super) ring: Ring,
     disk: Option<Disk>,
     buffers: Buffers,
     wake_count: Box<u64>,
-    shard: Shard,
+    pub(super) shard: Shard,
     index: usize,
     clock: Clock,
     listening: Vec<Listening>,
+    doors: Arc<Vec<Door>>,
+    greeting_timeout: Duration,
+    /// Connections that are being greeted, and when that must be over.
+    greeted: Lingerers,
+    /// Packets out of the layers of one connection.
+    packets: Vec<u8>,
     accept_again: Option<Time>,
-    sockets: Sockets,
-    lingerers: Lingerers,
+    pub(super) sockets: Sockets,
+    pub(super) lingerers: Lingerers,
     ends: LaneEnds<LaneItem>,
     rings: Arc<Rings>,
     mailboxes: Arc<Vec<Mailbox>>,
@@ -103,7 +113,7 @@ pub(super) struct Driver {
 /// What a completion is of: an operation in the upper byte, then generation and slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Operation {
+pub(super) enum Operation {
     Accept = 1,
     Receive = 2,
     Send = 3,
@@ -120,7 +130,7 @@ enum Operation {
 }
 
 impl Operation {
-    fn token(self, id: ConnectionId) -> u64 {
+    pub(super) fn token(self, id: ConnectionId) -> u64 {
         u64::from(self as u8) << 56 | u64::from(id.generation) << 32 | u64::from(id.slot)
     }
 
@@ -148,7 +158,8 @@ impl Operation {
 impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
-        let Parts { options, clock, listening, ends, rings, mailboxes, stop_timeout, disk } = parts;
+        let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
+        let Parts { ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
         let index = options.id.index();
@@ -162,6 +173,10 @@ impl Driver {
             index,
             clock,
             listening,
+            doors,
+            greeting_timeout,
+            greeted: Lingerers::default(),
+            packets: Vec::new(),
             accept_again: None,
             sockets: Sockets::default(),
             lingerers: Lingerers::default(),
@@ -221,6 +236,7 @@ impl Driver {
         let deadlines = [
             self.shard.poll_timeout(),
             self.lingerers.next(),
+            self.greeted.next(),
             self.accept_again,
             self.stop_by,
             self.disk.as_ref().and_then(Disk::sync_due),
@@ -278,8 +294,9 @@ impl Driver {
                             let from = ShardId(from as u8);
                             self.shard.handle(now, Input::Lane { from, message });
                         }
-                        LaneItem::Connection { fd, peer, unread } => {
-                            self.open(now, fd, peer, &unread)?;
+                        LaneItem::Connection { fd, peer, layered, unread } => {
+                            let connection = self.sockets.insert(fd, peer, layered);
+                            self.open(now, connection, &unread)?;
                         }
                     }
                 }
@@ -295,11 +312,13 @@ impl Driver {
                 Letter::Stop => {
                     self.stop_by = Some(now.after(self.stop_timeout));
                     self.stop_accepting()?;
+                    self.end_greetings();
                     self.shard.handle(now, Input::Stop);
                 }
                 Letter::Reconfigure(policy) => {
                     self.shard.handle(now, Input::Reconfigure(policy));
                 }
+                Letter::Doors(doors) => self.doors = doors,
                 Letter::Prepared(prepared) => {
                     if let Some(disk) = &mut self.disk {
                         let news = disk.prepared(prepared);
@@ -335,6 +354,16 @@ impl Driver {
         }
         while let Some(id) = self.lingerers.pop_due(now) {
             self.kill(id);
+        }
+        while let Some(id) = self.greeted.pop_due(now) {
+            if self
+                .sockets
+                .get_mut(id)
+                .is_some_and(|socket| matches!(socket.stage, Stage::Greeting))
+            {
+                tracing::debug!("a connection said too little for too long and is ended");
+                self.kill(id);
+            }
         }
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
@@ -448,7 +477,7 @@ impl Driver {
             // A peer that is gone already has no address any more.
             if let (false, Some(address)) = (stopping, peer_address(&fd)) {
                 let peer = Peer { address, listener: self.listening[listener].listener };
-                self.open(now, fd, peer, &[])?;
+                self.greet(now, fd, peer)?;
             }
         }
         if completion.more() || stopping {
@@ -474,8 +503,40 @@ impl Driver {
         Ok(())
     }
 
-    fn open(&mut self, now: Time, fd: OwnedFd, peer: Peer, unread: &[u8]) -> io::Result<()> {
-        let connection = self.sockets.insert(fd, peer);
+    /// A connection begins: the core hears of it once packets can follow.
+    fn greet(&mut self, now: Time, fd: OwnedFd, peer: Peer) -> io::Result<()> {
+        let door = &self.doors[usize::from(peer.listener.index)];
+        let transport = match Transport::new(door) {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::error!("a connection is refused: {error}");
+                return Ok(());
+            }
+        };
+        let Some(transport) = transport else {
+            let connection = self.sockets.insert(fd, peer, None);
+            return self.open(now, connection, &[]);
+        };
+        let connection = self.sockets.insert(fd, peer, Some(Layered::new(transport)));
+        if let Some(socket) = self.sockets.get_mut(connection) {
+            socket.stage = Stage::Greeting;
+        }
+        self.greeted.push(now.after(self.greeting_timeout), connection);
+        self.arm_receive(connection)
+    }
+
+    fn end_greetings(&mut self) {
+        for id in self.sockets.ids() {
+            let socket = self.sockets.get_mut(id);
+            if socket.is_some_and(|socket| matches!(socket.stage, Stage::Greeting)) {
+                self.kill(id);
+            }
+        }
+    }
+
+    fn open(&mut self, now: Time, connection: ConnectionId, unread: &[u8]) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(connection) else { return Ok(()) };
+        let peer = socket.peer;
         self.shard.handle(now, Input::Accepted { connection, peer });
         if !unread.is_empty() {
             self.shard.handle(now, Input::Received { connection, bytes: unread });
@@ -486,7 +547,7 @@ impl Driver {
 
 /// Receiving.
 impl Driver {
-    fn arm_receive(&mut self, id: ConnectionId) -> io::Result<()> {
+    pub(super) fn arm_receive(&mut self, id: ConnectionId) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         debug_assert!(!socket.receiving, "one receive a socket");
         socket.receiving = true;
@@ -505,12 +566,16 @@ impl Driver {
                 && let Some(socket) = self.sockets.get_mut(id)
             {
                 let bytes = self.buffers.received(buffer, bytes);
+                let is_fresh = std::mem::take(&mut socket.is_fresh);
+                let stray = if is_fresh { transport::stray(bytes) } else { None };
                 match &mut socket.stage {
+                    _ if socket.layered.is_some() => self.unwrap(now, id, buffer, bytes.len())?,
+                    Stage::Open if let Some(stray) = stray => self.turn_away(now, id, stray),
                     Stage::Open => {
                         self.shard.handle(now, Input::Received { connection: id, bytes });
                     }
                     Stage::Moving { unread, .. } => unread.extend_from_slice(bytes),
-                    Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
+                    Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
                 }
             }
             self.buffers.recycle(buffer);
@@ -537,8 +602,9 @@ impl Driver {
             Stage::Open if socket.ended => {
                 self.shard.handle(now, Input::Closed { connection: id });
             }
+            Stage::Greeting if socket.ended => self.kill(id),
             Stage::Open if socket.paused => {}
-            Stage::Open => self.arm_receive(id)?,
+            Stage::Greeting | Stage::Open => self.arm_receive(id)?,
             // If the peer has ended, its home shard will hear so too.
             Stage::Moving { .. } => self.finish_move(id),
             Stage::Closing { .. } if socket.ended => {}
@@ -547,6 +613,70 @@ impl Driver {
             Stage::Dead => self.bury(id),
         }
         Ok(())
+    }
+
+    /// Takes what came through the layers of a connection.
+    fn unwrap(&mut self, now: Time, id: ConnectionId, buffer: u16, bytes: usize) -> io::Result<()> {
+        let bytes = self.buffers.received(buffer, bytes);
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        let Some(layered) = &mut socket.layered else { return Ok(()) };
+        if matches!(socket.stage, Stage::Closing { .. } | Stage::Lingering | Stage::Dead) {
+            return Ok(());
+        }
+        let mut packets = std::mem::take(&mut self.packets);
+        packets.clear();
+        let outcome = layered.transport.receive(bytes, &mut packets, &mut layered.out);
+        let is_over = outcome.is_err() || layered.transport.is_finished();
+        let is_open = layered.transport.is_open();
+        if let Err(error) = outcome {
+            tracing::info!(peer = %socket.peer.address, "connection ended: {error}");
+        }
+        if matches!(socket.stage, Stage::Greeting) && is_open {
+            socket.stage = Stage::Open;
+            let peer = socket.peer;
+            self.shard.handle(now, Input::Accepted { connection: id, peer });
+        }
+        self.hand_in(now, id, &packets);
+        packets.shrink_to(PACKETS_KEPT_MAX);
+        self.packets = packets;
+        self.push_out(id)?;
+        if is_over {
+            self.leave(now, id)?;
+        }
+        Ok(())
+    }
+
+    fn hand_in(&mut self, now: Time, id: ConnectionId, packets: &[u8]) {
+        let Some(socket) = self.sockets.get_mut(id).filter(|_| !packets.is_empty()) else { return };
+        match &mut socket.stage {
+            Stage::Open => {
+                self.shard.handle(now, Input::Received { connection: id, bytes: packets });
+            }
+            Stage::Moving { unread, .. } => unread.extend_from_slice(packets),
+            Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
+        }
+    }
+
+    /// The peer has said in its layers that it is over, or broken them.
+    fn leave(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
+        match socket.stage {
+            Stage::Greeting => self.close(now, id, WriteBatch::Empty),
+            Stage::Open => {
+                self.shard.handle(now, Input::Closed { connection: id });
+                Ok(())
+            }
+            // Its home shard hears so when nothing more comes.
+            _ => Ok(()),
+        }
+    }
+
+    /// The peer speaks another protocol: it is told so, if it understands words.
+    fn turn_away(&mut self, now: Time, id: ConnectionId, stray: Stray) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        tracing::info!(peer = %socket.peer.address, "connection ended: {stray}");
+        socket.farewell = stray.answer();
+        self.shard.handle(now, Input::Closed { connection: id });
     }
 
     fn pause(&mut self, id: ConnectionId) -> io::Result<()> {
@@ -587,138 +717,15 @@ impl Driver {
         Ok(())
     }
 
-    fn finish_move(&mut self, id: ConnectionId) {
+    pub(super) fn finish_move(&mut self, id: ConnectionId) {
         let Some(socket) = self.sockets.get_mut(id) else { return };
         if socket.receiving || socket.sending.is_some() {
             return;
         }
         let Some(socket) = self.sockets.remove(id) else { return };
-        let Socket { fd, peer, stage, .. } = *socket;
+        let Socket { fd, peer, layered, stage, .. } = *socket;
         if let Stage::Moving { to, unread } = stage {
-            self.ends.send(to.index(), LaneItem::Connection { fd, peer, unread });
-        }
-    }
-}
-
-/// Sending and closing.
-impl Driver {
-    fn write(&mut self, now: Time, id: ConnectionId, batch: WriteBatch) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        if socket.broken {
-            self.shard.handle(now, Input::Sent { connection: id, batch });
-            return Ok(());
-        }
-        debug_assert!(socket.sending.is_none(), "one batch a connection is outstanding");
-        socket.sending = Some(Sending::new(batch));
-        self.send(id)
-    }
-
-    /// Gives the kernel what is left of a batch.
-    fn send(&mut self, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        let fd = Fd(socket.fd.as_raw_fd());
-        let Some(sending) = &mut socket.sending else { return Ok(()) };
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        let operation: squeue::Entry = match sending.one_piece() {
-            Some(piece) => {
-                opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32).flags(flags).build()
-            }
-            None => opcode::SendMsg::new(fd, sending.header()).flags(flags as u32).build(),
-        };
-        // SAFETY: the batch and the header are boxed and stay in the slot, which is not freed
-        // before this operation has completed.
-        unsafe { self.ring.push(&operation.user_data(Operation::Send.token(id))) }
-    }
-
-    fn sent(&mut self, now: Time, id: ConnectionId, result: i32) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        let Some(sending) = &mut socket.sending else { return Ok(()) };
-        match usize::try_from(result) {
-            Ok(bytes) => sending.sent += bytes,
-            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {}
-            Err(_) => return self.send_failed(now, id),
-        }
-        if sending.sent < sending.bytes {
-            return self.send(id);
-        }
-        let Some(sending) = socket.sending.take() else { return Ok(()) };
-        let batch = sending.batch;
-        match &mut socket.stage {
-            Stage::Open => {
-                self.shard.handle(now, Input::Sent { connection: id, batch });
-            }
-            Stage::Moving { .. } => self.finish_move(id),
-            Stage::Closing { last } => {
-                let last = std::mem::take(last);
-                self.send_last(id, last)?;
-            }
-            Stage::Lingering => {}
-            Stage::Dead => self.bury(id),
-        }
-        Ok(())
-    }
-
-    /// The network ended the connection while it was written to. What had arrived by then is
-    /// still received, and its end.
-    fn send_failed(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        let Some(sending) = socket.sending.take() else { return Ok(()) };
-        if !matches!(socket.stage, Stage::Open) {
-            self.kill(id);
-            return Ok(());
-        }
-        socket.broken = true;
-        shut_down(socket, libc::SHUT_RDWR);
-        self.shard.handle(now, Input::Sent { connection: id, batch: sending.batch });
-        Ok(())
-    }
-
-    fn close(&mut self, now: Time, id: ConnectionId, last: WriteBatch) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        socket.paused = false;
-        socket.stage = Stage::Closing { last: WriteBatch::Empty };
-        self.lingerers.push(now.after(LINGER), id);
-        if socket.sending.is_some() {
-            socket.stage = Stage::Closing { last };
-            return Ok(());
-        }
-        self.send_last(id, last)
-    }
-
-    /// Sends the last words, or if there are none left says that nothing more comes.
-    fn send_last(&mut self, id: ConnectionId, last: WriteBatch) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        if !last.is_empty() && !socket.broken {
-            socket.sending = Some(Sending::new(last));
-            return self.send(id);
-        }
-        socket.stage = Stage::Lingering;
-        shut_down(socket, libc::SHUT_WR);
-        if socket.ended {
-            self.kill(id);
-            return Ok(());
-        }
-        // What arrives is read and dropped: unread bytes would turn the end into a reset, and
-        // the peer could lose our last words.
-        if socket.receiving { Ok(()) } else { self.arm_receive(id) }
-    }
-
-    /// Ends a socket now, whatever it is doing.
-    fn kill(&mut self, id: ConnectionId) {
-        let Some(socket) = self.sockets.get_mut(id) else { return };
-        socket.stage = Stage::Dead;
-        shut_down(socket, libc::SHUT_RDWR);
-        self.bury(id);
-    }
-
-    /// Frees the slot of a dead socket once the kernel is done with it.
-    fn bury(&mut self, id: ConnectionId) {
-        if let Some(socket) = self.sockets.get_mut(id)
-            && matches!(socket.stage, Stage::Dead)
-            && !socket.receiving
-            && socket.sending.is_none()
-        {
-            self.sockets.remove(id);
+            self.ends.send(to.index(), LaneItem::Connection { fd, peer, layered, unread });
         }
     }
 }
@@ -728,12 +735,6 @@ fn disk_failed(failure: &DiskFailure) -> ! {
     tracing::error!("{failure}");
     eprintln!("hawker: {failure}");
     std::process::exit(1);
-}
-
-/// Makes the kernel complete what it does with a socket.
-fn shut_down(socket: &Socket, how: i32) {
-    // SAFETY: no pointer is passed. It fails if the peer is gone, and then changes nothing.
-    unsafe { libc::shutdown(socket.fd.as_raw_fd(), how) };
 }
 
 fn is_shortage(errno: i32) -> bool {

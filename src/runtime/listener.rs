@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::ListenerConfig;
+use crate::config::{ListenerConfig, Scheme};
 use crate::shard::Listener;
 
 /// Connections the kernel keeps ready to be accepted; `net.core.somaxconn` lowers it.
@@ -51,16 +51,26 @@ pub(super) struct Listening {
     pub(super) listener: Listener,
 }
 
+/// Where clients can connect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) scheme: Scheme,
+    pub(super) address: SocketAddr,
+}
+
 /// Opens every listener for every shard: a list a shard.
 pub(super) fn open(
     configs: &[ListenerConfig],
     shards: usize,
-) -> Result<(Vec<Vec<Listening>>, Vec<SocketAddr>), ListenError> {
+) -> Result<(Vec<Vec<Listening>>, Vec<Bound>), ListenError> {
     let mut by_shard: Vec<Vec<Listening>> = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for (index, config) in configs.iter().enumerate() {
         match open_one(config, index, &mut by_shard) {
-            Ok(addresses) => bound.extend(addresses),
+            Ok(addresses) => {
+                let scheme = config.address.scheme;
+                bound.extend(addresses.into_iter().map(|address| Bound { scheme, address }));
+            }
             Err(error) if config.optional && is_missing(&error.source) => {
                 tracing::info!("{error}; skipped, as it is optional");
             }

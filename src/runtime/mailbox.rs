@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::disk::{DiskFailure, Prepared};
 use crate::metrics::{Durations, ShardMetrics};
 use crate::shard::{LogSize, Policy};
+use crate::transport::Door;
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -18,6 +19,8 @@ pub(super) enum Letter {
     Stop,
     /// Go on under another policy.
     Reconfigure(Arc<Policy>),
+    /// New connections come through these doors.
+    Doors(Arc<Vec<Door>>),
     /// A segment of the log was prepared, or could not be.
     Prepared(Prepared),
     /// What was written could not be synced.

@@ -5,6 +5,7 @@ mod buffers;
 pub mod clock;
 pub mod directory;
 mod disk;
+pub mod doors;
 mod driver;
 mod entropy;
 mod lanes;
@@ -13,6 +14,7 @@ mod mailbox;
 mod primitive;
 pub mod recovery;
 mod ring;
+mod sending;
 mod socket;
 
 pub(crate) use mailbox::Counted;
@@ -33,15 +35,17 @@ use tokio::sync::mpsc::UnboundedSender;
 use self::clock::Clock;
 use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
+use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
 use self::lanes::Lanes;
-use self::listener::ListenError;
+use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
 use crate::auth::ScramUsers;
 use crate::config::{Config, Durability, Source};
 use crate::shard::{Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
+use crate::transport::Door;
 use crate::{control, sys};
 
 /// A shard's log with what it says, and the disk it is on.
@@ -54,6 +58,8 @@ type ShardHandle = ExecutorJoinHandle<io::Result<()>>;
 pub enum RunError {
     /// A listener could not be opened.
     Listen(ListenError),
+    /// A listener's certificate is of no use.
+    Door(DoorError),
     /// The admin address could not be listened on.
     Admin(SocketAddr, io::Error),
     /// The kernel has no random numbers to give.
@@ -70,6 +76,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Listen(error) => error.fmt(f),
+            RunError::Door(error) => error.fmt(f),
             RunError::Admin(address, error) => write!(
                 f,
                 "admin address {address}: {error}; choose another with --admin, or none with \
@@ -139,6 +146,13 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
             return;
         }
     };
+    let doors = match doors::open(&config) {
+        Ok(doors) => doors,
+        Err(error) => {
+            tracing::error!("configuration not reloaded, nothing changed: {error}");
+            return;
+        }
+    };
     let waiting = running.waiting_for_restart(&config);
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
@@ -147,6 +161,10 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
     let policy = policy(&config);
     for mailbox in mailboxes {
         mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
+        // Which listeners there are waits for a restart, and their certificates with them.
+        if running.listeners == config.listeners {
+            mailbox.send(Letter::Doors(Arc::clone(&doors)));
+        }
     }
     tracing::info!("configuration reloaded");
     *running = config;
@@ -160,7 +178,7 @@ fn policy(config: &Config) -> Arc<Policy> {
 pub struct Broker {
     shards: Vec<ShardHandle>,
     mailboxes: Arc<Vec<Mailbox>>,
-    addresses: Vec<SocketAddr>,
+    bound: Vec<Bound>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
 }
@@ -175,21 +193,23 @@ impl Broker {
         let usable = sys::usable_cpus();
         let cpus = config.cpus.clone().unwrap_or_else(|| usable.clone());
         let count = sys::shards(config, usable.len());
-        let (listening, addresses) =
+        let doors = doors::open(config).map_err(RunError::Door)?;
+        let (listening, bound) =
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
+        let entrance = Entrance { listening, doors };
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
-        let (directory, shards) = start_shards(config, count, &cpus, listening, &mailboxes)?;
-        let broker = Broker { shards, mailboxes, addresses, directory };
+        let (directory, shards) = start_shards(config, count, &cpus, entrance, &mailboxes)?;
+        let broker = Broker { shards, mailboxes, bound, directory };
         control::start(admin, broker.counter());
         broker.announce(config, count, &cpus);
         Ok(broker)
     }
 
     /// The addresses clients can connect to.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.bound.iter().map(|bound| bound.address)
     }
 
     /// Begins to stop: every client is told goodbye.
@@ -224,10 +244,10 @@ impl Broker {
     }
 
     fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
-        for address in &self.addresses {
+        for Bound { scheme, address } in &self.bound {
             let open = config.mqtt.anonymous_allowed.unwrap_or(address.ip().is_loopback());
             let credentials = if open { "anonymous clients allowed" } else { "credentials needed" };
-            tracing::info!("listening on tcp://{address} ({credentials})");
+            tracing::info!("listening on {}://{address} ({credentials})", scheme.name());
         }
         tracing::info!(shards, ?cpus, durability = ?config.durability, "hawker is ready");
     }
@@ -251,11 +271,17 @@ impl Counter {
     }
 }
 
+/// Where clients come in: sockets by shard, doors by listener.
+struct Entrance {
+    listening: Vec<Vec<listener::Listening>>,
+    doors: Arc<Vec<Door>>,
+}
+
 fn start_shards(
     config: &Config,
     count: usize,
     cpus: &[usize],
-    listening: Vec<Vec<listener::Listening>>,
+    entrance: Entrance,
     mailboxes: &Arc<Vec<Mailbox>>,
 ) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
@@ -265,6 +291,7 @@ fn start_shards(
     let rings = Rings::new(count);
     let clock = Clock::start();
     let (ready, is_ready) = mpsc::channel();
+    let Entrance { listening, doors } = entrance;
     let mut shards = Vec::new();
     for (index, (seed, listening)) in seeds.into_iter().zip(listening).enumerate() {
         let (log, disk) = stores.pop_front().unzip();
@@ -279,6 +306,8 @@ fn start_shards(
             },
             clock,
             listening,
+            doors: Arc::clone(&doors),
+            greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),
             rings: Arc::clone(&rings),
             mailboxes: Arc::clone(mailboxes),

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use crate::shard::{ConnectionId, Peer, ShardId, WriteBatch};
 use crate::time::Time;
+use crate::transport::Transport;
 
 /// A connected socket.
 ///
@@ -27,10 +28,33 @@ pub(super) struct Socket {
     pub(super) broken: bool,
     /// With the kernel.
     pub(super) sending: Option<Box<Sending>>,
+    /// What lies between it and MQTT; nothing by plain TCP.
+    pub(super) layered: Option<Box<Layered>>,
+    /// Nothing has come yet.
+    pub(super) is_fresh: bool,
+    /// Said at the end, if the core has nothing to say.
+    pub(super) farewell: Vec<u8>,
+}
+
+/// The layers of a connection, and what they have to write.
+pub(super) struct Layered {
+    pub(super) transport: Box<Transport>,
+    /// For the network, behind what is being sent.
+    pub(super) out: Vec<u8>,
+    /// What the core wrote and is wrapped already: it is told when all is sent.
+    pub(super) owed: Option<WriteBatch>,
+}
+
+impl Layered {
+    pub(super) fn new(transport: Box<Transport>) -> Box<Layered> {
+        Box::new(Layered { transport, out: Vec::new(), owed: None })
+    }
 }
 
 /// How far a socket is.
 pub(super) enum Stage {
+    /// Its layers are being agreed on; the core knows nothing of it.
+    Greeting,
     /// The core knows the connection.
     Open,
     /// On its way to another shard: waits for its receive and send to end.
@@ -115,7 +139,12 @@ impl Sockets {
         self.slots.len() - self.free.len()
     }
 
-    pub(super) fn insert(&mut self, fd: OwnedFd, peer: Peer) -> ConnectionId {
+    pub(super) fn insert(
+        &mut self,
+        fd: OwnedFd,
+        peer: Peer,
+        layered: Option<Box<Layered>>,
+    ) -> ConnectionId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
@@ -133,6 +162,9 @@ impl Sockets {
             ended: false,
             broken: false,
             sending: None,
+            layered,
+            is_fresh: true,
+            farewell: Vec::new(),
         }));
         ConnectionId { slot, generation }
     }

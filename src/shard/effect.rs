@@ -192,7 +192,7 @@ pub enum Chunk {
 
 impl WriteBatch {
     /// The bytes, in order.
-    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let (one, many): (Option<&[u8]>, &[Chunk]) = match self {
             WriteBatch::Empty => (None, &[]),
             WriteBatch::One(buffer) => (Some(buffer), &[]),

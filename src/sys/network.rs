@@ -112,7 +112,7 @@ mod tests {
     fn only_what_would_stop_the_broker_is_a_problem() {
         let verdict = |optional, kind: ErrorKind| {
             let address = "tcp://[::1]:80".parse().expect("an address");
-            let listener = ListenerConfig { name: "x".into(), address, optional };
+            let listener = ListenerConfig::plain(address, optional);
             judge_listener(&listener, Some(&io::Error::from(kind))).verdict
         };
         assert_eq!(verdict(false, ErrorKind::AddrInUse), Verdict::Warning);

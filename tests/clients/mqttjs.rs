@@ -28,11 +28,14 @@ macro_rules! of_version_5 {
 /// A module of scenarios with one version and number of shards.
 macro_rules! with {
     ($module:ident, $version:literal, $shards:literal, $scenarios:ident) => {
+        with!($module, "tcp", $version, $shards, $scenarios);
+    };
+    ($module:ident, $scheme:literal, $version:literal, $shards:literal, $scenarios:ident) => {
         mod $module {
             use super::*;
 
             fn run(scenario: &str) {
-                MQTT_JS.run(scenario, $version, $shards);
+                MQTT_JS.run_over($scheme, scenario, $version, $shards);
             }
 
             $scenarios!();
@@ -48,6 +51,9 @@ with!(v5_shards_2, "5", 2, of_every_version);
 with!(v5_shards_3, "5", 3, of_every_version);
 with!(v5_own_shards_1, "5", 1, of_version_5);
 with!(v5_own_shards_2, "5", 2, of_version_5);
+with!(tls_shards_2, "tls", "5", 2, of_every_version);
+with!(ws_shards_2, "ws", "311", 2, of_every_version);
+with!(wss_shards_2, "wss", "5", 2, of_every_version);
 
 #[test]
 fn every_scenario_is_a_test() {

@@ -65,14 +65,30 @@ macro_rules! of_many_shards {
     };
 }
 
+/// What layers between the network and MQTT could break. 10 MiB at once are more than paho's own
+/// WebSocket sends, to any broker.
+macro_rules! of_layers {
+    () => {
+        scenarios! {
+            every_pair_of_qos order_of_each_qos payload_of_1_mib a_busy_receive_window
+            qos_2_is_exactly_once_over_lost_connections a_lost_connection_publishes_it
+            a_goodbye_discards_it a_silent_client_is_given_up messages_wait_in_order takeover
+            takeover_under_load each_message_goes_to_one_member
+        }
+    };
+}
+
 /// A module of scenarios with one version and number of shards.
 macro_rules! with {
     ($module:ident, $version:literal, $shards:literal, $scenarios:ident) => {
+        with!($module, "tcp", $version, $shards, $scenarios);
+    };
+    ($module:ident, $scheme:literal, $version:literal, $shards:literal, $scenarios:ident) => {
         mod $module {
             use super::*;
 
             fn run(scenario: &str) {
-                PAHO.run(scenario, $version, $shards);
+                PAHO.run_over($scheme, scenario, $version, $shards);
             }
 
             $scenarios!();
@@ -89,6 +105,9 @@ with!(v5_shards_3, "5", 3, of_many_shards);
 with!(v5_shards_8, "5", 8, of_many_shards);
 with!(v5_own_shards_1, "5", 1, of_version_5);
 with!(v5_own_shards_2, "5", 2, of_version_5);
+with!(tls_shards_2, "tls", "5", 2, of_layers);
+with!(ws_shards_2, "ws", "311", 2, of_layers);
+with!(wss_shards_2, "wss", "5", 2, of_layers);
 
 #[test]
 fn every_scenario_is_a_test() {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Broker, is_present};
+use crate::support::{Broker, Setup, certificate, is_present};
 
 /// An interpreter with a script that runs `SCENARIO HOST PORT VERSION PREFIX [foreign]` and
-/// answers `list`.
+/// answers `list`; `SCHEME` and `CERTIFICATE` in its environment say how to connect.
 pub(crate) struct Script {
     /// Below `tests/clients`, or a command of the system.
     pub(crate) interpreter: &'static str,
@@ -18,20 +18,31 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Runs a scenario against a fresh broker and fails with what the script said.
-    pub(crate) fn run(&self, scenario: &str, version: &str, shards: usize) {
+    /// Runs a scenario against a fresh broker that listens by `scheme` and fails with what the
+    /// script said.
+    pub(crate) fn run_over(
+        &self,
+        scheme: &'static str,
+        scenario: &str,
+        version: &str,
+        shards: usize,
+    ) {
         if !self.is_installed() {
             return;
         }
-        let broker = Broker::start(shards);
+        let broker = match scheme {
+            "tcp" => Broker::start(shards),
+            _ => Setup::shards(shards).scheme(scheme).start(),
+        };
         let mut command = self.command();
         command.args([scenario, &broker.address().ip().to_string()]);
         command.args([&broker.port().to_string(), version, &broker.unique()]);
+        command.env("SCHEME", scheme).env("CERTIFICATE", certificate());
         if broker.is_foreign() {
             command.arg("foreign");
         }
         let (succeeded, said) = outcome(&mut command);
-        assert!(succeeded, "{scenario}, MQTT {version}, {shards} shards:\n{said}");
+        assert!(succeeded, "{scenario} by {scheme}, MQTT {version}, {shards} shards:\n{said}");
     }
 
     /// Checks that the tests name every scenario the script has, and no other.

@@ -6,7 +6,7 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -17,8 +17,8 @@ use super::Directory;
 
 /// The line after which every listener accepts.
 const READY: &str = "hawker is ready";
-/// What stands before a bound MQTT address in the log.
-const LISTENING: &str = "tcp://";
+/// What stands before a bound MQTT address in the log, and the scheme between them.
+const LISTENING: &str = "listening on ";
 /// When a start or a stop that has not happened counts as never.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Log lines shown when a test fails.
@@ -32,6 +32,13 @@ pub struct Setup {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     listens: bool,
+    scheme: &'static str,
+    files: Vec<(&'static str, PathBuf)>,
+}
+
+/// A certificate for `localhost` and 127.0.0.1 that is its own issuer.
+pub fn certificate() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/certificate.pem")
 }
 
 /// A running broker, killed on drop.
@@ -47,12 +54,32 @@ pub struct Broker {
 impl Setup {
     /// `hawker run` with this many shards, on a loopback port of the kernel's choice.
     pub fn shards(shards: usize) -> Setup {
-        Setup { shards, config: None, arguments: Vec::new(), variables: Vec::new(), listens: true }
+        Setup {
+            shards,
+            config: None,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            listens: true,
+            scheme: "tcp",
+            files: Vec::new(),
+        }
+    }
+
+    /// Listens by `tls`, `ws` or `wss` instead, with [`certificate`].
+    pub fn scheme(mut self, scheme: &'static str) -> Setup {
+        self.scheme = scheme;
+        self
     }
 
     /// Adds a configuration file with this text.
     pub fn config(mut self, toml: &str) -> Setup {
         self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Puts a copy of a file into the broker's directory.
+    pub fn file(mut self, name: &'static str, from: &Path) -> Setup {
+        self.files.push((name, from.to_path_buf()));
         self
     }
 
@@ -81,6 +108,9 @@ impl Setup {
 
     /// Starts the broker on a directory that an earlier one may have used.
     pub fn start_in(self, directory: Directory) -> Broker {
+        for (name, from) in &self.files {
+            std::fs::copy(from, directory.join(name)).expect("the directory is writable");
+        }
         let mut child = self
             .command(&directory)
             .stdin(Stdio::null())
@@ -106,7 +136,9 @@ impl Setup {
             command.arg("-c").arg(directory.write("hawker.toml", toml));
         }
         if self.listens {
-            command.args(["--listen", "tcp://127.0.0.1:0"]);
+            command.args(["--listen", &format!("{}://127.0.0.1:0", self.scheme)]);
+            command.env("HAWKER_TLS__CERTIFICATE", certificate());
+            command.env("HAWKER_TLS__KEY", certificate().with_file_name("key.pem"));
         }
         command.args(["--shards", &self.shards.to_string()]);
         command.arg("--data-dir").arg(directory.join("data"));
@@ -306,7 +338,7 @@ impl Log {
 
 /// The MQTT address that a log line names.
 pub fn listening(line: &str) -> Option<SocketAddr> {
-    address_after(line, LISTENING)
+    address_after(&line[line.find(LISTENING)?..], "://")
 }
 
 /// The socket address that follows `mark` in a log line, text or JSON.

@@ -9,6 +9,6 @@ mod broker;
 mod directory;
 mod tool;
 
-pub use broker::{Broker, Setup, listening};
+pub use broker::{Broker, Setup, certificate, listening};
 pub use directory::Directory;
 pub use tool::is_present;

@@ -17,6 +17,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/driver.rs",
     "src/runtime/mailbox.rs",
     "src/runtime/ring.rs",
+    "src/runtime/sending.rs",
     "src/runtime/socket.rs",
     "src/sys/ring.rs",
 ];

@@ -5,6 +5,12 @@
 
 import mqtt from "mqtt";
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+
+// How to connect.
+const scheme = process.env.SCHEME ?? "tcp";
+const secure = scheme === "tls" || scheme === "wss";
+const SCHEMES = { tcp: "mqtt", tls: "mqtts", ws: "ws", wss: "wss" };
 
 // When something that has not happened counts as never.
 const PATIENCE_MS = 30_000;
@@ -43,7 +49,8 @@ export class Client {
         ? { ...(clean ? {} : { sessionExpiryInterval: expiry_s }), ...properties }
         : undefined,
     };
-    this.mqtt = mqtt.connect(`mqtt://${context.host}:${context.port}`, {
+    this.mqtt = mqtt.connect(`${SCHEMES[scheme]}://${context.host}:${context.port}/mqtt`, {
+      ca: secure ? readFileSync(process.env.CERTIFICATE) : undefined,
       ...defaults,
       ...rest,
       manualConnect: true,

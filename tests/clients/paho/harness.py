@@ -6,6 +6,7 @@ later message of the same publisher, the fence, arrives after whatever it should
 """
 
 import functools
+import os
 import queue
 import socket
 import threading
@@ -22,6 +23,9 @@ PATIENCE_S = 30
 # Messages a publisher has unacknowledged at most: beyond a limit of its own paho queues them and
 # then mixes up their order, and a 5.0 broker says how many it takes.
 WINDOW = 100
+
+# How to connect: tcp, tls, ws or wss.
+SCHEME = os.environ.get("SCHEME", "tcp")
 
 VERSIONS = {"31": paho.MQTTv31, "311": paho.MQTTv311, "5": paho.MQTTv5}
 
@@ -126,7 +130,10 @@ class Client:
             protocol=VERSIONS[self.context.version],
             reconnect_on_failure=False,
             manual_ack=self.manual_ack,
+            transport="websockets" if SCHEME in ("ws", "wss") else "tcp",
         )
+        if SCHEME in ("tls", "wss"):
+            client.tls_set(ca_certs=os.environ["CERTIFICATE"])
         client.max_inflight_messages_set(0)
         client.max_queued_messages_set(0)
         client.on_connect = lambda _c, _u, flags, code, props: self.connacks.put(
@@ -217,7 +224,8 @@ class Client:
         """Loses the connection without a word."""
         connection = self.paho.socket()
         if connection is not None:
-            connection.shutdown(socket.SHUT_RDWR)
+            # Within a WebSocket is the socket itself.
+            getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)
         self._ended()
 
     def freeze(self):

@@ -1,0 +1,77 @@
+//! The doors of the listeners: certificates are read from their files here.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, ListenerConfig};
+use crate::transport::{Door, TlsError, TlsOptions, WebOptions, tls_server};
+
+/// Why a listener's certificate cannot be used.
+#[derive(Debug)]
+pub enum DoorError {
+    /// A file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// It holds nothing that can be used.
+    Unusable {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of its key.
+        key: PathBuf,
+        /// Why.
+        error: TlsError,
+    },
+}
+
+impl fmt::Display for DoorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DoorError::Unreadable(file, error) => {
+                write!(f, "{}: cannot be read: {error}", file.display())
+            }
+            DoorError::Unusable { certificate, key, error } => {
+                let file = if matches!(error, TlsError::Key(_)) { key } else { certificate };
+                write!(f, "{}: {error}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for DoorError {}
+
+/// What stands before MQTT at each listener, in the order of the configuration.
+///
+/// # Errors
+///
+/// The first file that is of no use.
+pub fn open(config: &Config) -> Result<Arc<Vec<Door>>, DoorError> {
+    let doors: Result<_, _> =
+        config.listeners.iter().map(|listener| door(config, listener)).collect();
+    doors.map(Arc::new)
+}
+
+fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
+    let scheme = listener.address.scheme;
+    let web = scheme.has_web_socket().then(|| {
+        let (path, origins) = (listener.path.clone(), listener.origins.clone());
+        Arc::new(WebOptions { path, origins })
+    });
+    let for_all = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
+    let own = listener.certificate.as_ref().map(|(certificate, key)| (certificate, key));
+    let Some((certificate, key)) = own.or(for_all).filter(|_| scheme.has_tls()) else {
+        return Ok(Door { tls: None, web });
+    };
+    let options = TlsOptions { certificates: read(certificate)?, key: read(key)? };
+    let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        error,
+    })?;
+    Ok(Door { tls: Some(tls), web })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, DoorError> {
+    fs::read(file).map_err(|error| DoorError::Unreadable(file.to_path_buf(), error))
+}

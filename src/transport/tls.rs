@@ -1,0 +1,159 @@
+//! TLS 1.2 and 1.3, by rustls.
+
+use std::fmt;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection};
+
+use super::TransportError;
+use super::detect::{Stray, is_http, is_mqtt};
+
+/// What a TLS listener shows and asks for.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// The certificate and those that lead to its issuer, in PEM.
+    pub certificates: Vec<u8>,
+    /// Its key, in PEM.
+    pub key: Vec<u8>,
+}
+
+/// Why TLS cannot be offered.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The certificate file holds none, or none that can be read.
+    Certificates(String),
+    /// The key file holds none, or none that can be read.
+    Key(String),
+    /// The key is another certificate's, or of a kind that is not supported.
+    Pair(String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Certificates(error) => write!(f, "no certificate in PEM: {error}"),
+            TlsError::Key(error) => write!(f, "no private key in PEM: {error}"),
+            TlsError::Pair(error) => write!(f, "certificate and key do not fit: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// The TLS server of a listener; session tickets of it are good on every shard.
+///
+/// # Errors
+///
+/// See [`TlsError`].
+pub fn tls_server(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(&options.certificates)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Certificates(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(TlsError::Certificates("the file holds none".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&options.key)
+        .map_err(|error| TlsError::Key(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Pair(error.to_string()))?;
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| TlsError::Pair(error.to_string()))?;
+    config.alpn_protocols = vec![b"mqtt".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer =
+        rustls::crypto::ring::Ticketer::new().map_err(|error| TlsError::Pair(error.to_string()))?;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// One connection's TLS.
+pub(super) struct Tls {
+    connection: ServerConnection,
+    /// Nothing has come yet.
+    is_fresh: bool,
+    is_finished: bool,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("open", &self.is_open()).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Tls, TransportError> {
+        let connection = ServerConnection::new(config);
+        let mut connection = connection.map_err(|error| TransportError::Tls(error.to_string()))?;
+        // Whoever writes bounds what waits.
+        connection.set_buffer_limit(None);
+        Ok(Tls { connection, is_fresh: true, is_finished: false })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.connection.is_handshaking()
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        mut bytes: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), TransportError> {
+        if std::mem::take(&mut self.is_fresh) {
+            if is_mqtt(bytes) {
+                return Err(TransportError::Stray(Stray::MqttForTls));
+            }
+            if is_http(bytes) {
+                return Err(TransportError::Stray(Stray::HttpForTls));
+            }
+        }
+        let failed = |error: &dyn fmt::Display| TransportError::Tls(error.to_string());
+        while !bytes.is_empty() {
+            self.connection.read_tls(&mut bytes).map_err(|error| failed(&error))?;
+            let state = self.connection.process_new_packets().map_err(|error| failed(&error))?;
+            let (length, more) = (plain.len(), state.plaintext_bytes_to_read());
+            plain.resize(length + more, 0);
+            self.connection
+                .reader()
+                .read_exact(&mut plain[length..])
+                .map_err(|error| failed(&error))?;
+            if state.peer_has_closed() {
+                self.is_finished = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes bytes to be encrypted.
+    pub(super) fn send(&mut self, plain: &[u8]) {
+        // Writing to memory without a limit does not fail.
+        let _ = self.connection.writer().write_all(plain);
+    }
+
+    /// Says that nothing more comes, to a peer that has spoken TLS.
+    pub(super) fn close(&mut self) {
+        if self.is_open() {
+            self.connection.send_close_notify();
+        }
+    }
+
+    /// Adds everything that is to be written to the network.
+    pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            // Writing to memory does not fail.
+            if self.connection.write_tls(out).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Listeners with TLS and WebSocket: who comes to the wrong one, who dawdles, how certificates
+//! change. What is spoken behind them is driven by real clients in `clients`.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use support::{Setup, certificate};
+
+const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
+
+type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// What comes until the connection ends, however it does.
+fn rest(stream: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+/// What a broker that listens by `scheme` answers to bytes, and what it says of them.
+fn stray(scheme: &'static str, bytes: &[u8], said: &str) -> String {
+    let broker = Setup::shards(1).scheme(scheme).start();
+    let mut stream = broker.connect();
+    stream.write_all(bytes).expect("the broker accepts");
+    let answer = rest(&mut stream);
+    broker.await_log(said);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn who_comes_to_the_wrong_port_is_named_in_the_log() {
+    const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    const TLS: &[u8] = &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 3];
+    let answer = stray("tcp", HTTP, "an HTTP client at a port for MQTT");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("speaks MQTT"), "{answer}");
+    assert_eq!(stray("tcp", TLS, "a TLS client at a port without TLS"), "");
+    let answer = stray("tls", HTTP, "an HTTP client without TLS");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("wss"), "{answer}");
+    assert_eq!(stray("tls", CONNECT, "an MQTT client without TLS"), "");
+    assert_eq!(stray("ws", CONNECT, "an MQTT client without WebSocket"), "");
+    let answer = stray("ws", HTTP, "a WebSocket at the path");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[test]
+fn who_says_too_little_at_a_door_is_let_go() {
+    for scheme in ["tls", "ws", "wss"] {
+        let config = "[mqtt]\nconnect_timeout_ms = 300\n";
+        let broker = Setup::shards(1).scheme(scheme).config(config).start();
+        let mut stream = broker.connect();
+        let half: &[u8] = if scheme == "ws" { b"GET /mqtt HTT" } else { &[0x16, 3, 1, 1] };
+        stream.write_all(half).expect("the broker accepts");
+        assert_eq!(rest(&mut stream), b"", "{scheme}");
+    }
+}
+
+fn client(certificates: &[&Path]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for file in certificates {
+        roots.add(CertificateDer::from_pem_file(file).expect("a certificate")).expect("a root");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// An MQTT client by TLS, let in.
+fn connected(address: SocketAddr, config: &Arc<ClientConfig>) -> TlsStream {
+    let name = ServerName::from(address.ip());
+    let connection = ClientConnection::new(Arc::clone(config), name).expect("a good name");
+    let stream = TcpStream::connect(address).expect("the broker accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket takes options");
+    let mut stream = StreamOwned::new(connection, stream);
+    stream.write_all(CONNECT).expect("the broker reads");
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a CONNACK");
+    assert_eq!(head[0], 0x20);
+    let mut body = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut body).expect("a whole CONNACK");
+    stream
+}
+
+fn shown(stream: &TlsStream) -> Vec<u8> {
+    stream.conn.peer_certificates().expect("it was shown")[0].to_vec()
+}
+
+fn is_alive(stream: &mut TlsStream) -> bool {
+    let mut answer = [0; 2];
+    stream.write_all(&[0xC0, 0]).is_ok() && stream.read_exact(&mut answer).is_ok()
+}
+
+#[test]
+fn a_certificate_changes_without_ending_connections() {
+    let own = certificate();
+    let other = own.with_file_name("other-certificate.pem");
+    let der = |file: &Path| CertificateDer::from_pem_file(file).expect("a certificate").to_vec();
+    let broker = Setup::shards(2)
+        .own_listeners()
+        .config(
+            "[tls]\ncertificate = 'certificate.pem'\nkey = 'key.pem'\n\
+             [[listeners]]\naddress = 'tls://127.0.0.1:0'\n",
+        )
+        .file("certificate.pem", &own)
+        .file("key.pem", &own.with_file_name("key.pem"))
+        .start();
+    let config = client(&[&own, &other]);
+    let mut first = connected(broker.address(), &config);
+    assert_eq!(shown(&first), der(&own));
+
+    // A key without its certificate is refused, and nothing changes.
+    let put = |from: &Path, to: &str| {
+        std::fs::copy(from, broker.directory().join(to)).expect("the directory is writable");
+    };
+    put(&own.with_file_name("other-key.pem"), "key.pem");
+    broker.signal("HUP");
+    broker.await_log("certificate and key do not fit");
+    assert_eq!(shown(&connected(broker.address(), &config)), der(&own));
+
+    put(&other, "certificate.pem");
+    broker.signal("HUP");
+    broker.await_log("configuration reloaded");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while shown(&connected(broker.address(), &client(&[&own, &other]))) != der(&other) {
+        assert!(Instant::now() < deadline, "the new certificate is never shown");
+    }
+    assert!(is_alive(&mut first), "the first connection goes on");
+}
+
+#[test]
+fn a_session_is_resumed_on_every_shard() {
+    let broker = Setup::shards(4).scheme("tls").start();
+    let config = client(&[&certificate()]);
+    let kinds: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = connected(broker.address(), &config);
+            assert!(is_alive(&mut stream));
+            stream.conn.handshake_kind()
+        })
+        .collect();
+    assert_eq!(kinds[0], Some(HandshakeKind::Full));
+    let resumed = kinds[1..].iter().filter(|kind| **kind == Some(HandshakeKind::Resumed)).count();
+    assert_eq!(resumed, 15, "{kinds:?}");
+}
+
+#[test]
+fn a_broker_without_its_certificate_does_not_start() {
+    let output = |toml: &str| {
+        let directory = support::Directory::new();
+        let file = directory.write("hawker.toml", toml);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hawker"))
+            .arg("check-config")
+            .arg(file)
+            .current_dir(directory.path())
+            .output()
+            .expect("the broker's binary can be started");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let listener = "[[listeners]]\naddress = 'tls://127.0.0.1:0'\n";
+    assert!(output(listener).contains("TLS needs a certificate"));
+    let missing = output(&format!("[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n{listener}"));
+    assert!(missing.contains("a.pem: cannot be read"), "{missing}");
+}
