@@ -57,6 +57,8 @@ counters! {
     connects_accepted_total,
     /// CONNECT packets refused.
     connects_refused_total,
+    /// Of these, CONNECT packets with a wrong password or an unknown user.
+    logins_refused_total,
     /// Sessions taken over by a newer connection.
     takeovers_total,
     /// Connections ended for a protocol violation or malformed packet.

@@ -1,8 +1,11 @@
-//! Who may enter: the built-in method of enhanced authentication.
+//! Who may enter: passwords, and the built-in method of enhanced authentication.
 //!
 //! Knows no packet and does no IO: a [`ScramServer`] is handed one message of the client at a
-//! time and answers with its own.
+//! time and answers with its own; [`Passwords`] are the text of a file, and checking one against
+//! its [`PasswordHash`] is the driver's to do, away from the shards.
 
+mod password;
 mod scram;
 
+pub use password::{PasswordFault, PasswordHash, Passwords};
 pub use scram::{ScramError, ScramServer, ScramUsers};

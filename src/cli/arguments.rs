@@ -54,6 +54,11 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR", default_value = "./data")]
         data_dir: PathBuf,
     },
+    /// Change a password file, auth.password_file.
+    Passwd {
+        #[command(subcommand)]
+        action: PasswdAction,
+    },
     /// Ask for a user's password and print the line for [auth.scram_users].
     ///
     /// The password comes from the terminal, or is the first line of standard input.
@@ -64,6 +69,32 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = super::scram::ITERATIONS_DEFAULT)]
         #[arg(value_parser = clap::value_parser!(u32).range(iterations()))]
         iterations: u32,
+    },
+}
+
+/// What to do with a password file.
+#[derive(Debug, Subcommand)]
+pub(super) enum PasswdAction {
+    /// Give a user a password, an old one or a new one; SIGHUP tells a broker that runs.
+    ///
+    /// The password comes from the terminal, or is the first line of standard input.
+    Add {
+        /// The file; made if missing.
+        file: PathBuf,
+        /// The user's name.
+        user: String,
+    },
+    /// Take a user out.
+    Remove {
+        /// The file.
+        file: PathBuf,
+        /// The user's name.
+        user: String,
+    },
+    /// Print the names of all users.
+    List {
+        /// The file.
+        file: PathBuf,
     },
 }
 

@@ -10,6 +10,8 @@ mod arguments;
 mod doctor;
 mod log;
 pub mod logging;
+mod passwd;
+mod prompt;
 mod scram;
 
 use std::error::Error;
@@ -20,9 +22,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::config::{Config, Source};
-use crate::runtime::doors;
+use crate::runtime::{self, doors};
 use crate::sys::{self, Finding, Verdict};
-use arguments::{Arguments, Command, LogAction};
+use arguments::{Arguments, Command, LogAction, PasswdAction};
 
 /// What this build calls itself: version and commit.
 pub const VERSION: &str = env!("HAWKER_VERSION");
@@ -46,10 +48,23 @@ pub fn main() -> ExitCode {
         Command::Import { file, mosquitto, data_dir } => {
             log::import(file.as_deref(), mosquitto, &data_dir)
         }
+        Command::Passwd { action } => passwd(&action),
         Command::Scram { user, iterations } => match scram::print(&user, iterations) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error),
         },
+    }
+}
+
+fn passwd(action: &PasswdAction) -> ExitCode {
+    let outcome = match action {
+        PasswdAction::Add { file, user } => passwd::add(file, user),
+        PasswdAction::Remove { file, user } => passwd::remove(file, user),
+        PasswdAction::List { file } => passwd::list(file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
     }
 }
 
@@ -99,6 +114,9 @@ fn check_config(file: &Path) -> ExitCode {
     match Source::new().file(file).load() {
         Ok(config) => {
             if let Err(error) = doors::open(&config) {
+                return refuse(&error);
+            }
+            if let Err(error) = runtime::policy(&config) {
                 return refuse(&error);
             }
             // Whoever closed the pipe has the exit code.

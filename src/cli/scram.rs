@@ -4,30 +4,28 @@
 //! as it is, so that alone is taken here: any client then hashes the same bytes.
 
 use std::fmt;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, Write as _};
 
 use hmac::{Hmac, Mac as _};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use sha2::{Digest as _, Sha256};
 
+use super::prompt::{self, PromptError};
 use crate::config::ScramVerifier;
 
 /// What RFC 7677 thought right in 2015; a device too weak for it has `--iterations 4096`.
 pub(super) const ITERATIONS_DEFAULT: u32 = 15_000;
 
 const SALT_BYTES: usize = 16;
-const PASSWORD_BYTES_MAX: usize = 1024;
-
 /// Why no line was printed.
 #[derive(Debug)]
 pub(super) enum ScramError {
     /// The name has characters that SASLprep would change or forbid.
     User,
-    /// The password has, or is empty or too long.
-    Password,
-    /// The two passwords typed are not the same.
-    Mistyped,
-    /// The terminal or the system's entropy failed.
+    /// The password has.
+    Characters,
+    /// There is none.
+    Prompt(PromptError),
+    /// The system's entropy, or the output, failed.
     Io(io::Error),
 }
 
@@ -35,12 +33,11 @@ impl fmt::Display for ScramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ScramError::User => f.write_str("a user name has 1 to 1024 printable ASCII characters"),
-            ScramError::Password => write!(
-                f,
-                "a password has 1 to {PASSWORD_BYTES_MAX} printable ASCII characters (SASLprep \
-                 changes others, and not every client does)"
+            ScramError::Characters => f.write_str(
+                "a password has printable ASCII characters alone (SASLprep changes others, and not \
+                 every client does)",
             ),
-            ScramError::Mistyped => f.write_str("the two passwords are not the same"),
+            ScramError::Prompt(error) => error.fmt(f),
             ScramError::Io(error) => write!(f, "{error}"),
         }
     }
@@ -59,7 +56,10 @@ pub(super) fn print(user: &str, iterations: u32) -> Result<(), ScramError> {
     if !(1..=1024).contains(&user.len()) || !is_plain(user) {
         return Err(ScramError::User);
     }
-    let password = if io::stdin().is_terminal() { ask_twice(user)? } else { read_line()? };
+    let password = prompt::password(user).map_err(ScramError::Prompt)?;
+    if !is_plain(&password) {
+        return Err(ScramError::Characters);
+    }
     let mut salt = [0; SALT_BYTES];
     getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
     let verifier = verifier(password.as_bytes(), &salt, iterations);
@@ -93,52 +93,6 @@ fn toml_key(user: &str) -> String {
         return user.to_owned();
     }
     format!("\"{}\"", user.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-fn read_line() -> Result<String, ScramError> {
-    let mut bytes = Vec::new();
-    // Room for the password and its line's end; what is longer is refused below.
-    let mut input = io::stdin().lock().take(PASSWORD_BYTES_MAX as u64 + 2);
-    input.read_until(b'\n', &mut bytes)?;
-    let text = String::from_utf8(bytes).map_err(|_| ScramError::Password)?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    let fits = (1..=PASSWORD_BYTES_MAX).contains(&password.len()) && is_plain(password);
-    if fits { Ok(password.to_owned()) } else { Err(ScramError::Password) }
-}
-
-fn ask_twice(user: &str) -> Result<String, ScramError> {
-    let _silence = Silence::begin()?;
-    let ask = |question: &str| {
-        write!(io::stderr(), "{question}: ")?;
-        let answer = read_line();
-        writeln!(io::stderr())?;
-        answer
-    };
-    let password = ask(&format!("Password for {user}"))?;
-    if ask("Again")? == password { Ok(password) } else { Err(ScramError::Mistyped) }
-}
-
-/// The terminal shows nothing of what is typed until this is dropped.
-struct Silence {
-    before: Termios,
-}
-
-impl Silence {
-    fn begin() -> io::Result<Silence> {
-        let before = tcgetattr(io::stdin())?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-        Ok(Silence { before })
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        // Nothing is left to try where the terminal is gone.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
-    }
 }
 
 #[cfg(test)]

@@ -2,17 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::kind::{self, Kind as _, Verifiers};
+use super::kind::{self, Kind as _, Optional, Sampled, Verifiers};
 use super::table::table;
 
 table! {
     /// Who may enter.
     pub struct AuthConfig in "auth" {
+        /// The users who log in with a name and a password, a line each; `hawker passwd add FILE
+        /// USER` writes it, and what `mosquitto_passwd` wrote is read, too. Who has no line there
+        /// is refused, and who names no user as well, unless `mqtt.anonymous_allowed`. Read again
+        /// on SIGHUP: if a line is wrong, nothing changes. Only the broker's user and group may
+        /// be able to read it.
+        pub password_file: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/passwords\"")), Connect;
+
         /// What SCRAM-SHA-256 needs to know of each user: a table of `user = "verifier"`.
         /// `hawker scram USER` asks for a password and prints the line. A verifier is enough to
         /// check a password and not enough to log in with, but whoever reads it can try

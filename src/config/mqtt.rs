@@ -124,7 +124,7 @@ table! {
             Optional(Sampled(topic_prefix(), "\"response/\"")), Connect;
 
         /// Whether a client may connect without a user name. Unset: on listeners that only this
-        /// machine can reach. With `true` and a listener on the network, anyone can read and
+        /// machine can reach, and there only while `auth.password_file` is unset. With `true` and a listener on the network, anyone can read and
         /// write everything.
         pub anonymous_allowed: Option<bool> = None, Optional(Switch), Connect;
 

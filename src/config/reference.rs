@@ -156,7 +156,6 @@ pub fn example() -> String {
         let _ = match section.name {
             "" => Ok(()),
             "listeners" => writeln!(text, "\n#[[listeners]]"),
-            "auth" => writeln!(text, "\n[auth.scram_users]"),
             name => writeln!(text, "\n[{name}]"),
         };
         for entry in &section.entries {
@@ -164,7 +163,12 @@ pub fn example() -> String {
             text.push_str(&paragraphs(entry.doc, "# "));
             let _ = match entry.default.as_ref().or(entry.sample.as_ref()) {
                 Some(value) => writeln!(text, "#{} = {value}", entry.name),
-                None => writeln!(text, "#alice = \"SCRAM-SHA-256$...\""),
+                // A table within the table.
+                None => writeln!(
+                    text,
+                    "[{}.{}]\n#alice = \"SCRAM-SHA-256$...\"",
+                    section.name, entry.name
+                ),
             };
         }
     }
@@ -230,6 +234,7 @@ mod tests {
     #[test]
     fn the_example_without_its_comment_marks_is_the_default_too() {
         let listener = ["#name", "#address", "#optional", "#certificate", "#key", "#path"];
+        let listener = [&listener[..], &["#password_file"]].concat();
         let samples = ["#shards", "#cpus", "#origins", "#[[", "#alice"];
         let samples = [&samples[..], &listener].concat();
         let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();

@@ -27,6 +27,7 @@ use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
+use super::verifier::Verifier;
 use crate::metrics::Durations;
 use crate::shard::{
     ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
@@ -69,6 +70,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) listening: Vec<Listening>,
     pub(super) doors: Arc<Vec<Door>>,
+    pub(super) verifier: Verifier,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
     pub(super) ends: LaneEnds<LaneItem>,
@@ -90,6 +92,7 @@ pub(super) struct Driver {
     clock: Clock,
     listening: Vec<Listening>,
     doors: Arc<Vec<Door>>,
+    verifier: Verifier,
     greeting_timeout: Duration,
     /// Connections that are being greeted, and when that must be over.
     greeted: Lingerers,
@@ -159,7 +162,7 @@ impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
         let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
-        let Parts { ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
+        let Parts { verifier, ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
         let index = options.id.index();
@@ -174,6 +177,7 @@ impl Driver {
             clock,
             listening,
             doors,
+            verifier,
             greeting_timeout,
             greeted: Lingerers::default(),
             packets: Vec::new(),
@@ -318,6 +322,10 @@ impl Driver {
                 Letter::Reconfigure(policy) => {
                     self.shard.handle(now, Input::Reconfigure(policy));
                 }
+                Letter::Verdict { connection, is_right } => {
+                    let is_right = Some(is_right);
+                    self.shard.handle(now, Input::Verdict { connection, is_right });
+                }
                 Letter::Doors(doors) => self.doors = doors,
                 Letter::Prepared(prepared) => {
                     if let Some(disk) = &mut self.disk {
@@ -386,6 +394,11 @@ impl Driver {
                 Output::ResumeReading(id) => self.resume(id)?,
                 Output::Lane { to, message } => {
                     self.ends.send(to.index(), LaneItem::Message(message));
+                }
+                Output::Ask { connection, question } => {
+                    if !self.verifier.ask(self.index, connection, question) {
+                        self.shard.handle(now, Input::Verdict { connection, is_right: None });
+                    }
                 }
                 Output::Log(order) => {
                     let Some(disk) = &mut self.disk else { unreachable!("there is no log") };

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk::{DiskFailure, Prepared};
 use crate::metrics::{Durations, ShardMetrics};
-use crate::shard::{LogSize, Policy};
+use crate::shard::{ConnectionId, LogSize, Policy};
 use crate::transport::Door;
 
 /// One thing a shard is told.
@@ -19,6 +19,8 @@ pub(super) enum Letter {
     Stop,
     /// Go on under another policy.
     Reconfigure(Arc<Policy>),
+    /// A password was checked.
+    Verdict { connection: ConnectionId, is_right: bool },
     /// New connections come through these doors.
     Doors(Arc<Vec<Door>>),
     /// A segment of the log was prepared, or could not be.

@@ -14,8 +14,10 @@ mod mailbox;
 mod primitive;
 pub mod recovery;
 mod ring;
+pub mod secrets;
 mod sending;
 mod socket;
+mod verifier;
 
 pub(crate) use mailbox::Counted;
 
@@ -41,6 +43,8 @@ use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
+use self::secrets::SecretsError;
+use self::verifier::Verifier;
 use crate::auth::ScramUsers;
 use crate::config::{Config, Durability, Source};
 use crate::shard::{Policy, Restored, Seed, ShardId, ShardOptions};
@@ -60,6 +64,8 @@ pub enum RunError {
     Listen(ListenError),
     /// A listener's certificate is of no use.
     Door(DoorError),
+    /// A file of passwords is wrong.
+    Passwords(SecretsError),
     /// The admin address could not be listened on.
     Admin(SocketAddr, io::Error),
     /// The kernel has no random numbers to give.
@@ -77,6 +83,7 @@ impl fmt::Display for RunError {
         match self {
             RunError::Listen(error) => error.fmt(f),
             RunError::Door(error) => error.fmt(f),
+            RunError::Passwords(error) => error.fmt(f),
             RunError::Admin(address, error) => write!(
                 f,
                 "admin address {address}: {error}; choose another with --admin, or none with \
@@ -157,8 +164,14 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
     }
+    let policy = match policy(&config) {
+        Ok(policy) => policy,
+        Err(error) => {
+            tracing::error!("configuration not reloaded, nothing changed: {error}");
+            return;
+        }
+    };
     crate::cli::logging::set_levels(&config.log.level);
-    let policy = policy(&config);
     for mailbox in mailboxes {
         mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
         // Which listeners there are waits for a restart, and their certificates with them.
@@ -170,9 +183,22 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
     *running = config;
 }
 
-fn policy(config: &Config) -> Arc<Policy> {
-    Arc::new(Policy { mqtt: config.mqtt.clone(), scram_users: ScramUsers::from(&config.auth) })
+/// What the shards go by, with what is in the files that the configuration names.
+///
+/// # Errors
+///
+/// The first file that is wrong.
+pub fn policy(config: &Config) -> Result<Arc<Policy>, SecretsError> {
+    let passwords = config.auth.password_file.as_deref().map(secrets::passwords).transpose()?;
+    Ok(Arc::new(Policy {
+        mqtt: config.mqtt.clone(),
+        scram_users: ScramUsers::from(&config.auth),
+        passwords,
+    }))
 }
+
+/// Threads that check passwords.
+const VERIFIERS: usize = 2;
 
 /// A running broker.
 pub struct Broker {
@@ -245,7 +271,9 @@ impl Broker {
 
     fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
         for Bound { scheme, address } in &self.bound {
-            let open = config.mqtt.anonymous_allowed.unwrap_or(address.ip().is_loopback());
+            let asked = config.auth.password_file.is_some();
+            let local = address.ip().is_loopback() && !asked;
+            let open = config.mqtt.anonymous_allowed.unwrap_or(local);
             let credentials = if open { "anonymous clients allowed" } else { "credentials needed" };
             tracing::info!("listening on {}://{address} ({credentials})", scheme.name());
         }
@@ -286,12 +314,14 @@ fn start_shards(
 ) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
     let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
-    let policy = policy(config);
+    let policy = policy(config).map_err(RunError::Passwords)?;
     let lanes = Lanes::new(count);
     let rings = Rings::new(count);
     let clock = Clock::start();
     let (ready, is_ready) = mpsc::channel();
     let Entrance { listening, doors } = entrance;
+    let verifier = Verifier::start(VERIFIERS, mailboxes)
+        .map_err(|error| RunError::Shard(0, error.to_string()))?;
     let mut shards = Vec::new();
     for (index, (seed, listening)) in seeds.into_iter().zip(listening).enumerate() {
         let (log, disk) = stores.pop_front().unzip();
@@ -307,6 +337,7 @@ fn start_shards(
             clock,
             listening,
             doors: Arc::clone(&doors),
+            verifier: verifier.clone(),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),
             rings: Arc::clone(&rings),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::connection::{
-    Acknowledgements, Active, Aliases, Authenticating, Phase, Reauthentication,
+    Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
-use super::effect::{ConnectionId, ShardId};
+use super::effect::{ConnectionId, Output, Question, ShardId};
 use super::limit::Limit;
 use super::{Key, Seat, Shard};
 use crate::auth::{ScramError, ScramServer};
@@ -51,6 +53,9 @@ impl Shard {
         }
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),
+            None if connect.credentials.user_name.is_some() && self.policy.passwords.is_some() => {
+                self.ask(id, connect, packet);
+            }
             None if self.may_be_anonymous(id) => self.admit(now, id, connect, None),
             None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
         }
@@ -82,9 +87,64 @@ impl Shard {
         }
     }
 
+    /// Lets the password of a CONNECT be checked.
+    fn ask(&mut self, id: ConnectionId, connect: &Connect<'_>, packet: &[u8]) {
+        let (Some(user), Some(passwords)) = (connect.credentials.user_name, &self.policy.passwords)
+        else {
+            return;
+        };
+        // Who does not exist takes as long to be refused as who does.
+        let known = passwords.get(user);
+        let hash = known.or_else(|| passwords.any()).map(Arc::clone);
+        let question = hash.map(|hash| Question {
+            hash,
+            password: Zeroizing::new(connect.credentials.password.unwrap_or_default().to_vec()),
+            is_known: known.is_some() && connect.credentials.password.is_some(),
+        });
+        let verifying =
+            Verifying { connect: Zeroizing::new(packet.to_vec()), version: connect.version };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.phase = Phase::Verifying(Box::new(verifying));
+        self.pause(id, Pause::Verdict);
+        match question {
+            Some(question) => self.outputs.push_back(Output::Ask { connection: id, question }),
+            None => self.handle_verdict(self.now, id, Some(false)),
+        }
+    }
+
+    /// A password was checked.
+    pub(super) fn handle_verdict(&mut self, now: Time, id: ConnectionId, is_right: Option<bool>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let phase = std::mem::replace(&mut connection.phase, Phase::AwaitConnect);
+        let Phase::Verifying(verifying) = phase else {
+            connection.phase = phase;
+            return;
+        };
+        let Verifying { connect, version } = *verifying;
+        match is_right {
+            Some(true) => {
+                let Ok(Cut::Whole { frame, .. }) = Frame::cut(&connect, u32::MAX) else {
+                    unreachable!("the packet was cut before");
+                };
+                let Ok(Packet::Connect(connect)) = Packet::decode_from_client(version, frame)
+                else {
+                    unreachable!("the packet was decoded before");
+                };
+                self.admit(now, id, &connect, None);
+                self.unpause(now, id, Pause::Verdict);
+            }
+            Some(false) => {
+                self.metrics.logins_refused_total += 1;
+                self.refuse(now, id, version, ReasonCode::BadUserNameOrPassword);
+            }
+            None => self.refuse(now, id, version, ReasonCode::ServerBusy),
+        }
+    }
+
     fn may_be_anonymous(&self, id: ConnectionId) -> bool {
         let loopback = self.connections.get(id).is_some_and(|c| c.peer.listener.loopback);
-        self.mqtt().anonymous_allowed.unwrap_or(loopback)
+        // Where passwords are asked for, nobody comes without one unless that is allowed.
+        self.mqtt().anonymous_allowed.unwrap_or(loopback && self.policy.passwords.is_none())
     }
 
     /// A CONNECT that cannot be read: answered as far as its version is known.

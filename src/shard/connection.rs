@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::arena::Key;
 use super::effect::{ConnectionId, Peer};
 use super::write::WriteBuffer;
@@ -16,6 +18,7 @@ use crate::time::Time;
 ///               CONNECT                            CONNACK
 ///  AwaitConnect -------> Authenticating (SCRAM) -----------> Active
 ///       |   `---------------------------------------------^    |
+///       |         Verifying (password) -------------------^    |
 ///       | CONNECT of another shard's client                     | DISCONNECT, error, takeover,
 ///       v                                                       v keep-alive, closed by the peer
 ///     moved                                                   closed
@@ -58,6 +61,8 @@ pub enum Pause {
     Replies = 4,
     /// Too many of the subscriptions it asked for are still being made.
     Subscribing = 8,
+    /// Its password is being checked.
+    Verdict = 16,
 }
 
 /// How far a connection is.
@@ -67,6 +72,8 @@ pub enum Phase {
     AwaitConnect,
     /// A CONNECT asked for SCRAM: nothing but AUTH may come.
     Authenticating(Box<Authenticating>),
+    /// The password of this CONNECT is being checked: nothing is read.
+    Verifying(Box<Verifying>),
     /// A session is attached.
     Active(Box<Active>),
 }
@@ -77,6 +84,14 @@ pub struct Authenticating {
     /// The CONNECT packet, acted on once its sender has proved itself.
     pub connect: Vec<u8>,
     pub exchange: ScramServer,
+}
+
+/// A connection whose CONNECT waits for a verdict.
+#[derive(Debug)]
+pub struct Verifying {
+    /// The CONNECT packet, acted on once its password was found to be right.
+    pub connect: Zeroizing<Vec<u8>>,
+    pub version: Version,
 }
 
 /// A connection with a session.
@@ -276,6 +291,7 @@ impl Connection {
         match &self.phase {
             Phase::AwaitConnect => None,
             Phase::Authenticating(_) => Some(Version::V5),
+            Phase::Verifying(verifying) => Some(verifying.version),
             Phase::Active(active) => Some(active.version),
         }
     }
@@ -283,7 +299,7 @@ impl Connection {
     /// When the connection is given up if nothing more arrives.
     pub fn deadline(&self, connect_timeout_ms: u32) -> Time {
         match &self.phase {
-            Phase::AwaitConnect | Phase::Authenticating(_) => {
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Verifying(_) => {
                 Time::from_micros(self.since.as_micros() + u64::from(connect_timeout_ms) * 1000)
             }
             Phase::Active(active) if active.silence_micros_max == 0 => Time::NEVER,

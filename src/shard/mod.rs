@@ -50,7 +50,9 @@ mod write;
 
 pub use arena::Key;
 pub use census::{Census, LogSize};
-pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
+pub use effect::{
+    Chunk, ConnectionId, Input, Listener, Output, Peer, Question, Seed, ShardId, WriteBatch,
+};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
@@ -75,7 +77,7 @@ use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
-use crate::auth::ScramUsers;
+use crate::auth::{Passwords, ScramUsers};
 use crate::config::Mqtt;
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
@@ -92,6 +94,8 @@ pub struct Policy {
     pub mqtt: Mqtt,
     /// Who may prove itself by SCRAM-SHA-256.
     pub scram_users: ScramUsers,
+    /// Whose password is asked for; absent: nobody's.
+    pub passwords: Option<Passwords>,
 }
 
 /// How a shard is set up.
@@ -286,6 +290,9 @@ impl Shard {
             }
             Input::Log(news) => self.handle_log(now, news),
             Input::Timeout => self.handle_timeout(now),
+            Input::Verdict { connection, is_right } => {
+                self.handle_verdict(now, connection, is_right);
+            }
             Input::Reconfigure(policy) => self.policy = policy,
             Input::Stop => self.handle_stop(now),
         }

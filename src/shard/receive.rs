@@ -129,6 +129,8 @@ impl Shard {
                 }
                 self.next_after(id)
             }
+            // What arrives waits.
+            Phase::Verifying(_) => Next::Stop,
             Phase::Active(active) => {
                 let version = active.version;
                 match Packet::decode_from_client(version, frame) {

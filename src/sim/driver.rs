@@ -227,6 +227,9 @@ impl World {
             }
             Output::Lane { to, message } => self.send_lane(shard, to.index(), message),
             Output::Log(order) => self.order(shard, order),
+            Output::Ask { connection, .. } => {
+                self.handle(shard, Input::Verdict { connection, is_right: Some(true) });
+            }
         }
     }
 

@@ -28,7 +28,7 @@ const CORE: &[Folder] = &[
     Folder {
         name: "auth",
         modules: &["auth", "proto", "config", "time"],
-        crates: &["base64", "bytes", "hmac", "sha2"],
+        crates: &["argon2", "base64", "bytes", "hmac", "pbkdf2", "sha2", "subtle"],
     },
     Folder {
         name: "transport",
@@ -41,7 +41,7 @@ const CORE: &[Folder] = &[
             "shard", "auth", "config", "message", "metrics", "proto", "router", "session",
             "storage", "time",
         ],
-        crates: &["ahash", "bytes", "rkyv", "tracing"],
+        crates: &["ahash", "bytes", "rkyv", "tracing", "zeroize"],
     },
 ];
 

@@ -1,0 +1,119 @@
+//! `hawker passwd`: the lines of a password file.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::prompt::{self, PromptError};
+use crate::auth::{PasswordHash, Passwords};
+
+/// Why a password file was left as it was.
+#[derive(Debug)]
+pub(super) enum PasswdError {
+    /// The name cannot stand in a line.
+    User,
+    /// There is no password.
+    Prompt(PromptError),
+    /// The file has no line of this user.
+    Unknown(PathBuf, String),
+    /// The file holds a line that is wrong.
+    Wrong(PathBuf, String),
+    /// The file cannot be read or written.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for PasswdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PasswdError::User => {
+                f.write_str("a user name has 1 to 1024 bytes, no colon and no control characters")
+            }
+            PasswdError::Prompt(error) => error.fmt(f),
+            PasswdError::Unknown(file, user) => {
+                write!(f, "{}: there is no user {user:?}", file.display())
+            }
+            PasswdError::Wrong(file, fault) => write!(f, "{}:{fault}", file.display()),
+            PasswdError::Io(file, error) => write!(f, "{}: {error}", file.display()),
+        }
+    }
+}
+
+impl std::error::Error for PasswdError {}
+
+/// Gives a user a password; the file is made if missing.
+pub(super) fn add(file: &Path, user: &str) -> Result<(), PasswdError> {
+    let legal = (1..=1024).contains(&user.len())
+        && !user.starts_with('#')
+        && !user.chars().any(|char| char == ':' || char.is_control());
+    if !legal {
+        return Err(PasswdError::User);
+    }
+    let mut lines = if file.exists() { read(file)? } else { Vec::new() };
+    let password = prompt::password(user).map_err(PasswdError::Prompt)?;
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|error| failed(file, io::Error::other(error.to_string())))?;
+    let line = format!("{user}:{}", PasswordHash::encode(password.as_bytes(), &salt));
+    match lines.iter_mut().find(|line| is_of(line, user)) {
+        Some(earlier) => *earlier = line,
+        None => lines.push(line),
+    }
+    write(file, &lines)
+}
+
+/// Takes a user out of the file.
+pub(super) fn remove(file: &Path, user: &str) -> Result<(), PasswdError> {
+    let mut lines = read(file)?;
+    let before = lines.len();
+    lines.retain(|line| !is_of(line, user));
+    if lines.len() == before {
+        return Err(PasswdError::Unknown(file.to_path_buf(), user.to_owned()));
+    }
+    write(file, &lines)
+}
+
+/// Prints the users of the file.
+pub(super) fn list(file: &Path) -> Result<(), PasswdError> {
+    let lines = read(file)?;
+    let users = lines.iter().filter(|line| !line.starts_with('#'));
+    for (user, _) in users.filter_map(|line| line.split_once(':')) {
+        // Whoever closed the pipe has seen enough.
+        let _ = writeln!(io::stdout(), "{user}");
+    }
+    Ok(())
+}
+
+fn is_of(line: &str, user: &str) -> bool {
+    line.split_once(':').is_some_and(|(of, _)| of == user)
+}
+
+fn failed(file: &Path, error: io::Error) -> PasswdError {
+    PasswdError::Io(file.to_path_buf(), error)
+}
+
+fn read(file: &Path) -> Result<Vec<String>, PasswdError> {
+    let text = fs::read_to_string(file).map_err(|error| failed(file, error))?;
+    Passwords::parse(&text)
+        .map_err(|fault| PasswdError::Wrong(file.to_path_buf(), fault.to_string()))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Writes beside the file and renames: a crash leaves the one or the other. Its owner and group
+/// alone can read it.
+fn write(file: &Path, lines: &[String]) -> Result<(), PasswdError> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let put = || {
+        let mut new =
+            File::options().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
+        for line in lines {
+            writeln!(new, "{line}")?;
+        }
+        new.sync_all()?;
+        fs::rename(&beside, file)
+    };
+    put().map_err(|error| failed(file, error))
+}
