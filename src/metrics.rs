@@ -59,6 +59,10 @@ counters! {
     connects_refused_total,
     /// Of these, CONNECT packets with a wrong password or an unknown user.
     logins_refused_total,
+    /// Messages that no rule allowed to be published.
+    publishes_not_allowed_total,
+    /// Subscriptions that no rule allowed, or none any more.
+    subscriptions_refused_total,
     /// Sessions taken over by a newer connection.
     takeovers_total,
     /// Connections ended for a protocol violation or malformed packet.

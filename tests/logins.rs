@@ -145,3 +145,166 @@ fn a_file_that_all_can_read_is_refused() {
     let refused = String::from_utf8_lossy(&check().stderr).into_owned();
     assert!(refused.contains("chmod o-rwx passwords"), "{refused}");
 }
+
+/// A client of 5.0 or 3.1.1 that says what is asked and reads answers.
+struct Client {
+    stream: TcpStream,
+    level: u8,
+}
+
+impl Client {
+    fn log_in(broker: &Broker, level: u8, user: &str, will: Option<&str>) -> Result<Client, u8> {
+        let flags = 0xC2 | if will.is_some() { 0x04 } else { 0 };
+        let mut body = [field(b"MQTT"), vec![level, flags, 0, 60]].concat();
+        let none: &[u8] = if level == 5 { &[0] } else { &[] };
+        body.extend(none);
+        body.extend(field(format!("{user}-device").as_bytes()));
+        if let Some(topic) = will {
+            body.extend(none);
+            body.extend(field(topic.as_bytes()));
+            body.extend(field(b"gone"));
+        }
+        body.extend(field(user.as_bytes()));
+        body.extend(field(b"secret"));
+        let mut stream = broker.connect();
+        stream.write_all(&[vec![0x10, body.len() as u8], body].concat()).expect("it reads");
+        let mut client = Client { stream, level };
+        let (first, body) = client.read();
+        assert_eq!(first, 0x20);
+        if body[1] == 0 { Ok(client) } else { Err(body[1]) }
+    }
+
+    fn read(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head).expect("a packet");
+        let mut body = vec![0; usize::from(head[1])];
+        self.stream.read_exact(&mut body).expect("all of it");
+        (head[0], body)
+    }
+
+    fn send(&mut self, first: u8, parts: &[&[u8]]) {
+        let body = parts.concat();
+        let packet = [vec![first, body.len() as u8], body].concat();
+        self.stream.write_all(&packet).expect("the broker reads");
+    }
+
+    fn properties(&self) -> &'static [u8] {
+        if self.level == 5 { &[0] } else { &[] }
+    }
+
+    /// Publishes at QoS 1; the reason code of PUBACK, 0 where the version has none.
+    fn publish(&mut self, topic: &str) -> u8 {
+        let properties = self.properties();
+        self.send(0x32, &[&field(topic.as_bytes()), &[0, 1], properties, b"hello"]);
+        let (first, body) = self.read();
+        assert_eq!(first, 0x40, "{body:?}");
+        body.get(2).copied().unwrap_or(0)
+    }
+
+    /// Subscribes at QoS 1; the code of SUBACK.
+    fn subscribe(&mut self, filter: &str) -> u8 {
+        let properties = self.properties();
+        self.send(0x82, &[&[0, 2], properties, &field(filter.as_bytes()), &[1]]);
+        let (first, body) = self.read();
+        assert_eq!(first, 0x90);
+        *body.last().expect("a code")
+    }
+
+    /// Whether a message of this topic comes before the answer to a ping that its publisher saw.
+    fn gets(&mut self, topic: &str) -> bool {
+        self.send(0xC0, &[]);
+        let mut got = false;
+        loop {
+            match self.read() {
+                (0xD0, _) => return got,
+                (first, body) if first >> 4 == 3 => {
+                    got |= body[2..].starts_with(topic.as_bytes());
+                }
+                (first, _) => panic!("{first:#x}"),
+            }
+        }
+    }
+}
+
+fn users(directory: &Directory) {
+    for user in ["ann", "bob", "eve"] {
+        add(&directory.join("passwords"), user, "secret");
+    }
+}
+
+#[test]
+fn rules_say_what_clients_may_do() {
+    let directory = Directory::new();
+    users(&directory);
+    let config = format!(
+        "[auth]\npassword_file = '{}'\n\
+         [[auth.rules]]\nusers = ['ann', 'bob']\npublish = ['chat/#']\nsubscribe = ['chat/#']\n\
+         [[auth.rules]]\npublish = ['own/%u/%c/#']\nsubscribe = ['own/%u/#']\nqos_max = 1\n\
+         [[auth.rules]]\nusers = ['bob']\ndeny_publish = ['chat/news']\n",
+        directory.join("passwords").display()
+    );
+    for level in [5, 4] {
+        let broker = Setup::shards(1).config(&config).start();
+        let not_allowed = if level == 5 { 0x87 } else { 0 };
+        let refused = if level == 5 { 0x87 } else { 0x80 };
+        let enter = |user| Client::log_in(&broker, level, user, None).expect("a right password");
+        let (mut ann, mut bob, mut eve) = (enter("ann"), enter("bob"), enter("eve"));
+        assert_eq!(ann.subscribe("chat/#"), 1);
+        assert_eq!(ann.subscribe("#"), refused, "more than is allowed");
+        assert_eq!(eve.subscribe("chat/room"), refused);
+        assert_eq!(eve.subscribe("$share/group/chat/room"), refused);
+        assert_eq!(eve.subscribe("own/eve/#"), 1);
+        assert_eq!(bob.publish("chat/room"), 0);
+        assert!(ann.gets("chat/room"));
+        assert_eq!(bob.publish("chat/news"), not_allowed);
+        assert_eq!(eve.publish("chat/room"), not_allowed);
+        assert!(!ann.gets("chat/"), "what is not allowed reaches nobody");
+        let here = if level == 5 { 0x10 } else { 0 };
+        assert_eq!(ann.publish("own/ann/ann-device/x"), here, "allowed, and nobody listens");
+        assert_eq!(ann.publish("own/eve/eve-device/x"), not_allowed);
+        let code = Client::log_in(&broker, level, "eve", Some("chat/room")).err();
+        assert_eq!(code, Some(if level == 5 { 0x87 } else { 5 }), "a will is a message, too");
+    }
+}
+
+#[test]
+fn a_changed_rule_ends_subscriptions() {
+    let directory = Directory::new();
+    users(&directory);
+    let acl = directory.write("acl", "user ann\ntopic chat/#\n\nuser bob\ntopic chat/#\n");
+    let config = format!(
+        "[auth]\npassword_file = '{}'\nacl_file = '{}'\nrefused_publish = 'disconnect'\n",
+        directory.join("passwords").display(),
+        acl.display()
+    );
+    let broker = Setup::shards(1).config(&config).start();
+    let enter = |user| Client::log_in(&broker, 4, user, None).expect("a right password");
+    let (mut ann, mut bob) = (enter("ann"), enter("bob"));
+    assert_eq!(ann.subscribe("chat/room"), 1);
+    assert_eq!(bob.publish("chat/room"), 0);
+    assert!(ann.gets("chat/room"));
+
+    // A wrong line changes nothing.
+    let change = |text: &str, said: &str| {
+        std::fs::write(&acl, text).expect("the directory is writable");
+        broker.signal("HUP");
+        broker.await_log(said);
+    };
+    change("user ann\ntopics chat/#\n", "acl:2: a line begins with user, topic or pattern");
+    assert_eq!(bob.publish("chat/room"), 0);
+    assert!(ann.gets("chat/room"));
+
+    change("user bob\ntopic chat/#\n", "configuration reloaded");
+    // The shard is told after the log line; what follows it, the subscription ends.
+    let mut tries = 0;
+    loop {
+        assert_eq!(bob.publish("chat/room"), 0);
+        if !ann.gets("chat/room") {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 10_000, "the subscription goes on");
+    }
+    ann.send(0x32, &[&field(b"chat/room"), &[0, 1], b"hello"]);
+    assert!(ended(&mut ann.stream), "before 5.0 the connection ends where that is asked for");
+}

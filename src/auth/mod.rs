@@ -2,10 +2,13 @@
 //!
 //! Knows no packet and does no IO: a [`ScramServer`] is handed one message of the client at a
 //! time and answers with its own; [`Passwords`] are the text of a file, and checking one against
-//! its [`PasswordHash`] is the driver's to do, away from the shards.
+//! its [`PasswordHash`] is the driver's to do, away from the shards. [`Rules`] say what clients may
+//! do.
 
 mod password;
+mod rules;
 mod scram;
 
 pub use password::{PasswordFault, PasswordHash, Passwords};
+pub use rules::{Action, Actor, Grants, RuleFault, Rules};
 pub use scram::{ScramError, ScramServer, ScramUsers};

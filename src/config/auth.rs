@@ -8,7 +8,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::kind::{self, Kind as _, Optional, Sampled, Verifiers};
+use super::kind::{self, Choice, Kind as _, Optional, Sampled, Verifiers};
+use super::rules::{RuleConfig, RuleList};
 use super::table::table;
 
 table! {
@@ -22,6 +23,27 @@ table! {
         pub password_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/passwords\"")), Connect;
 
+        /// An `acl_file` as Mosquitto has it: `topic` lines for clients without a user, below
+        /// `user NAME` for that user, `pattern` lines with `%u` and `%c` for everybody; `read` is
+        /// to subscribe, `write` to publish, `deny` forbids. Read again on SIGHUP.
+        pub acl_file: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/acl\"")), Live;
+
+        /// What clients may do, a table each: whom it is about (`users`, `client_ids`, `networks`,
+        /// `listeners`; what is left out is no condition), the topic filters they may `publish` and
+        /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
+        /// highest QoS (`qos_max`) and whether they may `retain`. `%u` and `%c` in a filter stand
+        /// for user and client id; a name with +, # or / in it matches nothing. Without any rule,
+        /// here or in `acl_file`, everybody may do everything; with one, only what is allowed. A
+        /// subscription has to be allowed for every topic it can match, and is refused if any of
+        /// them is denied. Subscriptions that a changed rule forbids end with it.
+        pub rules: Vec<RuleConfig> = Vec::new(), RuleList, Live;
+
+        /// What becomes of a message that no rule allows, before MQTT 5.0, which is told so: `drop`
+        /// acknowledges and forgets it, `disconnect` ends the connection.
+        pub refused_publish: RefusedPublish = RefusedPublish::Drop,
+            Choice(RefusedPublish::WORDS), Live;
+
         /// What SCRAM-SHA-256 needs to know of each user: a table of `user = "verifier"`.
         /// `hawker scram USER` asks for a password and prints the line. A verifier is enough to
         /// check a password and not enough to log in with, but whoever reads it can try
@@ -29,6 +51,21 @@ table! {
         /// stays connected until its connection ends.
         pub scram_users: BTreeMap<String, ScramVerifier> = BTreeMap::new(), Verifiers, Connect;
     }
+}
+
+/// What becomes of a message that no rule allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefusedPublish {
+    /// It is acknowledged and forgotten.
+    #[default]
+    Drop,
+    /// The connection ends.
+    Disconnect,
+}
+
+impl RefusedPublish {
+    const WORDS: &[(&str, RefusedPublish)] =
+        &[("drop", RefusedPublish::Drop), ("disconnect", RefusedPublish::Disconnect)];
 }
 
 /// What a server keeps of a user's password: enough to check it, not enough to use it.

@@ -194,6 +194,9 @@ pub fn policy(config: &Config) -> Result<Arc<Policy>, SecretsError> {
         mqtt: config.mqtt.clone(),
         scram_users: ScramUsers::from(&config.auth),
         passwords,
+        rules: secrets::rules(&config.auth)?,
+        refused_publish: config.auth.refused_publish,
+        listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
     }))
 }
 

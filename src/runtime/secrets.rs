@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::auth::{PasswordFault, Passwords};
+use crate::auth::{PasswordFault, Passwords, RuleFault, Rules};
+use crate::config::AuthConfig;
 
 /// Why such a file cannot be used.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub enum SecretsError {
     Exposed(PathBuf),
     /// A line of it is wrong.
     Passwords(PathBuf, PasswordFault),
+    /// A line of it is wrong.
+    Rules(PathBuf, RuleFault),
 }
 
 impl fmt::Display for SecretsError {
@@ -31,6 +34,7 @@ impl fmt::Display for SecretsError {
                 file.display()
             ),
             SecretsError::Passwords(file, fault) => write!(f, "{}:{fault}", file.display()),
+            SecretsError::Rules(file, fault) => write!(f, "{}:{fault}", file.display()),
         }
     }
 }
@@ -50,4 +54,19 @@ pub fn passwords(file: &Path) -> Result<Passwords, SecretsError> {
     }
     let text = fs::read_to_string(file).map_err(unreadable)?;
     Passwords::parse(&text).map_err(|fault| SecretsError::Passwords(file.to_path_buf(), fault))
+}
+
+/// What clients may do: the rules of the configuration and of the file it names.
+///
+/// # Errors
+///
+/// See [`SecretsError`].
+pub fn rules(config: &AuthConfig) -> Result<Rules, SecretsError> {
+    let mut rules = Rules::of(&config.rules);
+    if let Some(file) = &config.acl_file {
+        let text = fs::read_to_string(file);
+        let text = text.map_err(|error| SecretsError::Unreadable(file.clone(), error))?;
+        rules.add_acl(&text).map_err(|fault| SecretsError::Rules(file.clone(), fault))?;
+    }
+    Ok(rules)
 }

@@ -56,7 +56,7 @@ impl Shard {
             None if connect.credentials.user_name.is_some() && self.policy.passwords.is_some() => {
                 self.ask(id, connect, packet);
             }
-            None if self.may_be_anonymous(id) => self.admit(now, id, connect, None),
+            None if self.may_be_anonymous(id) => self.admit(now, id, connect, None, None),
             None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
         }
         Admission::Decided
@@ -130,7 +130,8 @@ impl Shard {
                 else {
                     unreachable!("the packet was decoded before");
                 };
-                self.admit(now, id, &connect, None);
+                let user = connect.credentials.user_name.map(Arc::from);
+                self.admit(now, id, &connect, user, None);
                 self.unpause(now, id, Pause::Verdict);
             }
             Some(false) => {
@@ -260,7 +261,8 @@ impl Shard {
                 else {
                     unreachable!("the packet was decoded before");
                 };
-                self.admit(now, id, &connect, Some((user, data)));
+                let name = Some(user.as_str().into());
+                self.admit(now, id, &connect, name, Some((user, data)));
             }
             Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
         }
@@ -331,12 +333,18 @@ impl Shard {
         now: Time,
         id: ConnectionId,
         connect: &Connect<'_>,
+        user: Option<Arc<str>>,
         proof: Option<(String, Vec<u8>)>,
     ) {
         let client_id: Arc<str> = match connect.client_id {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
+        let Some(peer) = self.connections.get(id).map(|connection| connection.peer) else { return };
+        let grants = self.grants(&peer, user.as_deref(), &client_id);
+        if !Shard::may_leave_will(grants.as_deref(), connect) {
+            return self.refuse(now, id, connect.version, ReasonCode::NotAuthorized);
+        }
         let known = self.session_by_client_id.get(&client_id).copied();
         // A session that could not be kept is not begun, and not even resumed where its next
         // connection could not be told of.
@@ -356,6 +364,10 @@ impl Shard {
         let expiry_interval = self.session_expiry_interval(connect);
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
         self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+            (active.user, active.grants) = (user, grants);
+        }
+        self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
         if self.journal.is_ending(&client_id) {
             self.hold_output(id);
@@ -432,6 +444,8 @@ impl Shard {
         let keep_alive = server_keep_alive(connect, mqtt.keep_alive_s_max);
         let active = Active {
             session: key,
+            user: None,
+            grants: None,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::arena::Key;
 use super::effect::{ConnectionId, Peer};
 use super::write::WriteBuffer;
-use crate::auth::ScramServer;
+use crate::auth::{Grants, ScramServer};
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
 use crate::time::Time;
 
@@ -98,6 +98,10 @@ pub struct Verifying {
 #[derive(Debug)]
 pub struct Active {
     pub session: Key,
+    /// Who it proved to be.
+    pub user: Option<Arc<str>>,
+    /// What it may do; absent: everything.
+    pub grants: Option<Box<Grants>>,
     pub version: Version,
     /// Half as much again as the keep-alive, in microseconds; 0 is never. [MQTT-3.1.2-22]
     pub silence_micros_max: u64,

@@ -20,6 +20,7 @@
 //! shards, `lane` is where they are heard.
 
 mod acknowledge;
+mod allow;
 mod arena;
 #[cfg(feature = "sim")]
 mod audit;
@@ -77,8 +78,8 @@ use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
-use crate::auth::{Passwords, ScramUsers};
-use crate::config::Mqtt;
+use crate::auth::{Passwords, Rules, ScramUsers};
+use crate::config::{Mqtt, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
 use crate::proto::ReasonCode;
@@ -96,6 +97,12 @@ pub struct Policy {
     pub scram_users: ScramUsers,
     /// Whose password is asked for; absent: nobody's.
     pub passwords: Option<Passwords>,
+    /// What clients may do.
+    pub rules: Rules,
+    /// What becomes of a message that they do not allow, before 5.0.
+    pub refused_publish: RefusedPublish,
+    /// The names of the listeners, in the order of the configuration.
+    pub listeners: Vec<String>,
 }
 
 /// How a shard is set up.
@@ -293,7 +300,10 @@ impl Shard {
             Input::Verdict { connection, is_right } => {
                 self.handle_verdict(now, connection, is_right);
             }
-            Input::Reconfigure(policy) => self.policy = policy,
+            Input::Reconfigure(policy) => {
+                self.policy = policy;
+                self.judge_all(now);
+            }
             Input::Stop => self.handle_stop(now),
         }
         while let Some(message) = self.loopback.pop_front() {

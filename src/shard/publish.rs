@@ -10,6 +10,7 @@ use super::message::Forwarded;
 use super::record::Change;
 use super::route::{Intake, Origin, Refusal};
 use super::{Key, Shard, ShardMessage, bit};
+use crate::config::RefusedPublish;
 use crate::message::{Message, Publication};
 use crate::proto::{
     Ack, ForwardProperties, PacketId, PacketType, Property, Publish, QoS, ReasonCode, encode_ack,
@@ -96,6 +97,10 @@ impl Shard {
             self.check_publication(topic, &publish.properties.forward, publish.payload)
         {
             return self.refuse_publish(now, id, publish, reason);
+        }
+        if !self.may_publish(id, topic, publish) {
+            self.metrics.publishes_not_allowed_total += 1;
+            return self.refuse_publish(now, id, publish, ReasonCode::NotAuthorized);
         }
         match publish.qos {
             QoS::AtMostOnce => self.metrics.publishes_received_qos0_total += 1,
@@ -205,7 +210,7 @@ impl Shard {
     }
 
     /// Refuses one message: its acknowledgement says why in 5.0; earlier versions, which cannot
-    /// say it, are disconnected at QoS 1 and 2. [MQTT-3.3.5-2 of 3.1.1]
+    /// say it, are disconnected at QoS 1 and 2, or acknowledged in vain. [MQTT-3.3.5-2 of 3.1.1]
     fn refuse_publish(
         &mut self,
         now: Time,
@@ -218,10 +223,16 @@ impl Shard {
             QoS::AtLeastOnce => PacketType::PubAck,
             QoS::ExactlyOnce => PacketType::PubRec,
         };
-        if !self.speaks_v5(id) {
-            return self.disconnect(now, id, reason);
-        }
         let packet_id = publish.packet_id.expect("decoded with its QoS");
+        if !self.speaks_v5(id) {
+            let is_dropped = reason == ReasonCode::NotAuthorized
+                && self.policy.refused_publish == RefusedPublish::Drop;
+            if !is_dropped {
+                return self.disconnect(now, id, reason);
+            }
+            let owed = Owed { connection: id, packet_type, packet_id };
+            return self.acknowledge_in_turn(now, owed, ReasonCode::Success);
+        }
         self.acknowledge_in_turn(now, Owed { connection: id, packet_type, packet_id }, reason);
     }
 

@@ -34,6 +34,13 @@ pub struct PendingSubscribe {
     retained: Option<Vec<Arc<str>>>,
 }
 
+/// The filter within a shared one.
+fn plain<'a>(filter: SubscriptionFilter<'a>) -> crate::proto::TopicFilter<'a> {
+    match filter {
+        SubscriptionFilter::Plain(filter) | SubscriptionFilter::Shared { filter, .. } => filter,
+    }
+}
+
 /// Subscriptions one connection may have in the making; beyond them nothing is read from it. What
 /// each costs, here and on the other shards, is bounded by that.
 const SUBSCRIBING_MAX: usize = 256;
@@ -62,10 +69,19 @@ impl Shard {
             retained: Some(Vec::new()),
         });
         let v5 = self.speaks_v5(id);
-        for FilterAndOptions { filter, options } in subscribe.filters.iter() {
-            let subscription =
-                Subscription { options, subscription_id: subscribe.subscription_id.unwrap_or(0) };
-            let granted = self.subscribe(now, session, filter, subscription, ticket);
+        for FilterAndOptions { filter, mut options } in subscribe.filters.iter() {
+            let granted = match self.may_subscribe(id, plain(filter).as_str()) {
+                None => {
+                    self.metrics.subscriptions_refused_total += 1;
+                    Err(ReasonCode::NotAuthorized)
+                }
+                Some(qos_max) => {
+                    options.qos = options.qos.min(qos_max);
+                    let subscription_id = subscribe.subscription_id.unwrap_or(0);
+                    let subscription = Subscription { options, subscription_id };
+                    self.subscribe(now, session, filter, subscription, ticket)
+                }
+            };
             let Some(pending) = self.subscribes.get_mut(ticket) else { return };
             pending.reasons.push(match granted {
                 Ok(()) => options.qos as u8, // [MQTT-3.9.3-1]

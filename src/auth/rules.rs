@@ -1,0 +1,397 @@
+//! What clients may do: rules, and what they come to for one client.
+//!
+//! Where there is no rule everybody may do everything; once there is one, only what a rule allows
+//! and none denies. A subscription is allowed if a rule covers every topic it can match, and
+//! denied if one that denies meets any of them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::config::{Network, RuleConfig, is_filter};
+use crate::proto::QoS;
+
+/// Every rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules(Vec<Rule>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    whom: Whom,
+    entry: Entry,
+}
+
+/// Whom a rule is about: everybody whom every list that is not empty names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Whom {
+    users: Vec<String>,
+    /// Those who named no user.
+    anonymous: bool,
+    client_ids: Vec<String>,
+    networks: Vec<Network>,
+    listeners: Vec<String>,
+}
+
+/// What it says; `%u` and `%c` in the filter stand for user and client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    action: Action,
+    denies: bool,
+    filter: Box<str>,
+    qos_max: QoS,
+    retain: bool,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A message is published, as a will too.
+    Publish,
+    /// A subscription is made.
+    Subscribe,
+}
+
+/// Who does it.
+#[derive(Clone, Copy, Debug)]
+pub struct Actor<'a> {
+    /// The user that was proved; nothing for those who named none.
+    pub user: Option<&'a str>,
+    /// The client id.
+    pub client_id: &'a str,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// The name of the listener it came to.
+    pub listener: &'a str,
+}
+
+/// What one client may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Vec<Entry>);
+
+/// A line of an ACL file that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFault {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for RuleFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.line, self.reason)
+    }
+}
+
+impl Rules {
+    /// Those of a configuration.
+    pub fn of(configs: &[RuleConfig]) -> Rules {
+        let mut rules = Vec::new();
+        for config in configs {
+            let whom = Whom {
+                users: config.users.clone(),
+                anonymous: false,
+                client_ids: config.client_ids.clone(),
+                networks: config.networks.clone(),
+                listeners: config.listeners.clone(),
+            };
+            let lists = [
+                (Action::Publish, false, &config.publish),
+                (Action::Subscribe, false, &config.subscribe),
+                (Action::Publish, true, &config.deny_publish),
+                (Action::Subscribe, true, &config.deny_subscribe),
+            ];
+            for (action, denies, filters) in lists {
+                for filter in filters {
+                    let qos_max = QoS::from_bits(config.qos_max).unwrap_or(QoS::ExactlyOnce);
+                    let (filter, retain) = (filter.as_str().into(), config.retain);
+                    let entry = Entry { action, denies, filter, qos_max, retain };
+                    rules.push(Rule { whom: whom.clone(), entry });
+                }
+            }
+        }
+        Rules(rules)
+    }
+
+    /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
+    /// `user NAME` for that user, and `pattern` lines for everybody.
+    ///
+    /// # Errors
+    ///
+    /// The first line that is wrong.
+    pub fn add_acl(&mut self, text: &str) -> Result<(), RuleFault> {
+        let nobody = Whom { anonymous: true, ..Whom::default() };
+        let mut whom = nobody;
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let fault = |reason| RuleFault { line: index + 1, reason };
+            let (word, rest) = line.split_once(char::is_whitespace).ok_or(fault(
+                "expected \"user NAME\", \"topic [ACCESS] FILTER\" or \"pattern [ACCESS] FILTER\"",
+            ))?;
+            let rest = rest.trim();
+            match word {
+                "user" => whom = Whom { users: vec![rest.to_owned()], ..Whom::default() },
+                "topic" => self.add_acl_line(&whom, rest).map_err(fault)?,
+                "pattern" => self.add_acl_line(&Whom::default(), rest).map_err(fault)?,
+                _ => return Err(fault("a line begins with user, topic or pattern")),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_acl_line(&mut self, whom: &Whom, rest: &str) -> Result<(), &'static str> {
+        let (access, filter) = match rest.split_once(char::is_whitespace) {
+            Some((access @ ("read" | "write" | "readwrite" | "deny"), filter)) => {
+                (access, filter.trim())
+            }
+            _ => ("readwrite", rest),
+        };
+        if !is_filter(filter) {
+            return Err("no topic filter");
+        }
+        let actions: &[Action] = match access {
+            "read" => &[Action::Subscribe],
+            "write" => &[Action::Publish],
+            _ => &[Action::Publish, Action::Subscribe],
+        };
+        for action in actions {
+            let entry = Entry {
+                action: *action,
+                denies: access == "deny",
+                filter: filter.into(),
+                qos_max: QoS::ExactlyOnce,
+                retain: true,
+            };
+            self.0.push(Rule { whom: whom.clone(), entry });
+        }
+        Ok(())
+    }
+
+    /// Whether there is none: everybody may do everything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What they come to for one client.
+    pub fn grants(&self, actor: Actor<'_>) -> Grants {
+        let applying = self.0.iter().filter(|rule| rule.whom.includes(actor));
+        let entries = applying.filter_map(|Rule { entry, .. }| {
+            Some(Entry { filter: filled(&entry.filter, actor)?.into(), ..entry.clone() })
+        });
+        Grants(entries.collect())
+    }
+}
+
+impl Whom {
+    fn includes(&self, actor: Actor<'_>) -> bool {
+        let among = |names: &[String], name: &str| {
+            names.is_empty() || names.iter().any(|other| other == name)
+        };
+        let user = match actor.user {
+            Some(user) => !self.anonymous && among(&self.users, user),
+            None => self.users.is_empty(),
+        };
+        user && among(&self.client_ids, actor.client_id)
+            && among(&self.listeners, actor.listener)
+            && (self.networks.is_empty()
+                || self.networks.iter().any(|network| network.contains(actor.address)))
+    }
+}
+
+/// The filter with user and client id in place of `%u` and `%c`; nothing if they would make
+/// another filter of it.
+fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
+    let mut filled = filter.to_owned();
+    for (mark, value) in [("%u", actor.user.unwrap_or_default()), ("%c", actor.client_id)] {
+        if filled.contains(mark) {
+            if value.is_empty() || value.contains(['+', '#', '/', '%']) {
+                return None;
+            }
+            filled = filled.replace(mark, value);
+        }
+    }
+    Some(filled)
+}
+
+impl Grants {
+    /// Whether a message may be published.
+    pub fn may_publish(&self, topic: &str, qos: QoS, retain: bool) -> bool {
+        let about =
+            |entry: &&Entry| entry.action == Action::Publish && covers(&entry.filter, topic);
+        let mut entries = self.0.iter().filter(about).peekable();
+        let mut allowed = false;
+        for entry in &mut entries {
+            if entry.denies {
+                return false;
+            }
+            allowed |= qos <= entry.qos_max && (entry.retain || !retain);
+        }
+        allowed
+    }
+
+    /// The QoS at which a subscription may be made, at most; nothing if it may not.
+    pub fn may_subscribe(&self, filter: &str) -> Option<QoS> {
+        let entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);
+        let mut greatest = None;
+        for entry in entries {
+            if entry.denies && meets(&entry.filter, filter) {
+                return None;
+            }
+            if !entry.denies && covers(&entry.filter, filter) {
+                greatest = greatest.max(Some(entry.qos_max));
+            }
+        }
+        greatest
+    }
+}
+
+/// Whether every topic that `narrow` matches, a topic or a filter, is matched by `wide`, too.
+fn covers(wide: &str, narrow: &str) -> bool {
+    if narrow.starts_with('$') && wide.starts_with(['+', '#']) {
+        return false;
+    }
+    let (mut wide, mut narrow) = (wide.split('/'), narrow.split('/'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some("#"), _) => return true,
+            (Some("+"), Some(level)) if level != "#" => {}
+            (Some(one), Some(other)) if one == other => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+/// Whether some topic is matched by both.
+fn meets(one: &str, other: &str) -> bool {
+    let apart = |plain: &str, wild: &str| plain.starts_with('$') && wild.starts_with(['+', '#']);
+    if apart(one, other) || apart(other, one) {
+        return false;
+    }
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn actor<'a>(user: Option<&'a str>, client_id: &'a str) -> Actor<'a> {
+        Actor { user, client_id, address: IpAddr::from([10, 0, 0, 1]), listener: "lan" }
+    }
+
+    fn acl(text: &str) -> Rules {
+        let mut rules = Rules::default();
+        rules.add_acl(text).unwrap_or_else(|fault| panic!("{fault}"));
+        rules
+    }
+
+    #[test]
+    fn an_acl_file_of_mosquitto_says_what_it_says_there() {
+        let rules =
+            acl("# everybody without a name\ntopic read news/#\n\nuser ann\ntopic chat/+\n\
+             topic deny chat/secret\ntopic write log/ann\n\npattern readwrite own/%u/%c/#\n");
+        let nobody = rules.grants(actor(None, "c"));
+        assert_eq!(nobody.may_subscribe("news/today"), Some(QoS::ExactlyOnce));
+        assert_eq!(nobody.may_subscribe("chat/room"), None);
+        assert!(!nobody.may_publish("news/today", QoS::AtMostOnce, false));
+        let ann = rules.grants(actor(Some("ann"), "phone"));
+        assert!(ann.may_publish("chat/room", QoS::ExactlyOnce, true));
+        assert!(!ann.may_publish("chat/secret", QoS::AtMostOnce, false));
+        assert_eq!(ann.may_subscribe("chat/+"), None, "it would meet what is denied");
+        assert_eq!(ann.may_subscribe("chat/room"), Some(QoS::ExactlyOnce));
+        assert!(ann.may_publish("log/ann", QoS::AtLeastOnce, false));
+        assert_eq!(ann.may_subscribe("log/ann"), None);
+        assert!(ann.may_publish("own/ann/phone/x", QoS::AtMostOnce, false));
+        assert!(!ann.may_publish("own/ann/tablet/x", QoS::AtMostOnce, false));
+        assert_eq!(ann.may_subscribe("news/today"), None, "that was for those without a name");
+    }
+
+    #[test]
+    fn a_name_that_holds_wildcards_matches_nothing() {
+        let rules = acl("pattern own/%u/#\npattern by/%c/#\n");
+        for evil in ["+", "#", "a/b", "%c"] {
+            let grants = rules.grants(actor(Some(evil), "c"));
+            assert_eq!(grants.may_subscribe("own/+/#"), None, "{evil}");
+            assert_eq!(grants.may_subscribe("own/#"), None, "{evil}");
+            assert_eq!(rules.grants(actor(Some("u"), evil)).may_subscribe("by/#"), None, "{evil}");
+        }
+        assert!(!rules.grants(actor(None, "c")).may_publish("own//x", QoS::AtMostOnce, false));
+    }
+
+    #[test]
+    fn rules_name_networks_listeners_and_limits() {
+        let rule = RuleConfig {
+            users: vec!["ann".into()],
+            networks: vec!["10.0.0.0/8".parse().expect("a network")],
+            listeners: vec!["lan".into()],
+            publish: vec!["a/#".into()],
+            subscribe: vec!["a/#".into()],
+            qos_max: 1,
+            retain: false,
+            ..RuleConfig::default()
+        };
+        let rules = Rules::of(&[rule]);
+        let ann = rules.grants(actor(Some("ann"), "c"));
+        assert!(ann.may_publish("a/b", QoS::AtLeastOnce, false));
+        assert!(!ann.may_publish("a/b", QoS::ExactlyOnce, false));
+        assert!(!ann.may_publish("a/b", QoS::AtMostOnce, true));
+        assert_eq!(ann.may_subscribe("a/b"), Some(QoS::AtLeastOnce));
+        let elsewhere = Actor { address: IpAddr::from([11, 0, 0, 1]), ..actor(Some("ann"), "c") };
+        assert_eq!(rules.grants(elsewhere), Grants::default());
+        let other_door = Actor { listener: "wan", ..actor(Some("ann"), "c") };
+        assert_eq!(rules.grants(other_door), Grants::default());
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        let fault = |text: &str| Rules::default().add_acl(text).unwrap_err();
+        assert_eq!(
+            fault("topic a\n\ntopics b"),
+            RuleFault { line: 3, reason: "a line begins with user, topic or pattern" }
+        );
+        assert_eq!(fault("topic read a/#/b").reason, "no topic filter");
+        assert!(fault("user").reason.starts_with("expected"));
+    }
+
+    fn filter() -> impl Strategy<Value = String> {
+        let level = prop_oneof![Just("a"), Just("b"), Just("+"), Just("")];
+        (prop::collection::vec(level, 1..4), any::<bool>()).prop_map(|(levels, wild)| {
+            let filter = levels.join("/");
+            if wild { format!("{filter}/#") } else { filter }
+        })
+    }
+
+    fn topic() -> impl Strategy<Value = String> {
+        let level = prop_oneof![Just("a"), Just("b"), Just("c"), Just("")];
+        prop::collection::vec(level, 1..5).prop_map(|levels| levels.join("/"))
+    }
+
+    proptest! {
+        /// What a filter that is covered matches is matched by the one that covers it; where both
+        /// match, they meet.
+        #[test]
+        fn covering_and_meeting_are_about_topics(
+            one in filter(), other in filter(), topic in topic(),
+        ) {
+            let (matches_one, matches_other) = (covers(&one, &topic), covers(&other, &topic));
+            if covers(&one, &other) && matches_other {
+                prop_assert!(matches_one);
+            }
+            if matches_one && matches_other {
+                prop_assert!(meets(&one, &other) && meets(&other, &one));
+            }
+        }
+    }
+}

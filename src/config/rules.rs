@@ -1,0 +1,209 @@
+//! `[[auth.rules]]`: what clients may do.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::error::{Fault, Problem};
+use super::found::Found;
+use super::kind::{Kind, nearest};
+
+/// One rule: whom it is about, and what they may and may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleConfig {
+    /// These users; empty: all, and those who named none.
+    pub users: Vec<String>,
+    /// These client ids; empty: all.
+    pub client_ids: Vec<String>,
+    /// Those who come from these networks; empty: from anywhere.
+    pub networks: Vec<Network>,
+    /// Those who come to the listeners with these names; empty: to any.
+    pub listeners: Vec<String>,
+    /// Topic filters of what they may publish.
+    pub publish: Vec<String>,
+    /// Topic filters of what they may subscribe to.
+    pub subscribe: Vec<String>,
+    /// Topic filters of what they may not publish, whatever else allows it.
+    pub deny_publish: Vec<String>,
+    /// Topic filters of what they may not subscribe to, whatever else allows it.
+    pub deny_subscribe: Vec<String>,
+    /// The highest QoS that is allowed.
+    pub qos_max: u8,
+    /// Whether what they publish may be retained.
+    pub retain: bool,
+}
+
+impl Default for RuleConfig {
+    fn default() -> RuleConfig {
+        RuleConfig {
+            users: Vec::new(),
+            client_ids: Vec::new(),
+            networks: Vec::new(),
+            listeners: Vec::new(),
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+            deny_publish: Vec::new(),
+            deny_subscribe: Vec::new(),
+            qos_max: 2,
+            retain: true,
+        }
+    }
+}
+
+/// `ADDRESS/BITS`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether an address is in it; one of IPv4 written as IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let wide = |address: IpAddr| match address.to_canonical() {
+            IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+            IpAddr::V6(address) => u128::from(address),
+        };
+        let same_kind = self.address.is_ipv4() == address.to_canonical().is_ipv4();
+        let differing = wide(self.address) ^ wide(address);
+        same_kind && differing.leading_zeros() >= u32::from(self.bits)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Network, ()> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(drop)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(drop))?;
+        if bits <= most { Ok(Network { address, bits }) } else { Err(()) }
+    }
+}
+
+/// A list of rules.
+pub(super) struct RuleList;
+
+const KEYS: [&str; 10] = [
+    "users",
+    "client_ids",
+    "networks",
+    "listeners",
+    "publish",
+    "subscribe",
+    "deny_publish",
+    "deny_subscribe",
+    "qos_max",
+    "retain",
+];
+
+impl Kind for RuleList {
+    type Value = Vec<RuleConfig>;
+
+    fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Vec<RuleConfig>> {
+        let Some(items) = found.items() else {
+            problems.push(found.unsuitable(self.expected(), None));
+            return None;
+        };
+        Some(items.iter().filter_map(|item| rule(item, problems)).collect())
+    }
+
+    fn expected(&self) -> String {
+        "[[auth.rules]] tables of users, client_ids, networks, listeners, publish, subscribe, \
+         deny_publish, deny_subscribe, qos_max and retain"
+            .to_owned()
+    }
+
+    fn show(&self, rules: &Vec<RuleConfig>) -> Option<String> {
+        rules.is_empty().then(|| "[]".to_owned())
+    }
+}
+
+fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
+    let Some(entries) = found.entries() else {
+        problems.push(found.unsuitable("a table".to_owned(), None));
+        return None;
+    };
+    let mut rule = RuleConfig::default();
+    for (name, found) in entries {
+        let texts = |what: &str, legal: fn(&str) -> bool, problems: &mut Vec<Problem>| {
+            let items = found.items();
+            let text = |item: &Found<'_>| item.as_text().filter(|t| legal(t)).map(str::to_owned);
+            let texts = items.and_then(|items| items.iter().map(text).collect::<Option<Vec<_>>>());
+            if texts.is_none() {
+                problems.push(found.unsuitable(format!("a list of {what}"), None));
+            }
+            texts.unwrap_or_default()
+        };
+        let any = |text: &str| !text.is_empty();
+        let filters = "topic filters, in which %u and %c stand for user and client id";
+        match name {
+            "users" => rule.users = texts("user names", any, problems),
+            "client_ids" => rule.client_ids = texts("client ids", any, problems),
+            "listeners" => rule.listeners = texts("names of listeners", any, problems),
+            "networks" => {
+                let legal = |text: &str| text.parse::<Network>().is_ok();
+                let networks = texts("networks such as \"10.0.0.0/8\"", legal, problems);
+                rule.networks = networks.iter().filter_map(|text| text.parse().ok()).collect();
+            }
+            "publish" => rule.publish = texts(filters, is_filter, problems),
+            "subscribe" => rule.subscribe = texts(filters, is_filter, problems),
+            "deny_publish" => rule.deny_publish = texts(filters, is_filter, problems),
+            "deny_subscribe" => rule.deny_subscribe = texts(filters, is_filter, problems),
+            "qos_max" => match found.integer() {
+                Some(qos @ 0..=2) => rule.qos_max = qos as u8,
+                _ => problems.push(found.unsuitable("0, 1 or 2".to_owned(), None)),
+            },
+            "retain" => match found.boolean() {
+                Some(retain) => rule.retain = retain,
+                None => problems.push(found.unsuitable("true or false".to_owned(), None)),
+            },
+            _ => {
+                let nearest = nearest(name, KEYS).map(str::to_owned);
+                problems.push(found.problem(Fault::UnknownKey { nearest }));
+            }
+        }
+    }
+    Some(rule)
+}
+
+/// Whether a text can be a topic filter.
+pub fn is_filter(filter: &str) -> bool {
+    let mut levels = filter.split('/').peekable();
+    let mut legal = !filter.is_empty() && filter.len() <= 65_535 && !filter.contains('\0');
+    while let Some(level) = levels.next() {
+        let wild = level.contains(['+', '#']);
+        legal &= !wild || level == "+" || (level == "#" && levels.peek().is_none());
+    }
+    legal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_addresses() {
+        let holds = |network: &str, address: &str| {
+            let network: Network = network.parse().expect("a network");
+            network.contains(address.parse().expect("an address"))
+        };
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("10.0.0.1", "10.0.0.1") && !holds("10.0.0.1", "10.0.0.2"));
+        assert!(holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("fe80::/10", "fe80::1") && holds("10.0.0.0/8", "::ffff:10.1.1.1"));
+        for wrong in ["10.0.0.0/33", "10.0.0/8", "x", "::/129", "10.0.0.0/"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+}

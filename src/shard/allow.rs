@@ -1,0 +1,94 @@
+//! What a client may do, by the rules.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::effect::{ConnectionId, Peer};
+use crate::auth::{Actor, Grants};
+use crate::proto::{Connect, Publish, QoS};
+use crate::time::Time;
+
+impl Shard {
+    /// What the rules come to for a client; nothing if there is none.
+    pub(super) fn grants(
+        &self,
+        peer: &Peer,
+        user: Option<&str>,
+        client_id: &str,
+    ) -> Option<Box<Grants>> {
+        if self.policy.rules.is_empty() {
+            return None;
+        }
+        let listener = self.policy.listeners.get(usize::from(peer.listener.index));
+        Some(Box::new(self.policy.rules.grants(Actor {
+            user,
+            client_id,
+            address: peer.address.ip(),
+            listener: listener.map_or("", String::as_str),
+        })))
+    }
+
+    /// Whether the will of a CONNECT may be published.
+    pub(super) fn may_leave_will(grants: Option<&Grants>, connect: &Connect<'_>) -> bool {
+        let Some((grants, will)) = grants.zip(connect.will.as_ref()) else { return true };
+        grants.may_publish(will.topic.as_str(), will.qos, will.retain)
+    }
+
+    /// Whether a client may publish a message.
+    pub(super) fn may_publish(
+        &mut self,
+        id: ConnectionId,
+        topic: &str,
+        publish: &Publish<'_>,
+    ) -> bool {
+        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+        let grants = active.and_then(|active| active.grants.as_deref());
+        grants.is_none_or(|grants| grants.may_publish(topic, publish.qos, publish.retain))
+    }
+
+    /// The QoS at which a client may subscribe, at most; nothing if it may not.
+    pub(super) fn may_subscribe(&mut self, id: ConnectionId, filter: &str) -> Option<QoS> {
+        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+        match active.and_then(|active| active.grants.as_deref()) {
+            None => Some(QoS::ExactlyOnce),
+            Some(grants) => grants.may_subscribe(filter),
+        }
+    }
+
+    /// The rules changed: what clients may no longer subscribe to ends.
+    pub(super) fn judge_all(&mut self, now: Time) {
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let peer = connection.peer;
+            let Some(active) = connection.active_mut() else { continue };
+            let (key, user) = (active.session, active.user.clone());
+            let Some(seat) = self.sessions.get(key) else { continue };
+            let client_id = Arc::clone(&seat.session.client_id);
+            let grants = self.grants(&peer, user.as_deref(), &client_id);
+            if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+                active.grants = grants;
+            }
+            self.judge_subscriptions(now, id);
+        }
+    }
+
+    /// Ends the subscriptions of a client that the rules do not allow any more.
+    pub(super) fn judge_subscriptions(&mut self, now: Time, id: ConnectionId) {
+        let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
+            return;
+        };
+        let key = active.session;
+        let Some(grants) = active.grants.as_deref() else { return };
+        let Some(seat) = self.sessions.get(key) else { return };
+        let plain = |filter: &str| super::share::filter_of(filter).unwrap_or(filter).to_owned();
+        let filters = seat.session.subscriptions.keys();
+        let forbidden = filters.filter(|filter| grants.may_subscribe(&plain(filter)).is_none());
+        let mut forbidden: Vec<Arc<str>> = forbidden.cloned().collect();
+        forbidden.sort_unstable();
+        for filter in forbidden {
+            self.metrics.subscriptions_refused_total += 1;
+            self.remove_subscription(key, &filter);
+            self.forget_subscription(now, key, filter.to_string());
+        }
+    }
+}
