@@ -173,3 +173,73 @@ fn a_broker_without_its_certificate_does_not_start() {
     let missing = output(&format!("[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n{listener}"));
     assert!(missing.contains("a.pem: cannot be read"), "{missing}");
 }
+
+/// Whether MQTT is answered by MQTT.
+fn is_let_in(stream: &mut (impl Read + Write)) -> bool {
+    let mut head = [0; 2];
+    stream.write_all(CONNECT).is_ok() && stream.read_exact(&mut head).is_ok() && head[0] == 0x20
+}
+
+/// Asks for a WebSocket, and sends a CONNECT in a frame behind the answer.
+fn is_let_in_by_web(stream: &mut (impl Read + Write)) -> bool {
+    const REQUEST: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let frame = [&[0x82, 0x80 | CONNECT.len() as u8, 0, 0, 0, 0], CONNECT].concat();
+    stream.write_all(&[REQUEST, &frame].concat()).expect("the broker reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        answer.push(byte[0]);
+    }
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).expect("a frame");
+    answer.starts_with(b"HTTP/1.1 101 ") && head[0] == 0x82 && head[2] == 0x20
+}
+
+#[test]
+fn one_port_takes_all() {
+    let broker = Setup::shards(2).scheme("mux").start();
+    let tls = || connected(broker.address(), &client(&[&certificate()]));
+    assert!(is_let_in(&mut broker.connect()));
+    assert!(is_let_in_by_web(&mut broker.connect()));
+    assert!(is_alive(&mut tls()));
+    let config = client(&[&certificate()]);
+    let name = ServerName::from(broker.address().ip());
+    let connection = ClientConnection::new(config, name).expect("a good name");
+    assert!(is_let_in_by_web(&mut StreamOwned::new(connection, broker.connect())));
+    let mut noise = broker.connect();
+    noise.write_all(b"\xFFnoise").expect("the broker accepts");
+    assert_eq!(rest(&mut noise), b"");
+}
+
+#[test]
+fn a_proxy_says_whose_connection_it_is() {
+    let listener = |networks: &str| {
+        format!("[[listeners]]\naddress = 'tcp://127.0.0.1:0'\nproxy_from = ['{networks}']\n")
+    };
+    let start = |networks| Setup::shards(1).own_listeners().config(&listener(networks)).start();
+    let broker = start("127.0.0.0/8");
+    let mut stream = broker.connect();
+    stream.write_all(b"PROXY TCP4 10.9.8.7 10.0.0.1 4321 1883\r\n").expect("it accepts");
+    // On its own machine the proxy's client is no guest without a name.
+    stream.write_all(CONNECT).expect("it reads");
+    let answer = rest(&mut stream);
+    assert_eq!((answer[0], answer[3]), (0x20, 0x87), "{answer:?}");
+    broker.await_log("10.9.8.7:4321");
+    let mut stream = broker.connect();
+    stream.write_all(b"PROXY UNKNOWN\r\n").expect("it accepts");
+    assert!(is_let_in(&mut stream), "the proxy itself");
+    let mut stream = broker.connect();
+    stream.write_all(CONNECT).expect("it accepts");
+    assert_eq!(rest(&mut stream), b"");
+    broker.await_log("no PROXY header");
+
+    // From elsewhere nobody is believed.
+    let broker = start("10.0.0.0/8");
+    let mut stream = broker.connect();
+    stream.write_all(b"PROXY TCP4 10.9.8.7 10.0.0.1 4321 1883\r\n").expect("it accepts");
+    assert_eq!(rest(&mut stream), b"");
+    assert!(is_let_in(&mut broker.connect()));
+}

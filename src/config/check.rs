@@ -100,8 +100,8 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
         } else if scheme.is_some_and(Scheme::has_tls) && !own && !for_all {
             let reason = "TLS needs a certificate; give certificate and key here or in [tls]";
             conflicts.push(report("address", reason));
-        } else if !scheme.is_some_and(Scheme::has_tls) && own {
-            let reason = "a certificate is of use with tls:// and wss:// alone";
+        } else if !scheme.is_some_and(Scheme::may_have_tls) && own {
+            let reason = "a certificate is of use with tls://, wss:// and mux:// alone";
             conflicts.push(report("certificate", reason));
         }
     }

@@ -237,7 +237,8 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
         let name = draft.table.name.unwrap_or_else(|| name(&address));
         let ListenerTable { optional, certificate, key, path, origins, .. } = draft.table;
         let certificate = certificate.zip(key);
-        Some(ListenerConfig { name, address, optional, certificate, path, origins })
+        let proxy_from = draft.table.proxy_from;
+        Some(ListenerConfig { name, address, optional, certificate, path, origins, proxy_from })
     };
     drafts.into_iter().filter_map(with_name).collect()
 }

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::rules::Network;
+
 /// One place where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
@@ -21,6 +23,8 @@ pub struct ListenerConfig {
     pub path: String,
     /// The origins of the web pages that may connect; empty: all.
     pub origins: Vec<String>,
+    /// Networks of proxies, which say whose connection it is.
+    pub proxy_from: Vec<Network>,
 }
 
 impl ListenerConfig {
@@ -45,6 +49,7 @@ impl ListenerConfig {
             certificate: None,
             path: "/mqtt".to_owned(),
             origins: Vec::new(),
+            proxy_from: Vec::new(),
         }
     }
 }
@@ -60,10 +65,12 @@ pub enum Scheme {
     Ws,
     /// WebSocket within TLS.
     Wss,
+    /// Any of them: the first bytes decide.
+    Mux,
 }
 
 impl Scheme {
-    const ALL: [Scheme; 4] = [Scheme::Tcp, Scheme::Tls, Scheme::Ws, Scheme::Wss];
+    const ALL: [Scheme; 5] = [Scheme::Tcp, Scheme::Tls, Scheme::Ws, Scheme::Wss, Scheme::Mux];
 
     /// As it stands before `://`.
     pub fn name(self) -> &'static str {
@@ -72,7 +79,13 @@ impl Scheme {
             Scheme::Tls => "tls",
             Scheme::Ws => "ws",
             Scheme::Wss => "wss",
+            Scheme::Mux => "mux",
         }
+    }
+
+    /// Whether a certificate is of use.
+    pub fn may_have_tls(self) -> bool {
+        self.has_tls() || self == Scheme::Mux
     }
 
     /// Whether it needs a certificate.
@@ -82,7 +95,7 @@ impl Scheme {
 
     /// Whether web pages can use it.
     pub fn has_web_socket(self) -> bool {
-        matches!(self, Scheme::Ws | Scheme::Wss)
+        matches!(self, Scheme::Ws | Scheme::Wss | Scheme::Mux)
     }
 }
 
@@ -135,7 +148,7 @@ pub enum ListenAddressError {
 impl fmt::Display for ListenAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ListenAddressError::Scheme => "begin it with tcp://, tls://, ws:// or wss://",
+            ListenAddressError::Scheme => "begin it with tcp://, tls://, ws://, wss:// or mux://",
             ListenAddressError::Host => "the host is a name or an address, such as 0.0.0.0 or [::]",
             ListenAddressError::Port => "the port is a number from 0 to 65535",
             ListenAddressError::Brackets => "an IPv6 address stands in brackets, such as [::1]",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Durability;
 use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
 use super::listener::ListenAddress;
+use super::rules::{Network, Networks};
 use super::table::table;
 
 /// The most shards a broker can have: one bit each in a set of 64.
@@ -50,7 +51,8 @@ table! {
         pub(super) name: Option<String> = None, Optional(Sampled(kind::name(), "\"lan\"")), Restart;
 
         /// Where it listens: `tcp://HOST:PORT`; `tls://` with TLS; `ws://` for WebSocket, which
-        /// web pages can use; `wss://` for both. The host is a name, looked up once at the start,
+        /// web pages can use; `wss://` for both; `mux://` takes all of them on one port and tells
+        /// them apart by their first bytes, for where only 443 is open. The host is a name, looked up once at the start,
         /// or an address: `0.0.0.0` is every IPv4 address and `[::]` every IPv6 address of the
         /// machine. On port 0 the kernel chooses and the broker logs what it chose. There is no
         /// default; usual ports are 1883, 8883 with TLS, 8083 for WebSocket and 8084 for both.
@@ -76,5 +78,10 @@ table! {
         /// `https://example.org`. Unset: all. Clients that are no web pages name none and are not
         /// kept out by it.
         pub(super) origins: Vec<String> = Vec::new(), Origins, Restart;
+
+        /// Networks of proxies that say first whose connection it is, by the PROXY protocol,
+        /// version 1 or 2 (`send-proxy` of haproxy, `proxy_protocol on` of nginx). Connections
+        /// from there have to begin with its header; from elsewhere it is refused.
+        pub(super) proxy_from: Vec<Network> = Vec::new(), Networks, Restart;
     }
 }

@@ -235,7 +235,7 @@ mod tests {
     fn the_example_without_its_comment_marks_is_the_default_too() {
         let listener = ["#name", "#address", "#optional", "#certificate", "#key", "#path"];
         let listener = [&listener[..], &["#password_file", "#acl_file"]].concat();
-        let samples = ["#shards", "#cpus", "#origins", "#[[", "#alice"];
+        let samples = ["#shards", "#cpus", "#origins", "#proxy_from", "#[[", "#alice"];
         let samples = [&samples[..], &listener].concat();
         let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();
         let uncomment = |line: &str| match line.strip_prefix('#') {

@@ -91,6 +91,35 @@ impl FromStr for Network {
     }
 }
 
+/// A list of networks.
+pub(super) struct Networks;
+
+impl Kind for Networks {
+    type Value = Vec<Network>;
+
+    fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Network>> {
+        let network = |item: &Found<'_>| item.as_text().and_then(|text| text.parse().ok());
+        let networks = found.items().and_then(|items| items.iter().map(network).collect());
+        if networks.is_none() {
+            problems.push(found.unsuitable(self.expected(), None));
+        }
+        networks
+    }
+
+    fn expected(&self) -> String {
+        "a list of networks such as [\"10.0.0.0/8\", \"::1\"]".to_owned()
+    }
+
+    fn show(&self, networks: &Vec<Network>) -> Option<String> {
+        let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
+        (!networks.is_empty()).then(|| format!("{networks:?}"))
+    }
+
+    fn sample(&self) -> Option<String> {
+        Some("[\"10.0.0.0/8\"]".to_owned())
+    }
+}
+
 /// A list of rules.
 pub(super) struct RuleList;
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ListenerConfig, Network, Scheme};
 use crate::transport::{Door, TlsError, TlsOptions, WebOptions, tls_server};
 
 /// Why a listener's certificate cannot be used.
@@ -41,15 +42,32 @@ impl fmt::Display for DoorError {
 
 impl std::error::Error for DoorError {}
 
+/// The door of a listener, and of whom it hears first whose connection it is.
+#[derive(Debug)]
+pub struct Entry {
+    door: Door,
+    proxy_from: Vec<Network>,
+}
+
+impl Entry {
+    /// What stands before MQTT for those who come from an address.
+    pub fn door(&self, from: IpAddr) -> Door {
+        let is_behind_proxy = self.proxy_from.iter().any(|network| network.contains(from));
+        Door { is_behind_proxy, ..self.door.clone() }
+    }
+}
+
 /// What stands before MQTT at each listener, in the order of the configuration.
 ///
 /// # Errors
 ///
 /// The first file that is of no use.
-pub fn open(config: &Config) -> Result<Arc<Vec<Door>>, DoorError> {
-    let doors: Result<_, _> =
-        config.listeners.iter().map(|listener| door(config, listener)).collect();
-    doors.map(Arc::new)
+pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
+    let entry = |listener: &ListenerConfig| {
+        Ok(Entry { door: door(config, listener)?, proxy_from: listener.proxy_from.clone() })
+    };
+    let entries: Result<_, _> = config.listeners.iter().map(entry).collect();
+    entries.map(Arc::new)
 }
 
 fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
@@ -60,8 +78,9 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
     });
     let for_all = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
     let own = listener.certificate.as_ref().map(|(certificate, key)| (certificate, key));
-    let Some((certificate, key)) = own.or(for_all).filter(|_| scheme.has_tls()) else {
-        return Ok(Door { tls: None, web });
+    let is_mux = scheme == Scheme::Mux;
+    let Some((certificate, key)) = own.or(for_all).filter(|_| scheme.may_have_tls()) else {
+        return Ok(Door { web, is_mux, ..Door::default() });
     };
     let options = TlsOptions { certificates: read(certificate)?, key: read(key)? };
     let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
@@ -69,7 +88,7 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
         key: key.clone(),
         error,
     })?;
-    Ok(Door { tls: Some(tls), web })
+    Ok(Door { tls: Some(tls), web, is_mux, is_behind_proxy: false })
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, DoorError> {

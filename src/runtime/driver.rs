@@ -22,6 +22,7 @@ use io_uring::types::Fd;
 use super::buffers::{self, Buffers};
 use super::clock::Clock;
 use super::disk::{Disk, DiskFailure};
+use super::doors::Entry;
 use super::lanes::{Flushed, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
@@ -33,7 +34,7 @@ use crate::shard::{
     ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
 };
 use crate::time::Time;
-use crate::transport::{self, Door, Stray, Transport};
+use crate::transport::{self, Stray, Transport};
 
 /// How long accepting pauses when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ pub(super) struct Parts {
     pub(super) options: ShardOptions,
     pub(super) clock: Clock,
     pub(super) listening: Vec<Listening>,
-    pub(super) doors: Arc<Vec<Door>>,
+    pub(super) doors: Arc<Vec<Entry>>,
     pub(super) verifier: Verifier,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
@@ -91,7 +92,7 @@ pub(super) struct Driver {
     index: usize,
     clock: Clock,
     listening: Vec<Listening>,
-    doors: Arc<Vec<Door>>,
+    doors: Arc<Vec<Entry>>,
     verifier: Verifier,
     greeting_timeout: Duration,
     /// Connections that are being greeted, and when that must be over.
@@ -518,8 +519,8 @@ impl Driver {
 
     /// A connection begins: the core hears of it once packets can follow.
     fn greet(&mut self, now: Time, fd: OwnedFd, peer: Peer) -> io::Result<()> {
-        let door = &self.doors[usize::from(peer.listener.index)];
-        let transport = match Transport::new(door) {
+        let door = self.doors[usize::from(peer.listener.index)].door(peer.address.ip());
+        let transport = match Transport::new(&door) {
             Ok(transport) => transport,
             Err(error) => {
                 tracing::error!("a connection is refused: {error}");
@@ -646,6 +647,11 @@ impl Driver {
         }
         if matches!(socket.stage, Stage::Greeting) && is_open {
             socket.stage = Stage::Open;
+            if let Some(layered) = &socket.layered
+                && let Some(client) = layered.transport.client()
+            {
+                socket.peer.address = client;
+            }
             let peer = socket.peer;
             self.shard.handle(now, Input::Accepted { connection: id, peer });
         }

@@ -9,9 +9,9 @@ use crossbeam_queue::SegQueue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk::{DiskFailure, Prepared};
+use super::doors::Entry;
 use crate::metrics::{Durations, ShardMetrics};
 use crate::shard::{ConnectionId, LogSize, Policy};
-use crate::transport::Door;
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -22,7 +22,7 @@ pub(super) enum Letter {
     /// A password was checked.
     Verdict { connection: ConnectionId, is_right: bool },
     /// New connections come through these doors.
-    Doors(Arc<Vec<Door>>),
+    Doors(Arc<Vec<Entry>>),
     /// A segment of the log was prepared, or could not be.
     Prepared(Prepared),
     /// What was written could not be synced.

@@ -49,7 +49,6 @@ use crate::auth::ScramUsers;
 use crate::config::{Config, Durability, Source};
 use crate::shard::{Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
-use crate::transport::Door;
 use crate::{control, sys};
 
 /// A shard's log with what it says, and the disk it is on.
@@ -305,7 +304,7 @@ impl Counter {
 /// Where clients come in: sockets by shard, doors by listener.
 struct Entrance {
     listening: Vec<Vec<listener::Listening>>,
-    doors: Arc<Vec<Door>>,
+    doors: Arc<Vec<doors::Entry>>,
 }
 
 fn start_shards(

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
-use super::effect::{ConnectionId, Output, Question, ShardId};
+use super::effect::{ConnectionId, Output, Peer, Question, ShardId};
 use super::limit::Limit;
 use super::{Key, Seat, Shard};
 use crate::auth::{ScramError, ScramServer};
@@ -143,7 +143,10 @@ impl Shard {
     }
 
     fn may_be_anonymous(&self, id: ConnectionId) -> bool {
-        let loopback = self.connections.get(id).is_some_and(|c| c.peer.listener.loopback);
+        // Behind a proxy on this machine somebody else may be.
+        let is_local =
+            |peer: Peer| peer.listener.loopback && peer.address.ip().to_canonical().is_loopback();
+        let loopback = self.connections.get(id).is_some_and(|c| is_local(c.peer));
         // Where passwords are asked for, nobody comes without one unless that is allowed.
         self.mqtt().anonymous_allowed.unwrap_or(loopback && self.policy.passwords.is_none())
     }

@@ -1,7 +1,7 @@
 //! What lies between the network and MQTT: TLS and WebSocket, as layers of bytes.
 //!
 //! ```text
-//! network -> [tls] -> [websocket] -> packets
+//! network -> [proxy header] -> [tls] -> [websocket] -> packets
 //! ```
 //!
 //! A [`Transport`] is handed bytes and hands out bytes; it knows no socket, no clock and no packet.
@@ -9,16 +9,19 @@
 
 mod detect;
 mod http;
+mod proxy;
 mod tls;
 mod websocket;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use detect::{Stray, stray};
 pub use http::WebOptions;
 pub use tls::{TlsError, TlsOptions, tls_server};
 
+use proxy::Proxy;
 use tls::Tls;
 use websocket::WebSocket;
 
@@ -29,18 +32,29 @@ pub struct Door {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// WebSocket.
     pub web: Option<Arc<WebOptions>>,
+    /// The first bytes decide which of them a peer speaks, if any.
+    pub is_mux: bool,
+    /// A proxy says first whose connection it is.
+    pub is_behind_proxy: bool,
 }
 
 impl Door {
     /// Whether MQTT is spoken at once.
     pub fn is_plain(&self) -> bool {
-        self.tls.is_none() && self.web.is_none()
+        self.tls.is_none() && self.web.is_none() && !self.is_behind_proxy
     }
 }
 
 /// The layers of one connection.
 #[derive(Debug)]
 pub struct Transport {
+    /// A header is awaited.
+    proxy: Option<Proxy>,
+    client: Option<SocketAddr>,
+    /// The first bytes decide.
+    undecided: Option<Door>,
+    /// Within TLS they decide whether this is spoken.
+    maybe_web: Option<Arc<WebOptions>>,
     tls: Option<Box<Tls>>,
     web: Option<Box<WebSocket>>,
 }
@@ -56,6 +70,8 @@ pub enum TransportError {
     Http(http::Refusal),
     /// It breaks a rule of WebSocket (RFC 6455).
     WebSocket(&'static str),
+    /// The proxy in front does not say whose connection it is.
+    Proxy(&'static str),
 }
 
 impl fmt::Display for TransportError {
@@ -65,6 +81,7 @@ impl fmt::Display for TransportError {
             TransportError::Tls(error) => write!(f, "TLS: {error}"),
             TransportError::Http(refusal) => refusal.fmt(f),
             TransportError::WebSocket(rule) => write!(f, "WebSocket: {rule}"),
+            TransportError::Proxy(reason) => write!(f, "PROXY protocol: {reason}"),
         }
     }
 }
@@ -81,15 +98,37 @@ impl Transport {
         if door.is_plain() {
             return Ok(None);
         }
-        let tls = door.tls.as_ref().map(|config| Tls::new(Arc::clone(config))).transpose()?;
-        let web = door.web.as_ref().map(|options| Box::new(WebSocket::new(Arc::clone(options))));
-        Ok(Some(Box::new(Transport { tls: tls.map(Box::new), web })))
+        let mut transport = Transport {
+            proxy: door.is_behind_proxy.then(Proxy::default),
+            client: None,
+            undecided: None,
+            maybe_web: None,
+            tls: None,
+            web: None,
+        };
+        if door.is_mux {
+            transport.undecided = Some(door.clone());
+        } else {
+            let tls = door.tls.as_ref().map(|config| Tls::new(Arc::clone(config))).transpose()?;
+            transport.tls = tls.map(Box::new);
+            let web = door.web.as_ref().map(|options| WebSocket::new(Arc::clone(options)));
+            transport.web = web.map(Box::new);
+        }
+        Ok(Some(Box::new(transport)))
     }
 
     /// Whether the peer has come so far that packets can follow.
     pub fn is_open(&self) -> bool {
-        self.tls.as_ref().is_none_or(|tls| tls.is_open())
+        self.proxy.is_none()
+            && self.undecided.is_none()
+            && self.maybe_web.is_none()
+            && self.tls.as_ref().is_none_or(|tls| tls.is_open())
             && self.web.as_ref().is_none_or(|web| web.is_open())
+    }
+
+    /// Whose connection it is, if a proxy said so.
+    pub fn client(&self) -> Option<SocketAddr> {
+        self.client
     }
 
     /// Whether the peer has said that it sends no more.
@@ -111,21 +150,7 @@ impl Transport {
         packets: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(), TransportError> {
-        let outcome = match (&mut self.tls, &mut self.web) {
-            (None, None) => {
-                packets.extend_from_slice(bytes);
-                Ok(())
-            }
-            (Some(tls), None) => tls.receive(bytes, packets),
-            (None, Some(web)) => web.receive(bytes, packets, out),
-            (Some(tls), Some(web)) => {
-                let (mut inner, mut answer) = (Vec::new(), Vec::new());
-                let outcome = tls.receive(bytes, &mut inner);
-                let outcome = outcome.and_then(|()| web.receive(&inner, packets, &mut answer));
-                tls.send(&answer);
-                outcome
-            }
-        };
+        let outcome = self.take(bytes, packets, out);
         if let Some(tls) = &mut self.tls {
             tls.flush(out);
         }
@@ -135,9 +160,77 @@ impl Transport {
         outcome
     }
 
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        packets: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TransportError> {
+        let behind;
+        let bytes = match &mut self.proxy {
+            None => bytes,
+            Some(proxy) => {
+                let Some((client, rest)) = proxy.receive(bytes)? else { return Ok(()) };
+                (self.client, self.proxy) = (client, None);
+                behind = rest;
+                &behind
+            }
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Some(door) = self.undecided.take() {
+            self.decide(door, bytes)?;
+        }
+        let Some(tls) = &mut self.tls else { return self.take_inner(bytes, packets, out) };
+        let (mut inner, mut answer) = (Vec::new(), Vec::new());
+        let outcome = tls.receive(bytes, &mut inner);
+        let outcome = outcome.and_then(|()| self.take_inner(&inner, packets, &mut answer));
+        if let Some(tls) = &mut self.tls {
+            tls.send(&answer);
+        }
+        outcome
+    }
+
+    /// The first bytes tell what the peer speaks.
+    fn decide(&mut self, door: Door, first: &[u8]) -> Result<(), TransportError> {
+        if detect::is_tls(first) {
+            let config = door.tls.ok_or(TransportError::Stray(Stray::Tls))?;
+            self.tls = Some(Box::new(Tls::new(config)?));
+            self.maybe_web = door.web;
+        } else if first[0] == b'G' {
+            self.web = door.web.map(|options| Box::new(WebSocket::new(options)));
+        }
+        Ok(())
+    }
+
+    /// Takes what is within TLS, if there is any.
+    fn take_inner(
+        &mut self,
+        bytes: &[u8],
+        packets: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TransportError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Some(options) = self.maybe_web.take()
+            && bytes[0] == b'G'
+        {
+            self.web = Some(Box::new(WebSocket::new(options)));
+        }
+        match &mut self.web {
+            Some(web) => web.receive(bytes, packets, out),
+            None => {
+                packets.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
     /// Wraps packets for the network.
     pub fn send<'a>(&mut self, packets: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u8>) {
-        let Transport { tls, web } = self;
+        let Transport { tls, web, .. } = self;
         let mut put = |bytes: &[u8]| match tls {
             Some(tls) => tls.send(bytes),
             None => out.extend_from_slice(bytes),
@@ -153,7 +246,7 @@ impl Transport {
 
     /// Says goodbye in the words of each layer.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        let Transport { tls, web } = self;
+        let Transport { tls, web, .. } = self;
         let mut words = Vec::new();
         if let Some(web) = web {
             web.close(&mut words);
