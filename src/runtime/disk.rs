@@ -379,7 +379,7 @@ fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox]) {
 fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
     match job {
         Job::Prepare { folder, shard, segment, segment_bytes, head } => {
-            match prepare(&folder, segment, segment_bytes, &head) {
+            match prepare(&folder, segment, segment_bytes, &head, true) {
                 Ok(file) => {
                     if is_again {
                         tracing::info!(shard, "there is room for the log again");
@@ -420,12 +420,14 @@ fn report(mailboxes: &[Mailbox], shard: usize, folder: &Path, outcome: io::Resul
     }
 }
 
-/// A file as long as a segment, all of it allocated and written, that begins with `head`.
+/// A file as long as a segment, all of it allocated and written, that begins with `head`; durable
+/// if it is to be `synced`.
 pub(super) fn prepare(
     folder: &Path,
     segment: SegmentNumber,
     segment_bytes: u32,
     head: &[u8],
+    synced: bool,
 ) -> io::Result<(File, Bytes)> {
     let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
     let mut first_page = vec![0; SEGMENT_HEAD_BYTES];
@@ -441,9 +443,13 @@ pub(super) fn prepare(
     // What lies behind is of an earlier life, and no record's head leads there.
     file.write_all_at(&HEADER_OF_ZEROS, SEGMENT_HEAD_BYTES as u64)?;
     file.write_all_at(&first_page, 0)?;
-    file.sync_all()?;
+    if synced {
+        file.sync_all()?;
+    }
     fs::rename(&spare, &path)?;
-    sync_folder(folder).map_err(io::Error::other)?;
+    if synced {
+        sync_folder(folder).map_err(io::Error::other)?;
+    }
     let pages = map(&file)?;
     Ok((file, pages))
 }

@@ -467,14 +467,20 @@ struct Writer {
     segment_bytes: u32,
     log: Log,
     files: BTreeMap<SegmentNumber, File>,
+    /// Bytes of records that were not written yet.
+    waiting_bytes: usize,
     outcome: io::Result<()>,
 }
+
+/// Bytes of records that are written together.
+const WAITING_BYTES_MAX: usize = 256 << 10;
 
 impl Writer {
     fn new(folder: PathBuf, shard: usize, segment_bytes: u32) -> Writer {
         let segments_max = usize::MAX;
         let log = Log::new(LogOptions { shard: shard as u16, segment_bytes, segments_max });
-        Writer { folder, segment_bytes, log, files: BTreeMap::new(), outcome: Ok(()) }
+        let files = BTreeMap::new();
+        Writer { folder, segment_bytes, log, files, waiting_bytes: 0, outcome: Ok(()) }
     }
 
     fn append(&mut self, kind: Kind, payload: &[u8]) {
@@ -487,18 +493,25 @@ impl Writer {
             Ok(sequence) => {
                 // Nothing of it may be taken for dead before a shard has looked at it.
                 self.log.hold(sequence);
-                self.carry_out()
+                self.waiting_bytes += payload.len();
+                match self.waiting_bytes > WAITING_BYTES_MAX {
+                    true => self.carry_out(),
+                    false => Ok(()),
+                }
             }
             Err(storage::Full) => Err(io::Error::other("a record is longer than a segment")),
         };
     }
 
     fn carry_out(&mut self) -> io::Result<()> {
+        self.waiting_bytes = 0;
         while let Some(order) = self.log.poll() {
             match order {
                 Order::Prepare { segment, head } => {
+                    // Synced with all others in the end, before anything names the folder.
+                    let synced = false;
                     let (file, pages) =
-                        disk::prepare(&self.folder, segment, self.segment_bytes, &head)?;
+                        disk::prepare(&self.folder, segment, self.segment_bytes, &head, synced)?;
                     self.files.insert(segment, file);
                     self.log.handle(News::Prepared { segment, pages });
                 }
