@@ -243,3 +243,19 @@ fn a_proxy_says_whose_connection_it_is() {
     assert_eq!(rest(&mut stream), b"");
     assert!(is_let_in(&mut broker.connect()));
 }
+
+#[test]
+fn programs_of_this_machine_come_by_a_socket_in_the_file_system() {
+    use std::os::unix::net::UnixStream;
+    let config = "[[listeners]]\naddress = 'tcp://127.0.0.1:0'\n\
+                  [[listeners]]\naddress = 'unix:hawker.sock'\n";
+    let start = |directory| Setup::shards(2).own_listeners().config(config).start_in(directory);
+    // The socket of a broker that was killed is in nobody's way.
+    let broker = start(start(support::Directory::new()).kill());
+    for _ in 0..8 {
+        let mut stream = UnixStream::connect(broker.directory().join("hawker.sock"))
+            .expect("the broker accepts");
+        assert!(is_let_in(&mut stream));
+    }
+    broker.await_log("listening on unix:hawker.sock");
+}

@@ -5,10 +5,12 @@
 //! its [`PasswordHash`] is the driver's to do, away from the shards. [`Rules`] say what clients may
 //! do.
 
+mod nonce;
 mod password;
 mod rules;
 mod scram;
 
+pub use nonce::Nonces;
 pub use password::{PasswordFault, PasswordHash, Passwords};
 pub use rules::{Action, Actor, Grants, RuleFault, Rules};
 pub use scram::{ScramError, ScramServer, ScramUsers};

@@ -65,7 +65,11 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
             conflicts
                 .push(report("name", format!("\"{name}\" is the name of the listener at {first}")));
         }
-        if let Some(address) = listener.table.address.as_ref().filter(|address| address.port != 0)
+        if let Some(address) = listener
+            .table
+            .address
+            .as_ref()
+            .filter(|address| address.port != 0 || address.path().is_some())
             && let Some(first) = addresses.insert(place(address), &listener.origin)
         {
             let reason = format!("{address} is the address of the listener at {first}");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::rules::Network;
@@ -67,9 +67,12 @@ pub enum Scheme {
     Wss,
     /// Any of them: the first bytes decide.
     Mux,
+    /// A socket in the file system: programs of this machine alone.
+    Unix,
 }
 
 impl Scheme {
+    /// Those of the network.
     const ALL: [Scheme; 5] = [Scheme::Tcp, Scheme::Tls, Scheme::Ws, Scheme::Wss, Scheme::Mux];
 
     /// As it stands before `://`.
@@ -80,6 +83,7 @@ impl Scheme {
             Scheme::Ws => "ws",
             Scheme::Wss => "wss",
             Scheme::Mux => "mux",
+            Scheme::Unix => "unix",
         }
     }
 
@@ -99,19 +103,25 @@ impl Scheme {
     }
 }
 
-/// `tcp://HOST:PORT`, or `tls`, `ws` or `wss` in front.
+/// `tcp://HOST:PORT`, or another scheme of the network in front; or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenAddress {
     /// What carries MQTT there.
     pub scheme: Scheme,
-    /// An address or a name that is looked up when the broker starts; without brackets.
+    /// An address or a name that is looked up when the broker starts, without brackets; the path
+    /// of a socket in the file system.
     pub host: String,
     /// 0 lets the kernel choose; the chosen one is logged.
     pub port: u16,
 }
 
 impl ListenAddress {
-    /// The socket addresses it stands for; asks the resolver for a name, so not for a shard.
+    /// The path of a socket in the file system, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        (self.scheme == Scheme::Unix).then(|| Path::new(&self.host))
+    }
+
+    /// The socket addresses of the network it stands for; asks the resolver for a name, so not for a shard.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses: Vec<SocketAddr> =
             (self.host.as_str(), self.port).to_socket_addrs()?.collect();
@@ -124,7 +134,9 @@ impl ListenAddress {
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.name();
-        if self.host.contains(':') {
+        if self.scheme == Scheme::Unix {
+            write!(f, "unix:{}", self.host)
+        } else if self.host.contains(':') {
             write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{scheme}://{}:{}", self.host, self.port)
@@ -143,14 +155,19 @@ pub enum ListenAddressError {
     Port,
     /// An IPv6 address without its brackets.
     Brackets,
+    /// No path that the kernel takes.
+    Path,
 }
 
 impl fmt::Display for ListenAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ListenAddressError::Scheme => "begin it with tcp://, tls://, ws://, wss:// or mux://",
+            ListenAddressError::Scheme => {
+                "begin it with tcp://, tls://, ws://, wss://, mux:// or unix:"
+            }
             ListenAddressError::Host => "the host is a name or an address, such as 0.0.0.0 or [::]",
             ListenAddressError::Port => "the port is a number from 0 to 65535",
+            ListenAddressError::Path => "the path of a socket has 1 to 107 bytes",
             ListenAddressError::Brackets => "an IPv6 address stands in brackets, such as [::1]",
         })
     }
@@ -162,6 +179,13 @@ impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<ListenAddress, ListenAddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            // What sun_path holds.
+            let fits = (1..=107).contains(&path.len()) && !path.contains('\0');
+            let (scheme, host, port) = (Scheme::Unix, path.to_owned(), 0);
+            let address = ListenAddress { scheme, host, port };
+            return if fits { Ok(address) } else { Err(ListenAddressError::Path) };
+        }
         let (scheme, rest) = text.split_once("://").ok_or(ListenAddressError::Scheme)?;
         let scheme = Scheme::ALL.into_iter().find(|known| known.name() == scheme);
         let scheme = scheme.ok_or(ListenAddressError::Scheme)?;

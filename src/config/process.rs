@@ -52,7 +52,8 @@ table! {
 
         /// Where it listens: `tcp://HOST:PORT`; `tls://` with TLS; `ws://` for WebSocket, which
         /// web pages can use; `wss://` for both; `mux://` takes all of them on one port and tells
-        /// them apart by their first bytes, for where only 443 is open. The host is a name, looked up once at the start,
+        /// them apart by their first bytes, for where only 443 is open; `unix:PATH` is a socket in
+        /// the file system, whose clients count as 127.0.0.1. The host is a name, looked up once at the start,
         /// or an address: `0.0.0.0` is every IPv4 address and `[::]` every IPv6 address of the
         /// machine. On port 0 the kernel chooses and the broker logs what it chose. There is no
         /// default; usual ports are 1883, 8883 with TLS, 8083 for WebSocket and 8084 for both.

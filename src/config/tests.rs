@@ -158,7 +158,7 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "[[listeners]]\naddress = \"localhost:1883\"",
         "hawker.toml:2: listeners[0].address: found \"localhost:1883\", expected \
-         \"tcp://HOST:PORT\"; begin it with tcp://, tls://, ws://, wss:// or mux://",
+         \"tcp://HOST:PORT\"; begin it with tcp://, tls://, ws://, wss://, mux:// or unix:",
     ),
     (
         "[[listeners]]\naddress = \"tcp://::1:1883\"",

@@ -489,7 +489,8 @@ impl Driver {
             // SAFETY: the kernel has just made the descriptor for us.
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
             // A peer that is gone already has no address any more.
-            if let (false, Some(address)) = (stopping, peer_address(&fd)) {
+            let address = self.listening[listener].peer.or_else(|| peer_address(&fd));
+            if let (false, Some(address)) = (stopping, address) {
                 let peer = Peer { address, listener: self.listening[listener].listener };
                 self.greet(now, fd, peer)?;
             }

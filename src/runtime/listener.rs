@@ -1,11 +1,15 @@
 //! Listening sockets: one a shard and address, so that the kernel spreads the clients.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::config::{ListenerConfig, Scheme};
+use crate::config::ListenerConfig;
 use crate::shard::Listener;
 
 /// Connections the kernel keeps ready to be accepted; `net.core.somaxconn` lowers it.
@@ -47,15 +51,19 @@ impl std::error::Error for ListenError {}
 
 /// A listening socket of one shard.
 pub(super) struct Listening {
-    pub(super) socket: TcpListener,
+    pub(super) socket: OwnedFd,
     pub(super) listener: Listener,
+    /// Of clients that have none: those of a socket in the file system.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 /// Where clients can connect.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bound {
-    pub(super) scheme: Scheme,
-    pub(super) address: SocketAddr,
+    /// As it was asked for, with the port that the kernel chose.
+    pub(super) name: String,
+    /// Of the network.
+    pub(super) address: Option<SocketAddr>,
 }
 
 /// Opens every listener for every shard: a list a shard.
@@ -67,10 +75,7 @@ pub(super) fn open(
     let mut bound = Vec::new();
     for (index, config) in configs.iter().enumerate() {
         match open_one(config, index, &mut by_shard) {
-            Ok(addresses) => {
-                let scheme = config.address.scheme;
-                bound.extend(addresses.into_iter().map(|address| Bound { scheme, address }));
-            }
+            Ok(places) => bound.extend(places),
             Err(error) if config.optional && is_missing(&error.source) => {
                 tracing::info!("{error}; skipped, as it is optional");
             }
@@ -84,8 +89,13 @@ fn open_one(
     config: &ListenerConfig,
     index: usize,
     by_shard: &mut [Vec<Listening>],
-) -> Result<Vec<SocketAddr>, ListenError> {
+) -> Result<Vec<Bound>, ListenError> {
     let error = |address, source| ListenError { name: config.name.clone(), address, source };
+    if let Some(path) = config.address.path() {
+        let listener = Listener { index: index as u16, loopback: true };
+        open_path(path, listener, by_shard).map_err(|source| error(None, source))?;
+        return Ok(vec![Bound { name: config.address.to_string(), address: None }]);
+    }
     let resolved = config.address.resolve().map_err(|source| error(None, source))?;
     let mut bound = Vec::new();
     for address in resolved {
@@ -95,12 +105,42 @@ fn open_one(
         let listener = Listener { index: index as u16, loopback };
         for (shard, socket) in sockets.into_iter().enumerate() {
             if shard == 0 {
-                bound.push(socket.local_addr().map_err(|source| error(Some(address), source))?);
+                let address = socket.local_addr().map_err(|source| error(Some(address), source))?;
+                let name = format!("{}://{address}", config.address.scheme.name());
+                bound.push(Bound { name, address: Some(address) });
             }
-            by_shard[shard].push(Listening { socket, listener });
+            by_shard[shard].push(Listening { socket: socket.into(), listener, peer: None });
         }
     }
     Ok(bound)
+}
+
+/// One socket in the file system, which every shard accepts from.
+fn open_path(path: &Path, listener: Listener, by_shard: &mut [Vec<Listening>]) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    let mut patience = 20;
+    loop {
+        // What an earlier broker left is in the way, unless somebody listens there. The kernel may
+        // still be at letting go of the socket of one that was killed.
+        if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+            std::fs::remove_file(path)?;
+        }
+        match socket.bind(&address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && patience > 0 => {
+                patience -= 1;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            outcome => break outcome?,
+        }
+    }
+    socket.listen(BACKLOG)?;
+    for listening in by_shard {
+        let socket = OwnedFd::from(socket.try_clone()?);
+        let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        listening.push(Listening { socket, listener, peer });
+    }
+    Ok(())
 }
 
 /// Whether this machine lacks the address, rather than somebody else holding it.

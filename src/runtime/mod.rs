@@ -237,7 +237,7 @@ impl Broker {
 
     /// The addresses clients can connect to.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.bound.iter().map(|bound| bound.address)
+        self.bound.iter().filter_map(|bound| bound.address)
     }
 
     /// Begins to stop: every client is told goodbye.
@@ -272,12 +272,12 @@ impl Broker {
     }
 
     fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
-        for Bound { scheme, address } in &self.bound {
+        for Bound { name, address } in &self.bound {
             let asked = config.auth.password_file.is_some();
-            let local = address.ip().is_loopback() && !asked;
+            let local = address.is_none_or(|address| address.ip().is_loopback()) && !asked;
             let open = config.mqtt.anonymous_allowed.unwrap_or(local);
             let credentials = if open { "anonymous clients allowed" } else { "credentials needed" };
-            tracing::info!("listening on {}://{address} ({credentials})", scheme.name());
+            tracing::info!("listening on {name} ({credentials})");
         }
         tracing::info!(shards, ?cpus, durability = ?config.durability, "hawker is ready");
     }

@@ -233,10 +233,7 @@ impl Shard {
     }
 
     fn start_scram(&mut self, data: &[u8]) -> Result<(ScramServer, Vec<u8>), ScramError> {
-        let mut nonce = [0; 24];
-        for part in nonce.chunks_exact_mut(8) {
-            part.copy_from_slice(&self.random.next().to_le_bytes());
-        }
+        let nonce = self.nonces.draw();
         let decoy_key = self.placement.hash_one("scram decoy").to_le_bytes();
         ScramServer::start(data, &self.policy.scram_users, &nonce, &decoy_key)
     }
@@ -392,8 +389,9 @@ impl Shard {
     /// Unique and unguessable enough; its home is this shard, so the connection need not move.
     fn assign_client_id(&mut self) -> Arc<str> {
         loop {
-            let (a, b) = (self.random.next(), self.random.next());
-            let client_id = format!("auto-{a:016x}{b:016x}");
+            let drawn = self.nonces.draw();
+            let drawn = drawn.first_chunk().expect("16 of 32 bytes");
+            let client_id = format!("auto-{:032x}", u128::from_be_bytes(*drawn));
             if self.place(&client_id) == self.id
                 && !self.session_by_client_id.contains_key(client_id.as_str())
             {

@@ -78,7 +78,7 @@ use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
-use crate::auth::{Passwords, Rules, ScramUsers};
+use crate::auth::{Nonces, Passwords, Rules, ScramUsers};
 use crate::config::{Mqtt, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
@@ -131,6 +131,7 @@ pub struct Shard {
     placement: ahash::RandomState,
     hasher: ahash::RandomState,
     random: Random,
+    nonces: Nonces,
     stamp_micros: u64,
     /// Of the last input.
     now: Time,
@@ -230,6 +231,10 @@ impl Shard {
         let [a, b, c, d] = seed.placement;
         let placement = ahash::RandomState::with_seeds(a, b, c, d);
         let [a, b, c, d] = seed.private;
+        let mut nonce_key = [0; 32];
+        for (part, key) in nonce_key.chunks_exact_mut(8).zip(seed.private) {
+            part.copy_from_slice(&key.to_le_bytes());
+        }
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
         let mut shard = Shard {
             id,
@@ -237,6 +242,7 @@ impl Shard {
             policy,
             placement,
             random: Random(a ^ b.rotate_left(32)),
+            nonces: Nonces::new(nonce_key),
             stamp_micros: now.as_micros(),
             now,
             stopping: false,

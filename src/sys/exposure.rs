@@ -10,8 +10,8 @@ const SUBJECT: &str = "exposure";
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let open: Vec<String> =
         config.listeners.iter().filter(|one| !is_local(one)).map(name).collect();
-    let clients =
-        judge_clients(&open, config.mqtt.anonymous_allowed, !config.auth.scram_users.is_empty());
+    let users = !config.auth.scram_users.is_empty() || config.auth.password_file.is_some();
+    let clients = judge_clients(&open, config.mqtt.anonymous_allowed, users);
     let admin = config.admin.filter(|admin| !admin.ip().is_loopback()).map(|admin| {
         let what = format!("whoever reaches {admin} reads the broker's metrics without a password");
         Finding::warning(SUBJECT, what, "--admin 127.0.0.1:18083".to_owned())
@@ -25,6 +25,9 @@ fn name(listener: &ListenerConfig) -> String {
 
 /// Whether this machine alone can reach it, as far as that can be told without a resolver.
 fn is_local(listener: &ListenerConfig) -> bool {
+    if listener.address.path().is_some() {
+        return true;
+    }
     let host = listener.address.host.as_str();
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
@@ -35,18 +38,18 @@ fn judge_clients(open: &[String], anonymous: Option<bool>, users: bool) -> Optio
         Some(true) if !open.is_empty() => Some(Finding::warning(
             SUBJECT,
             format!("whoever reaches {listeners} can read and write everything"),
-            "set mqtt.anonymous_allowed = false and add users: hawker scram USER".to_owned(),
+            "set mqtt.anonymous_allowed = false and add users: hawker passwd add FILE USER, and set auth.password_file".to_owned(),
         )),
         None if !open.is_empty() && !users => Some(Finding::warning(
             SUBJECT,
             format!("nobody can enter at {listeners}: there are no users"),
-            "add users: hawker scram USER; or let anyone in: HAWKER_MQTT__ANONYMOUS_ALLOWED=true"
+            "add users: hawker passwd add FILE USER, and set auth.password_file; or let anyone in: HAWKER_MQTT__ANONYMOUS_ALLOWED=true"
                 .to_owned(),
         )),
         Some(false) if !users => Some(Finding::warning(
             SUBJECT,
             "nobody can enter: there are no users, and they are asked for".to_owned(),
-            "add users: hawker scram USER".to_owned(),
+            "add users: hawker passwd add FILE USER, and set auth.password_file".to_owned(),
         )),
         _ => None,
     }

@@ -41,6 +41,11 @@ pub(super) fn listeners(listeners: &[ListenerConfig]) -> Vec<Finding> {
 }
 
 fn listener(listener: &ListenerConfig) -> Finding {
+    if let Some(folder) = listener.address.path().map(|path| path.parent().unwrap_or(path)) {
+        let exists = folder.as_os_str().is_empty() || folder.is_dir();
+        let missing = io::Error::new(ErrorKind::NotFound, "there is no such folder");
+        return judge_listener(listener, (!exists).then_some(missing).as_ref());
+    }
     let outcome = listener.address.resolve().and_then(|addresses| match addresses.is_empty() {
         true => Err(io::Error::new(ErrorKind::NotFound, "no address of that name")),
         false => addresses.into_iter().try_for_each(try_to_bind),
