@@ -77,6 +77,7 @@ impl World {
                 Output::Close { connection, .. } => self.forget(connection),
                 Output::Move { .. } | Output::Lane { .. } => unreachable!("there is one shard"),
                 Output::Log(_) => unreachable!("there is no log"),
+                Output::Ask { .. } => unreachable!("there are no passwords"),
                 Output::PauseReading(_) | Output::ResumeReading(_) => {}
             }
         }
