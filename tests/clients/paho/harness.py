@@ -224,8 +224,10 @@ class Client:
         """Loses the connection without a word."""
         connection = self.paho.socket()
         if connection is not None:
-            # Within a WebSocket is the socket itself.
-            getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)
+            # Within a WebSocket is the socket itself. That of TLS would first forget its keys, and
+            # paho's thread would read what it cannot understand.
+            connection = getattr(connection, "_socket", connection)
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
         self._ended()
 
     def freeze(self):
