@@ -5,12 +5,14 @@
 //! its [`PasswordHash`] is the driver's to do, away from the shards. [`Rules`] say what clients may
 //! do.
 
+mod fault;
 mod nonce;
 mod password;
 mod rules;
 mod scram;
 
+pub use fault::LineFault;
 pub use nonce::Nonces;
-pub use password::{PasswordFault, PasswordHash, Passwords};
-pub use rules::{Action, Actor, Grants, RuleFault, Rules};
+pub use password::{PasswordHash, Passwords};
+pub use rules::{Action, Actor, Grants, Rules};
 pub use scram::{ScramError, ScramServer, ScramUsers};

@@ -14,6 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha512};
 use subtle::ConstantTimeEq as _;
 
+use super::fault::LineFault;
+
 /// What is kept of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PasswordHash {
@@ -54,21 +56,6 @@ pub struct Passwords {
     users: BTreeMap<Box<str>, Arc<PasswordHash>>,
 }
 
-/// A line of a password file that cannot be taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PasswordFault {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
-impl fmt::Display for PasswordFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, self.reason)
-    }
-}
-
 /// Rounds of PBKDF2 that are carried out at most, some seconds of work.
 const ITERATIONS_MAX: u32 = 10_000_000;
 
@@ -81,14 +68,14 @@ impl Passwords {
     /// # Errors
     ///
     /// The first line that is wrong.
-    pub fn parse(text: &str) -> Result<Passwords, PasswordFault> {
+    pub fn parse(text: &str) -> Result<Passwords, LineFault> {
         let mut users = BTreeMap::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim_end_matches('\r');
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            let fault = |reason| PasswordFault { line: index + 1, reason };
+            let fault = |reason| LineFault { line: index + 1, reason };
             let (user, hash) = line.split_once(':').ok_or(fault("no \"user:hash\""))?;
             if user.is_empty() {
                 return Err(fault("no user name before the colon"));
@@ -124,8 +111,12 @@ impl Passwords {
 
 impl PasswordHash {
     fn parse(text: &str) -> Result<PasswordHash, &'static str> {
-        let base64 = |text: &str| STANDARD.decode(text).map(Vec::into_boxed_slice);
         let broken = "the hash is not whole";
+        let bytes = |salt: &str, hash: &str| {
+            let decode = |text: &str| STANDARD.decode(text).map(Vec::into_boxed_slice);
+            let (salt, hash) = decode(salt).ok().zip(decode(hash).ok()).ok_or(broken)?;
+            if hash.len() == 64 { Ok((salt, hash)) } else { Err(broken) }
+        };
         if text.starts_with("$argon2id$") {
             let encoded = Encoded::new(text).map_err(|_| broken)?;
             let params = Params::try_from(&encoded).map_err(|_| broken)?;
@@ -141,16 +132,12 @@ impl PasswordHash {
                 if !(1..=ITERATIONS_MAX).contains(&iterations) {
                     return Err("the rounds are none, or too many");
                 }
-                let (salt, hash) =
-                    base64(salt).and_then(|s| Ok((s, base64(hash)?))).map_err(|_| broken)?;
-                let whole = hash.len() == 64;
-                whole.then_some(PasswordHash::Pbkdf2 { iterations, salt, hash }).ok_or(broken)
+                let (salt, hash) = bytes(salt, hash)?;
+                Ok(PasswordHash::Pbkdf2 { iterations, salt, hash })
             }
             ["", "6", salt, hash] => {
-                let (salt, hash) =
-                    base64(salt).and_then(|s| Ok((s, base64(hash)?))).map_err(|_| broken)?;
-                let whole = hash.len() == 64;
-                whole.then_some(PasswordHash::Sha512 { salt, hash }).ok_or(broken)
+                let (salt, hash) = bytes(salt, hash)?;
+                Ok(PasswordHash::Sha512 { salt, hash })
             }
             _ => Err("no hash that is known: $argon2id$, $7$ or $6$; `hawker passwd` writes one"),
         }
@@ -205,27 +192,22 @@ mod tests {
         assert!(check(&line, "secret") && !check(&line, "Secret") && !check(&line, ""));
     }
 
-    /// Lines that `mosquitto_passwd` 2.0.11 and 2.1 wrote for the password `secret`.
+    /// Lines that `mosquitto_passwd` 2.0.11 wrote for the password `secret`.
     #[test]
     fn what_mosquitto_writes_is_read() {
-        let pbkdf2 = {
-            let (salt, mut hash) = (b"0123456789ab", [0; 64]);
-            pbkdf2::pbkdf2_hmac::<Sha512>(b"secret", salt, 101, &mut hash);
-            format!("ann:$7$101${}${}", STANDARD.encode(salt), STANDARD.encode(hash))
-        };
-        let sha512 = {
-            let hash = Sha512::new().chain_update(b"secret").chain_update(b"salt").finalize();
-            format!("ann:$6${}${}", STANDARD.encode(b"salt"), STANDARD.encode(hash))
-        };
+        let pbkdf2 = "ann:$7$101$63NVWLzgBFy07tWG$o9rBIpBfWyR41Y6yBL1p02KYCqQLwFca\
+             Kgur0dTKU6udNFIkCBRNULB1ji4ovMTvPDuznSZoIdH4pQnZGP3FrQ==";
+        let sha512 = "ann:$6$jQfirfIG1Ug46Xeu$YDLYMPg9ZZueR58byA8C/j8XaRB9pGixWgmS\
+             KJNJt7Yp4gpeOEqpPVumedTzvbL0JUd2pWbOqKbgb+EtVKTruA==";
         for line in [pbkdf2, sha512] {
-            assert!(check(&line, "secret") && !check(&line, "secre"), "{line}");
+            assert!(check(line, "secret") && !check(line, "secre"), "{line}");
         }
     }
 
     #[test]
     fn a_wrong_line_is_named() {
         let fault = |text: &str| Passwords::parse(text).map(|users| users.len()).unwrap_err();
-        assert_eq!(fault("# users\n\nann"), PasswordFault { line: 3, reason: "no \"user:hash\"" });
+        assert_eq!(fault("# users\n\nann"), LineFault { line: 3, reason: "no \"user:hash\"" });
         assert_eq!(fault(":$6$a$b").reason, "no user name before the colon");
         assert!(fault("ann:secret").reason.starts_with("no hash that is known"));
         assert!(fault("ann:$7$0$YQ==$YQ==").reason.contains("rounds"));

@@ -4,9 +4,9 @@
 //! and none denies. A subscription is allowed if a rule covers every topic it can match, and
 //! denied if one that denies meets any of them.
 
-use std::fmt;
 use std::net::IpAddr;
 
+use super::fault::LineFault;
 use crate::config::{Network, RuleConfig, is_filter};
 use crate::proto::QoS;
 
@@ -67,21 +67,6 @@ pub struct Actor<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(Vec<Entry>);
 
-/// A line of an ACL file that cannot be taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleFault {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
-impl fmt::Display for RuleFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, self.reason)
-    }
-}
-
 impl Rules {
     /// Those of a configuration.
     pub fn of(configs: &[RuleConfig]) -> Rules {
@@ -118,7 +103,7 @@ impl Rules {
     /// # Errors
     ///
     /// The first line that is wrong.
-    pub fn add_acl(&mut self, text: &str) -> Result<(), RuleFault> {
+    pub fn add_acl(&mut self, text: &str) -> Result<(), LineFault> {
         let nobody = Whom { anonymous: true, ..Whom::default() };
         let mut whom = nobody;
         for (index, line) in text.lines().enumerate() {
@@ -126,7 +111,7 @@ impl Rules {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let fault = |reason| RuleFault { line: index + 1, reason };
+            let fault = |reason| LineFault { line: index + 1, reason };
             let (word, rest) = line.split_once(char::is_whitespace).ok_or(fault(
                 "expected \"user NAME\", \"topic [ACCESS] FILTER\" or \"pattern [ACCESS] FILTER\"",
             ))?;
@@ -220,9 +205,8 @@ impl Grants {
     pub fn may_publish(&self, topic: &str, qos: QoS, retain: bool) -> bool {
         let about =
             |entry: &&Entry| entry.action == Action::Publish && covers(&entry.filter, topic);
-        let mut entries = self.0.iter().filter(about).peekable();
         let mut allowed = false;
-        for entry in &mut entries {
+        for entry in self.0.iter().filter(about) {
             if entry.denies {
                 return false;
             }
@@ -359,7 +343,7 @@ mod tests {
         let fault = |text: &str| Rules::default().add_acl(text).unwrap_err();
         assert_eq!(
             fault("topic a\n\ntopics b"),
-            RuleFault { line: 3, reason: "a line begins with user, topic or pattern" }
+            LineFault { line: 3, reason: "a line begins with user, topic or pattern" }
         );
         assert_eq!(fault("topic read a/#/b").reason, "no topic filter");
         assert!(fault("user").reason.starts_with("expected"));

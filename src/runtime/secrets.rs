@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::auth::{PasswordFault, Passwords, RuleFault, Rules};
+use crate::auth::{LineFault, Passwords, Rules};
 use crate::config::AuthConfig;
 
 /// Why such a file cannot be used.
@@ -17,9 +17,7 @@ pub enum SecretsError {
     /// Everybody on the machine can read it.
     Exposed(PathBuf),
     /// A line of it is wrong.
-    Passwords(PathBuf, PasswordFault),
-    /// A line of it is wrong.
-    Rules(PathBuf, RuleFault),
+    Wrong(PathBuf, LineFault),
 }
 
 impl fmt::Display for SecretsError {
@@ -33,8 +31,7 @@ impl fmt::Display for SecretsError {
                 "{0}: everybody on this machine can read it; `chmod o-rwx {0}`",
                 file.display()
             ),
-            SecretsError::Passwords(file, fault) => write!(f, "{}:{fault}", file.display()),
-            SecretsError::Rules(file, fault) => write!(f, "{}:{fault}", file.display()),
+            SecretsError::Wrong(file, fault) => write!(f, "{}:{fault}", file.display()),
         }
     }
 }
@@ -53,7 +50,7 @@ pub fn passwords(file: &Path) -> Result<Passwords, SecretsError> {
         return Err(SecretsError::Exposed(file.to_path_buf()));
     }
     let text = fs::read_to_string(file).map_err(unreadable)?;
-    Passwords::parse(&text).map_err(|fault| SecretsError::Passwords(file.to_path_buf(), fault))
+    Passwords::parse(&text).map_err(|fault| SecretsError::Wrong(file.to_path_buf(), fault))
 }
 
 /// What clients may do: the rules of the configuration and of the file it names.
@@ -66,7 +63,7 @@ pub fn rules(config: &AuthConfig) -> Result<Rules, SecretsError> {
     if let Some(file) = &config.acl_file {
         let text = fs::read_to_string(file);
         let text = text.map_err(|error| SecretsError::Unreadable(file.clone(), error))?;
-        rules.add_acl(&text).map_err(|fault| SecretsError::Rules(file.clone(), fault))?;
+        rules.add_acl(&text).map_err(|fault| SecretsError::Wrong(file.clone(), fault))?;
     }
     Ok(rules)
 }

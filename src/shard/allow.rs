@@ -80,9 +80,11 @@ impl Shard {
         let key = active.session;
         let Some(grants) = active.grants.as_deref() else { return };
         let Some(seat) = self.sessions.get(key) else { return };
-        let plain = |filter: &str| super::share::filter_of(filter).unwrap_or(filter).to_owned();
         let filters = seat.session.subscriptions.keys();
-        let forbidden = filters.filter(|filter| grants.may_subscribe(&plain(filter)).is_none());
+        let forbidden = filters.filter(|filter| {
+            let plain = super::share::filter_of(filter).unwrap_or(filter);
+            grants.may_subscribe(plain).is_none()
+        });
         let mut forbidden: Vec<Arc<str>> = forbidden.cloned().collect();
         forbidden.sort_unstable();
         for filter in forbidden {
