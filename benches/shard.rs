@@ -119,7 +119,7 @@ impl Broker {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             listener: Listener { index: 0, loopback: true },
         };
-        self.handle(Input::Accepted { connection: connection(slot), peer });
+        self.handle(Input::Accepted { connection: connection(slot), peer, certificate: None });
         let mut bytes = Vec::new();
         Connect::new(VERSION, &format!("client-{slot}")).encode(&mut bytes);
         self.receive(slot, &bytes);

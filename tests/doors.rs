@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use support::{Setup, certificate};
 
@@ -63,6 +63,11 @@ fn who_says_too_little_at_a_door_is_let_go() {
 }
 
 fn client(certificates: &[&Path]) -> Arc<ClientConfig> {
+    client_showing(certificates, None)
+}
+
+/// A client that shows the certificate of this name below `support/tls`, if any.
+fn client_showing(certificates: &[&Path], own: Option<&str>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for file in certificates {
         roots.add(CertificateDer::from_pem_file(file).expect("a certificate")).expect("a root");
@@ -71,9 +76,12 @@ fn client(certificates: &[&Path]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the usual versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
+        .with_root_certificates(roots);
+    let Some(own) = own else { return Arc::new(config.with_no_client_auth()) };
+    let file = |name: String| certificate().with_file_name(name);
+    let shown = CertificateDer::from_pem_file(file(format!("{own}.pem"))).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(file(format!("{own}-key.pem"))).expect("a key");
+    Arc::new(config.with_client_auth_cert(vec![shown], key).expect("they belong together"))
 }
 
 /// An MQTT client by TLS, let in.
@@ -136,6 +144,99 @@ fn a_certificate_changes_without_ending_connections() {
         assert!(Instant::now() < deadline, "the new certificate is never shown");
     }
     assert!(is_alive(&mut first), "the first connection goes on");
+}
+
+/// A broker that asks for certificates of `clients.pem`, where nobody is let in without a user and
+/// users have a place of their own.
+fn asking(listener: &str) -> support::Broker {
+    Setup::shards(4)
+        .own_listeners()
+        .config(&format!(
+            "[tls]\ncertificate = 'certificate.pem'\nkey = 'key.pem'\n\
+             [mqtt]\nanonymous_allowed = false\n\
+             [[auth.rules]]\nsubscribe = ['user/%u', 'name/%{{cert.cn}}']\n\
+             [[listeners]]\naddress = 'tls://127.0.0.1:0'\nclient_ca = 'clients.pem'\n{listener}"
+        ))
+        .file("certificate.pem", &certificate())
+        .file("key.pem", &certificate().with_file_name("key.pem"))
+        .file("clients.pem", &certificate().with_file_name("clients.pem"))
+        .start()
+}
+
+/// What a client is answered to CONNECT and to SUBSCRIBE for each filter: reason codes; nothing
+/// if it comes no further than TLS.
+fn answers(address: SocketAddr, config: &Arc<ClientConfig>, filters: &[&str]) -> Vec<u8> {
+    let name = ServerName::from(address.ip());
+    let connection = ClientConnection::new(Arc::clone(config), name).expect("a good name");
+    let stream = TcpStream::connect(address).expect("the broker accepts");
+    let mut stream = StreamOwned::new(connection, stream);
+    let mut packets = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05phone".to_vec();
+    let asked = filters
+        .iter()
+        .flat_map(|filter| [&[0, filter.len() as u8], filter.as_bytes(), &[0]].concat());
+    let asked: Vec<u8> = asked.collect();
+    packets.extend([&[0x82, asked.len() as u8 + 2, 0, 1], &asked[..]].concat());
+    // Who is refused within TLS may hear so before everything is said.
+    let _ = stream.write_all(&packets);
+    let (mut connack, mut suback) = ([0; 4], vec![0; 4 + filters.len()]);
+    if stream.read_exact(&mut connack).is_err() {
+        return Vec::new();
+    }
+    match stream.read_exact(&mut suback) {
+        Ok(()) => [&connack[3..], &suback[4..]].concat(),
+        Err(_) => vec![connack[3]],
+    }
+}
+
+#[test]
+fn a_certificate_says_who_a_client_is() {
+    let own = certificate();
+    let with = |name| client_showing(&[&own], name);
+    let filters = ["user/ann", "name/ann", "user/phone.ann.example", "user/bob"];
+    let broker = asking("");
+    let ann = with(Some("client-ann"));
+    // Also by a ticket, and whichever shard takes the connection.
+    for _ in 0..16 {
+        assert_eq!(answers(broker.address(), &ann, &filters), [0, 0, 0, 0x80, 0x80]);
+    }
+    for refused in [None, Some("client-stranger")] {
+        assert_eq!(answers(broker.address(), &with(refused), &filters), [], "{refused:?}");
+    }
+    broker.await_log("TLS: invalid peer certificate");
+
+    let broker = asking("client_certificate_optional = true\nclient_user = 'alternative-name'\n");
+    assert_eq!(answers(broker.address(), &ann, &filters), [0, 0x80, 0, 0, 0x80]);
+    assert_eq!(answers(broker.address(), &with(None), &filters), [5], "it proves nobody");
+    assert_eq!(answers(broker.address(), &with(Some("client-stranger")), &filters), []);
+
+    let broker = asking("client_user = 'none'\n");
+    assert_eq!(answers(broker.address(), &ann, &filters), [5], "it was not to prove anybody");
+}
+
+#[test]
+fn issuers_that_are_none_are_named() {
+    let own = certificate();
+    let key = own.with_file_name("key.pem");
+    let directory = support::Directory::new();
+    let config = format!(
+        "[tls]\ncertificate = '{}'\nkey = '{}'\n[[listeners]]\naddress = 'tls://127.0.0.1:0'\n\
+         client_ca = '{}'\n",
+        own.display(),
+        key.display(),
+        key.display()
+    );
+    let refused = |config: &str| {
+        let file = directory.write("hawker.toml", config);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hawker"));
+        let output = command.arg("check-config").arg(file).output().expect("it can be started");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(refused(&config).contains("key.pem: no issuers of certificates"));
+    let plain = config.replace("tls://", "tcp://");
+    assert!(refused(&plain).contains("clients show certificates within TLS alone"));
+    let idle = config.replace("client_ca = ", "client_user = 'none' # ");
+    assert!(refused(&idle).contains("no certificate is asked for"));
 }
 
 #[test]

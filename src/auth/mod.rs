@@ -2,15 +2,17 @@
 //!
 //! Knows no packet and does no IO: a [`ScramServer`] is handed one message of the client at a
 //! time and answers with its own; [`Passwords`] are the text of a file, and checking one against
-//! its [`PasswordHash`] is the driver's to do, away from the shards. [`Rules`] say what clients may
-//! do.
+//! its [`PasswordHash`] is the driver's to do, away from the shards. [`CertificateNames`] are whom a
+//! checked certificate is of. [`Rules`] say what clients may do.
 
+mod certificate;
 mod fault;
 mod nonce;
 mod password;
 mod rules;
 mod scram;
 
+pub use certificate::CertificateNames;
 pub use fault::LineFault;
 pub use nonce::Nonces;
 pub use password::{PasswordHash, Passwords};

@@ -31,7 +31,8 @@ struct Whom {
     listeners: Vec<String>,
 }
 
-/// What it says; `%u` and `%c` in the filter stand for user and client id.
+/// What it says; `%u`, `%c` and `%{cert.cn}` in the filter stand for user, client id and the common
+/// name of the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     action: Action,
@@ -61,6 +62,8 @@ pub struct Actor<'a> {
     pub address: IpAddr,
     /// The name of the listener it came to.
     pub listener: &'a str,
+    /// The common name of its certificate, if it has shown one.
+    pub common_name: Option<&'a str>,
 }
 
 /// What one client may do.
@@ -185,11 +188,15 @@ impl Whom {
     }
 }
 
-/// The filter with user and client id in place of `%u` and `%c`; nothing if they would make
-/// another filter of it.
+/// The filter with names in place of their marks; nothing if they would make another filter of it.
 fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
     let mut filled = filter.to_owned();
-    for (mark, value) in [("%u", actor.user.unwrap_or_default()), ("%c", actor.client_id)] {
+    let marks = [
+        ("%u", actor.user.unwrap_or_default()),
+        ("%{cert.cn}", actor.common_name.unwrap_or_default()),
+        ("%c", actor.client_id),
+    ];
+    for (mark, value) in marks {
         if filled.contains(mark) {
             if value.is_empty() || value.contains(['+', '#', '/', '%']) {
                 return None;
@@ -272,7 +279,13 @@ mod tests {
     use super::*;
 
     fn actor<'a>(user: Option<&'a str>, client_id: &'a str) -> Actor<'a> {
-        Actor { user, client_id, address: IpAddr::from([10, 0, 0, 1]), listener: "lan" }
+        Actor {
+            user,
+            client_id,
+            address: IpAddr::from([10, 0, 0, 1]),
+            listener: "lan",
+            common_name: None,
+        }
     }
 
     fn acl(text: &str) -> Rules {

@@ -32,8 +32,8 @@ table! {
         /// What clients may do, a table each: whom it is about (`users`, `client_ids`, `networks`,
         /// `listeners`; what is left out is no condition), the topic filters they may `publish` and
         /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
-        /// highest QoS (`qos_max`) and whether they may `retain`. `%u` and `%c` in a filter stand
-        /// for user and client id; a name with +, # or / in it matches nothing. Without any rule,
+        /// highest QoS (`qos_max`) and whether they may `retain`. `%u`, `%c` and `%{cert.cn}` in a
+        /// filter stand for user, client id and the common name of a client's certificate; a name with +, # or / in it matches nothing. Without any rule,
         /// here or in `acl_file`, everybody may do everything; with one, only what is allowed. A
         /// subscription has to be allowed for every topic it can match, and is refused if any of
         /// them is denied. Subscriptions that a changed rule forbids end with it.

@@ -108,6 +108,17 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
             let reason = "a certificate is of use with tls://, wss:// and mux:// alone";
             conflicts.push(report("certificate", reason));
         }
+        let with_tls = own || for_all;
+        if table.client_ca.is_some() && !(scheme.is_some_and(Scheme::may_have_tls) && with_tls) {
+            let reason = "clients show certificates within TLS alone: tls://, wss:// or mux:// with a \
+                          certificate of its own";
+            conflicts.push(report("client_ca", reason));
+        }
+        let asked = table.client_certificate_optional || table.client_user != Default::default();
+        if table.client_ca.is_none() && asked {
+            let reason = "no certificate is asked for; give client_ca, the issuers of those taken";
+            conflicts.push(report("client_ca", reason));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::check;
 use super::error::{ConfigError, Fault, Origin, Problem};
 use super::found::{Found, Lines};
 use super::kind::{Kind as _, listen_address};
-use super::listener::{ListenAddress, ListenerConfig};
+use super::listener::{ClientCertificates, ListenAddress, ListenerConfig};
 use super::log::LogConfig;
 use super::mqtt::Mqtt;
 use super::process::{ListenerTable, Process};
@@ -233,12 +233,24 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
         free.expect("there are more numbers than listeners")
     };
     let with_name = |draft: DraftListener| {
-        let address = draft.table.address?;
-        let name = draft.table.name.unwrap_or_else(|| name(&address));
-        let ListenerTable { optional, certificate, key, path, origins, .. } = draft.table;
-        let certificate = certificate.zip(key);
-        let proxy_from = draft.table.proxy_from;
-        Some(ListenerConfig { name, address, optional, certificate, path, origins, proxy_from })
+        let table = draft.table;
+        let address = table.address?;
+        let name = table.name.unwrap_or_else(|| name(&address));
+        let clients = table.client_ca.map(|issuers| ClientCertificates {
+            issuers,
+            optional: table.client_certificate_optional,
+            user: table.client_user,
+        });
+        Some(ListenerConfig {
+            name,
+            address,
+            optional: table.optional,
+            certificate: table.certificate.zip(table.key),
+            clients,
+            path: table.path,
+            origins: table.origins,
+            proxy_from: table.proxy_from,
+        })
     };
     drafts.into_iter().filter_map(with_name).collect()
 }

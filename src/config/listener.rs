@@ -19,6 +19,8 @@ pub struct ListenerConfig {
     pub optional: bool,
     /// The certificate of a listener with TLS, if it has one of its own, and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whose certificates clients show, if any are asked for.
+    pub clients: Option<ClientCertificates>,
     /// The path of a WebSocket.
     pub path: String,
     /// The origins of the web pages that may connect; empty: all.
@@ -47,11 +49,43 @@ impl ListenerConfig {
             address,
             optional,
             certificate: None,
+            clients: None,
             path: "/mqtt".to_owned(),
             origins: Vec::new(),
             proxy_from: Vec::new(),
         }
     }
+}
+
+/// What a listener asks of its clients' certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The certificates of those who issue them, in PEM.
+    pub issuers: PathBuf,
+    /// Whether clients without one are let in as far as their packets.
+    pub optional: bool,
+    /// Which name in it is the user.
+    pub user: CertificateUser,
+}
+
+/// Which name in a client's certificate is the user it proves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// None: the user has to be proved otherwise.
+    None,
+    /// The common name of its subject.
+    #[default]
+    CommonName,
+    /// The first of its alternative names.
+    AlternativeName,
+}
+
+impl CertificateUser {
+    pub(super) const WORDS: &[(&str, CertificateUser)] = &[
+        ("common-name", CertificateUser::CommonName),
+        ("alternative-name", CertificateUser::AlternativeName),
+        ("none", CertificateUser::None),
+    ];
 }
 
 /// What carries MQTT.

@@ -22,7 +22,9 @@ use std::path::PathBuf;
 
 pub use auth::{AuthConfig, RefusedPublish, ScramVerifier, ScramVerifierError};
 pub use error::{ConfigError, Fault, Origin, Problem};
-pub use listener::{ListenAddress, ListenAddressError, ListenerConfig, Scheme};
+pub use listener::{
+    CertificateUser, ClientCertificates, ListenAddress, ListenAddressError, ListenerConfig, Scheme,
+};
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
 pub use rules::{Network, RuleConfig, is_filter};

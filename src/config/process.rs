@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Durability;
 use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
-use super::listener::ListenAddress;
+use super::listener::{CertificateUser, ListenAddress};
 use super::rules::{Network, Networks};
 use super::table::table;
 
@@ -71,6 +71,22 @@ table! {
         /// The private key to it.
         pub(super) key: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Restart;
+
+        /// The certificates of those who issue certificates to clients, in PEM. Given, clients have
+        /// to show one that leads there, at `tls://`, `wss://` and, within TLS, at `mux://`. Read
+        /// again on SIGHUP.
+        pub(super) client_ca: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/clients.pem\"")), Restart;
+
+        /// Whether clients without a certificate are let in, too, and prove themselves otherwise.
+        pub(super) client_certificate_optional: bool = false, kind::Switch, Restart;
+
+        /// Which name in the certificate of a client is its user: `common-name`,
+        /// `alternative-name` (the first DNS name, mail address or URI) or `none`, with which a user
+        /// is proved by password or not at all. Where the certificate has the name, user name and
+        /// password of CONNECT are not looked at.
+        pub(super) client_user: CertificateUser = CertificateUser::CommonName,
+            Choice(CertificateUser::WORDS), Restart;
 
         /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, ListenerConfig, Network, Scheme};
-use crate::transport::{Door, TlsError, TlsOptions, WebOptions, tls_server};
+use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
 
 /// Why a listener's certificate cannot be used.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub enum DoorError {
         certificate: PathBuf,
         /// The file of its key.
         key: PathBuf,
+        /// The file of those who issue certificates to clients.
+        issuers: Option<PathBuf>,
         /// Why.
         error: TlsError,
     },
@@ -32,8 +34,12 @@ impl fmt::Display for DoorError {
             DoorError::Unreadable(file, error) => {
                 write!(f, "{}: cannot be read: {error}", file.display())
             }
-            DoorError::Unusable { certificate, key, error } => {
-                let file = if matches!(error, TlsError::Key(_)) { key } else { certificate };
+            DoorError::Unusable { certificate, key, issuers, error } => {
+                let file = match error {
+                    TlsError::Key(_) => key,
+                    TlsError::Issuers(_) => issuers.as_ref().unwrap_or(certificate),
+                    TlsError::Certificates(_) | TlsError::Pair(_) => certificate,
+                };
                 write!(f, "{}: {error}", file.display())
             }
         }
@@ -82,10 +88,15 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
     let Some((certificate, key)) = own.or(for_all).filter(|_| scheme.may_have_tls()) else {
         return Ok(Door { web, is_mux, ..Door::default() });
     };
-    let options = TlsOptions { certificates: read(certificate)?, key: read(key)? };
+    let asked = listener.clients.as_ref();
+    let clients = asked
+        .map(|asked| Ok(TlsClients { issuers: read(&asked.issuers)?, optional: asked.optional }));
+    let (certificates, private) = (read(certificate)?, read(key)?);
+    let options = TlsOptions { certificates, key: private, clients: clients.transpose()? };
     let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
         certificate: certificate.clone(),
         key: key.clone(),
+        issuers: asked.map(|asked| asked.issuers.clone()),
         error,
     })?;
     Ok(Door { tls: Some(tls), web, is_mux, is_behind_proxy: false })

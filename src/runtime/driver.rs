@@ -551,8 +551,8 @@ impl Driver {
 
     fn open(&mut self, now: Time, connection: ConnectionId, unread: &[u8]) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(connection) else { return Ok(()) };
-        let peer = socket.peer;
-        self.shard.handle(now, Input::Accepted { connection, peer });
+        let (peer, certificate) = (socket.peer, socket.certificate());
+        self.shard.handle(now, Input::Accepted { connection, peer, certificate });
         if !unread.is_empty() {
             self.shard.handle(now, Input::Received { connection, bytes: unread });
         }
@@ -653,8 +653,8 @@ impl Driver {
             {
                 socket.peer.address = client;
             }
-            let peer = socket.peer;
-            self.shard.handle(now, Input::Accepted { connection: id, peer });
+            let (peer, certificate) = (socket.peer, socket.certificate());
+            self.shard.handle(now, Input::Accepted { connection: id, peer, certificate });
         }
         self.hand_in(now, id, &packets);
         packets.shrink_to(PACKETS_KEPT_MAX);

@@ -46,8 +46,8 @@ use self::recovery::{Opened, OpenedShard, RecoveryError};
 use self::secrets::SecretsError;
 use self::verifier::Verifier;
 use crate::auth::ScramUsers;
-use crate::config::{Config, Durability, Source};
-use crate::shard::{Policy, Restored, Seed, ShardId, ShardOptions};
+use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
+use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
 use crate::{control, sys};
 
@@ -195,8 +195,15 @@ pub fn policy(config: &Config) -> Result<Arc<Policy>, SecretsError> {
         passwords,
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
-        listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
+        listeners: config.listeners.iter().map(listener_policy).collect(),
     }))
+}
+
+fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
+    ListenerPolicy {
+        name: listener.name.clone(),
+        certificate_user: listener.clients.as_ref().map_or(CertificateUser::None, |c| c.user),
+    }
 }
 
 /// Threads that check passwords.

@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
+use crate::auth::CertificateNames;
 use crate::shard::{ConnectionId, Peer, ShardId, WriteBatch};
 use crate::time::Time;
 use crate::transport::Transport;
@@ -34,6 +35,14 @@ pub(super) struct Socket {
     pub(super) is_fresh: bool,
     /// Said at the end, if the core has nothing to say.
     pub(super) farewell: Vec<u8>,
+}
+
+impl Socket {
+    /// Whose certificate the peer has shown.
+    pub(super) fn certificate(&self) -> Option<Box<CertificateNames>> {
+        let certificate = self.layered.as_ref()?.transport.client_certificate()?;
+        Some(Box::new(CertificateNames::of(certificate)))
+    }
 }
 
 /// The layers of a connection, and what they have to write.

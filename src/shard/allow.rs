@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::effect::{ConnectionId, Peer};
+use super::effect::ConnectionId;
 use crate::auth::{Actor, Grants};
 use crate::proto::{Connect, Publish, QoS};
 use crate::time::Time;
@@ -12,19 +12,22 @@ impl Shard {
     /// What the rules come to for a client; nothing if there is none.
     pub(super) fn grants(
         &self,
-        peer: &Peer,
+        id: ConnectionId,
         user: Option<&str>,
         client_id: &str,
     ) -> Option<Box<Grants>> {
         if self.policy.rules.is_empty() {
             return None;
         }
+        let connection = self.connections.get(id)?;
+        let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
         let listener = self.policy.listeners.get(usize::from(peer.listener.index));
         Some(Box::new(self.policy.rules.grants(Actor {
             user,
             client_id,
             address: peer.address.ip(),
-            listener: listener.map_or("", String::as_str),
+            listener: listener.map_or("", |listener| &listener.name),
+            common_name: certificate.and_then(|names| names.common_name.as_deref()),
         })))
     }
 
@@ -59,12 +62,11 @@ impl Shard {
     pub(super) fn judge_all(&mut self, now: Time) {
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            let peer = connection.peer;
             let Some(active) = connection.active_mut() else { continue };
             let (key, user) = (active.session, active.user.clone());
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
-            let grants = self.grants(&peer, user.as_deref(), &client_id);
+            let grants = self.grants(id, user.as_deref(), &client_id);
             if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
                 active.grants = grants;
             }

@@ -53,6 +53,9 @@ impl Shard {
         }
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),
+            None if let Some(user) = self.certificate_user(id) => {
+                self.admit(now, id, connect, Some(user), None);
+            }
             None if connect.credentials.user_name.is_some() && self.policy.passwords.is_some() => {
                 self.ask(id, connect, packet);
             }
@@ -140,6 +143,14 @@ impl Shard {
             }
             None => self.refuse(now, id, version, ReasonCode::ServerBusy),
         }
+    }
+
+    /// The user that the certificate of a connection proves.
+    fn certificate_user(&self, id: ConnectionId) -> Option<Arc<str>> {
+        let connection = self.connections.get(id)?;
+        let listener = usize::from(connection.peer.listener.index);
+        let from = self.policy.listeners.get(listener)?.certificate_user;
+        connection.certificate.as_ref()?.user(from).cloned()
     }
 
     fn may_be_anonymous(&self, id: ConnectionId) -> bool {
@@ -340,8 +351,7 @@ impl Shard {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
-        let Some(peer) = self.connections.get(id).map(|connection| connection.peer) else { return };
-        let grants = self.grants(&peer, user.as_deref(), &client_id);
+        let grants = self.grants(id, user.as_deref(), &client_id);
         if !Shard::may_leave_will(grants.as_deref(), connect) {
             return self.refuse(now, id, connect.version, ReasonCode::NotAuthorized);
         }

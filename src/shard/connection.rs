@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::arena::Key;
 use super::effect::{ConnectionId, Peer};
 use super::write::WriteBuffer;
-use crate::auth::{Grants, ScramServer};
+use crate::auth::{CertificateNames, Grants, ScramServer};
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
 use crate::time::Time;
 
@@ -27,6 +27,8 @@ use crate::time::Time;
 pub struct Connection {
     pub id: ConnectionId,
     pub peer: Peer,
+    /// Whose certificate it has shown.
+    pub certificate: Option<Box<CertificateNames>>,
     pub phase: Phase,
     /// The beginning of a packet whose end has not arrived, or all that arrived while paused.
     pub partial: Vec<u8>,
@@ -268,6 +270,7 @@ impl Connection {
         Connection {
             id,
             peer,
+            certificate: None,
             phase: Phase::AwaitConnect,
             partial: Vec::new(),
             needed: 0,

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Policy;
 use super::message::ShardMessage;
-use crate::auth::PasswordHash;
+use crate::auth::{CertificateNames, PasswordHash};
 use crate::storage::{News, Order};
 
 /// A shard's number, 0 to 63.
@@ -78,6 +78,8 @@ pub enum Input<'a> {
         connection: ConnectionId,
         /// Its origin.
         peer: Peer,
+        /// Whose certificate it has shown and proved to be its own.
+        certificate: Option<Box<CertificateNames>>,
     },
     /// Bytes arrived, in order.
     Received {

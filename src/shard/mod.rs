@@ -79,7 +79,7 @@ use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
 use crate::auth::{Nonces, Passwords, Rules, ScramUsers};
-use crate::config::{Mqtt, RefusedPublish};
+use crate::config::{CertificateUser, Mqtt, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
 use crate::proto::ReasonCode;
@@ -101,8 +101,17 @@ pub struct Policy {
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
     pub refused_publish: RefusedPublish,
-    /// The names of the listeners, in the order of the configuration.
-    pub listeners: Vec<String>,
+    /// The listeners, in the order of the configuration.
+    pub listeners: Vec<ListenerPolicy>,
+}
+
+/// What a shard goes by at one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerPolicy {
+    /// Rules and logs call it so.
+    pub name: String,
+    /// Which name in a client's certificate is its user.
+    pub certificate_user: CertificateUser,
 }
 
 /// How a shard is set up.
@@ -288,7 +297,9 @@ impl Shard {
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         self.now = now;
         match input {
-            Input::Accepted { connection, peer } => self.handle_accepted(now, connection, peer),
+            Input::Accepted { connection, peer, certificate } => {
+                self.handle_accepted(now, connection, peer, certificate);
+            }
             Input::Received { connection, bytes } => self.handle_received(now, connection, bytes),
             Input::Sent { connection, batch } => self.handle_sent(now, connection, batch),
             Input::Closed { connection } => self.handle_closed(now, connection),

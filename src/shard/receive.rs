@@ -4,6 +4,7 @@ use super::Shard;
 use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
+use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
 use crate::time::Time;
 
@@ -18,9 +19,15 @@ pub(super) enum Next {
 }
 
 impl Shard {
-    pub(super) fn handle_accepted(&mut self, now: Time, id: ConnectionId, peer: Peer) {
+    pub(super) fn handle_accepted(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        peer: Peer,
+        certificate: Option<Box<CertificateNames>>,
+    ) {
         self.metrics.connections_accepted_total += 1;
-        self.connections.insert(Connection::new(id, peer, now));
+        self.connections.insert(Connection { certificate, ..Connection::new(id, peer, now) });
         if self.stopping {
             self.close(now, id);
         } else {

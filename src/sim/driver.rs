@@ -135,7 +135,10 @@ impl World {
         self.links[link].handed_at = self.now;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1024 + (link % 60_000) as u16));
         let listener = Listener { index: 0, loopback: true };
-        self.handle(shard, Input::Accepted { connection, peer: Peer { address, listener } });
+        self.handle(
+            shard,
+            Input::Accepted { connection, peer: Peer { address, listener }, certificate: None },
+        );
         let unread = std::mem::take(&mut self.links[link].unread);
         if !unread.is_empty() {
             self.links[link].handed += unread.len() as u64;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use detect::{Stray, stray};
 pub use http::WebOptions;
-pub use tls::{TlsError, TlsOptions, tls_server};
+pub use tls::{TlsClients, TlsError, TlsOptions, tls_server};
 
 use proxy::Proxy;
 use tls::Tls;
@@ -129,6 +129,11 @@ impl Transport {
     /// Whose connection it is, if a proxy said so.
     pub fn client(&self) -> Option<SocketAddr> {
         self.client
+    }
+
+    /// The certificate that the client has shown and that was checked, in DER.
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.peer_certificate()
     }
 
     /// Whether the peer has said that it sends no more.

@@ -4,9 +4,12 @@ use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use super::TransportError;
 use super::detect::{Stray, is_http, is_mqtt};
@@ -18,6 +21,17 @@ pub struct TlsOptions {
     pub certificates: Vec<u8>,
     /// Its key, in PEM.
     pub key: Vec<u8>,
+    /// Whose certificates clients show, if any are asked for.
+    pub clients: Option<TlsClients>,
+}
+
+/// What a TLS listener asks of its clients.
+#[derive(Clone, Debug)]
+pub struct TlsClients {
+    /// The certificates of those who issue theirs, in PEM.
+    pub issuers: Vec<u8>,
+    /// Whether clients without one are served, too.
+    pub optional: bool,
 }
 
 /// Why TLS cannot be offered.
@@ -27,6 +41,8 @@ pub enum TlsError {
     Certificates(String),
     /// The key file holds none, or none that can be read.
     Key(String),
+    /// The file of issuers holds none, or none that can be used.
+    Issuers(String),
     /// The key is another certificate's, or of a kind that is not supported.
     Pair(String),
 }
@@ -36,6 +52,7 @@ impl fmt::Display for TlsError {
         match self {
             TlsError::Certificates(error) => write!(f, "no certificate in PEM: {error}"),
             TlsError::Key(error) => write!(f, "no private key in PEM: {error}"),
+            TlsError::Issuers(error) => write!(f, "no issuers of certificates in PEM: {error}"),
             TlsError::Pair(error) => write!(f, "certificate and key do not fit: {error}"),
         }
     }
@@ -58,11 +75,15 @@ pub fn tls_server(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
     let key = PrivateKeyDer::from_pem_slice(&options.key)
         .map_err(|error| TlsError::Key(error.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = match &options.clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(clients) => client_verifier(clients, &provider)?,
+    };
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Pair(error.to_string()))?;
     let mut config = builder
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(certificates, key)
         .map_err(|error| TlsError::Pair(error.to_string()))?;
     config.alpn_protocols = vec![b"mqtt".to_vec(), b"http/1.1".to_vec()];
@@ -70,6 +91,22 @@ pub fn tls_server(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
         rustls::crypto::ring::Ticketer::new().map_err(|error| TlsError::Pair(error.to_string()))?;
     config.max_early_data_size = 0;
     Ok(Arc::new(config))
+}
+
+fn client_verifier(
+    clients: &TlsClients,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let failed = |error: &dyn fmt::Display| TlsError::Issuers(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for issuer in CertificateDer::pem_slice_iter(&clients.issuers) {
+        let issuer = issuer.map_err(|error| failed(&error))?;
+        roots.add(issuer).map_err(|error| failed(&error))?;
+    }
+    let (roots, provider) = (Arc::new(roots), Arc::clone(provider));
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+    let builder = if clients.optional { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|error| failed(&error))
 }
 
 /// One connection's TLS.
@@ -97,6 +134,11 @@ impl Tls {
 
     pub(super) fn is_open(&self) -> bool {
         !self.connection.is_handshaking()
+    }
+
+    /// The certificate that the peer has shown and that was checked, in DER.
+    pub(super) fn peer_certificate(&self) -> Option<&[u8]> {
+        self.connection.peer_certificates()?.first().map(|certificate| certificate.as_ref())
     }
 
     pub(super) fn is_finished(&self) -> bool {

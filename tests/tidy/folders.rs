@@ -28,7 +28,7 @@ const CORE: &[Folder] = &[
     Folder {
         name: "auth",
         modules: &["auth", "proto", "config", "time"],
-        crates: &["argon2", "base64", "bytes", "hmac", "pbkdf2", "sha2", "subtle"],
+        crates: &["argon2", "base64", "bytes", "hmac", "pbkdf2", "sha2", "subtle", "x509_cert"],
     },
     Folder {
         name: "transport",

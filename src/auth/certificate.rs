@@ -1,0 +1,71 @@
+//! Who a client certificate is of.
+
+use std::sync::Arc;
+
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use crate::config::CertificateUser;
+
+/// `id-at-commonName`, RFC 5280, appendix A.1.
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// The names in a certificate whose issuer and key were checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    /// The last common name of its subject.
+    pub common_name: Option<Arc<str>>,
+    /// The first of its alternative names that is a DNS name, a mail address or a URI.
+    pub alternative_name: Option<Arc<str>>,
+}
+
+impl CertificateNames {
+    /// Those of a certificate in DER; none of one that cannot be read.
+    pub fn of(der: &[u8]) -> CertificateNames {
+        let Ok(certificate) = Certificate::from_der(der) else {
+            return CertificateNames::default();
+        };
+        CertificateNames {
+            common_name: common_name(&certificate),
+            alternative_name: alternative_name(&certificate),
+        }
+    }
+
+    /// The user it proves.
+    pub fn user(&self, from: CertificateUser) -> Option<&Arc<str>> {
+        match from {
+            CertificateUser::None => None,
+            CertificateUser::CommonName => self.common_name.as_ref(),
+            CertificateUser::AlternativeName => self.alternative_name.as_ref(),
+        }
+    }
+}
+
+fn common_name(certificate: &Certificate) -> Option<Arc<str>> {
+    let mut parts = certificate.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
+    let name = parts.rfind(|part| part.oid == COMMON_NAME)?;
+    let utf8 = name.value.decode_as::<Utf8StringRef<'_>>().map(|text| named(text.as_str()));
+    let printable =
+        || name.value.decode_as::<PrintableStringRef<'_>>().map(|text| named(text.as_str()));
+    let ascii = || name.value.decode_as::<Ia5StringRef<'_>>().map(|text| named(text.as_str()));
+    utf8.or_else(|_| printable()).or_else(|_| ascii()).ok()?
+}
+
+fn alternative_name(certificate: &Certificate) -> Option<Arc<str>> {
+    let (_, names) = certificate.tbs_certificate.get::<SubjectAltName>().ok()??;
+    names.0.iter().find_map(|name| match name {
+        GeneralName::DnsName(text)
+        | GeneralName::Rfc822Name(text)
+        | GeneralName::UniformResourceIdentifier(text) => named(text.as_str()),
+        _ => None,
+    })
+}
+
+/// A name that a user can have: MQTT has no others. [MQTT-1.5.4-2]
+fn named(text: &str) -> Option<Arc<str>> {
+    (!text.is_empty() && !text.contains('\0')).then(|| text.into())
+}
