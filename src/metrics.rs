@@ -57,7 +57,7 @@ counters! {
     connects_accepted_total,
     /// CONNECT packets refused.
     connects_refused_total,
-    /// Of these, CONNECT packets with a wrong password or an unknown user.
+    /// Of these, logins with a wrong password or an unknown user.
     logins_refused_total,
     /// Messages that no rule allowed to be published.
     publishes_not_allowed_total,

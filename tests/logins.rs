@@ -71,6 +71,74 @@ fn ended(stream: &mut TcpStream) -> bool {
     stream.read_to_end(&mut rest).is_ok()
 }
 
+/// A connection that a proxy brings from an address.
+fn from(broker: &Broker, address: &str) -> TcpStream {
+    let mut stream = broker.connect();
+    let header = format!("PROXY TCP4 {address} 10.0.0.1 4321 1883\r\n");
+    stream.write_all(header.as_bytes()).expect("the broker accepts");
+    stream
+}
+
+/// The return code of the CONNACK to a client of 3.1.1; nothing if it is kept out.
+fn login(stream: &mut TcpStream, user: &str, password: &str) -> Option<u8> {
+    let body = [
+        field(b"MQTT"),
+        vec![4, 0xC2, 0, 60],
+        field(b""),
+        field(user.as_bytes()),
+        field(password.as_bytes()),
+    ]
+    .concat();
+    let _ = stream.write_all(&[vec![0x10, body.len() as u8], body].concat());
+    let mut connack = [0; 4];
+    stream.read_exact(&mut connack).ok().map(|()| connack[3])
+}
+
+/// A broker behind a proxy of this machine.
+fn behind_proxy(auth: &str, listener: &str) -> (Directory, Broker) {
+    let directory = Directory::new();
+    let file = directory.join("passwords");
+    add(&file, "ann", "secret");
+    let config = format!(
+        "[auth]\npassword_file = '{}'\n{auth}[[listeners]]\naddress = 'tcp://127.0.0.1:0'\n\
+         proxy_from = ['127.0.0.0/8']\n{listener}",
+        file.display()
+    );
+    let broker = Setup::shards(3).own_listeners().config(&config).start();
+    (directory, broker)
+}
+
+#[test]
+fn who_guesses_is_kept_out_for_a_while() {
+    let (_directory, broker) = behind_proxy("ban_failures = 3\nban_s = 2\n", "");
+    let guess = |address, password| login(&mut from(&broker, address), "ann", password);
+    for _ in 0..3 {
+        assert_eq!(guess("10.9.8.7", "guess"), Some(4));
+    }
+    broker.await_log("too many failed logins");
+    assert_eq!(guess("10.9.8.7", "secret"), None, "even the right one");
+    assert_eq!(guess("10.9.8.6", "secret"), Some(0), "others are let in");
+    while guess("10.9.8.7", "secret") != Some(0) {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_listener_takes_as_many_as_it_should() {
+    let limits = "connections_max = 3\nconnections_per_address_max = 2\n";
+    let (_directory, broker) = behind_proxy("", limits);
+    let enter = |address| {
+        let mut stream = from(&broker, address);
+        (login(&mut stream, "ann", "secret") == Some(0)).then_some(stream)
+    };
+    let kept = [enter("10.0.0.1"), enter("10.0.0.1"), enter("10.0.0.2")];
+    assert!(kept.iter().all(Option::is_some));
+    assert!(enter("10.0.0.1").is_none(), "two of this address are there");
+    assert!(enter("10.0.0.3").is_none(), "three are there");
+    drop(kept);
+    while enter("10.0.0.1").is_none() {}
+}
+
 fn broker(file: &Path) -> Broker {
     let config = format!("[auth]\npassword_file = '{}'\n", file.display());
     Setup::shards(2).config(&config).start()

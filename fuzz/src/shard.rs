@@ -78,7 +78,7 @@ impl World {
                 Output::Move { .. } | Output::Lane { .. } => unreachable!("there is one shard"),
                 Output::Log(_) => unreachable!("there is no log"),
                 Output::Ask { .. } => unreachable!("there are no passwords"),
-                Output::PauseReading(_) | Output::ResumeReading(_) => {}
+                Output::LoginFailed(_) | Output::PauseReading(_) | Output::ResumeReading(_) => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::kind::{self, Choice, Kind as _, Optional, Sampled, Verifiers};
+use super::kind::{self, Choice, Kind as _, Optional, Sampled, Verifiers, count, seconds};
 use super::rules::{RuleConfig, RuleList};
 use super::table::table;
 
@@ -22,6 +22,14 @@ table! {
         /// be able to read it.
         pub password_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/passwords\"")), Connect;
+
+        /// Failed logins from one address after which it is kept out for `ban_s`; 0 never keeps
+        /// anybody out. An IPv6 address counts with its network of 64 bits; this machine is never
+        /// kept out, so a proxy on it is not either.
+        pub ban_failures: u32 = 50, count(0..=u32::MAX), Live;
+
+        /// How long an address is kept out, and how long its failed logins are remembered.
+        pub ban_s: u32 = 600, seconds(1..=31_536_000), Live;
 
         /// An `acl_file` as Mosquitto has it: `topic` lines for clients without a user, below
         /// `user NAME` for that user, `pattern` lines with `%u` and `%c` for everybody; `read` is

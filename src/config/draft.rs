@@ -247,6 +247,8 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
             optional: table.optional,
             certificate: table.certificate.zip(table.key),
             clients,
+            connections_max: table.connections_max,
+            connections_per_address_max: table.connections_per_address_max,
             path: table.path,
             origins: table.origins,
             proxy_from: table.proxy_from,

@@ -21,6 +21,10 @@ pub struct ListenerConfig {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whose certificates clients show, if any are asked for.
     pub clients: Option<ClientCertificates>,
+    /// Connections it holds; 0: any number.
+    pub connections_max: u32,
+    /// Of these, from one address; 0: any number.
+    pub connections_per_address_max: u32,
     /// The path of a WebSocket.
     pub path: String,
     /// The origins of the web pages that may connect; empty: all.
@@ -50,6 +54,8 @@ impl ListenerConfig {
             optional,
             certificate: None,
             clients: None,
+            connections_max: 0,
+            connections_per_address_max: 0,
             path: "/mqtt".to_owned(),
             origins: Vec::new(),
             proxy_from: Vec::new(),

@@ -88,6 +88,15 @@ table! {
         pub(super) client_user: CertificateUser = CertificateUser::CommonName,
             Choice(CertificateUser::WORDS), Restart;
 
+        /// Connections this listener holds; more are closed as they come. 0: as many as the
+        /// process has descriptors for.
+        pub(super) connections_max: u32 = 0, count(0..=u32::MAX), Restart;
+
+        /// Of these, connections from one address, or from one IPv6 network of 64 bits. 0: any
+        /// number. Many clients can share an address: those behind a router, or a proxy that does
+        /// not say whose connection it is.
+        pub(super) connections_per_address_max: u32 = 0, count(0..=u32::MAX), Restart;
+
         /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
 

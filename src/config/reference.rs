@@ -233,8 +233,16 @@ mod tests {
 
     #[test]
     fn the_example_without_its_comment_marks_is_the_default_too() {
-        let listener =
-            ["#name", "#address", "#optional", "#certificate", "#key", "#client", "#path"];
+        let listener = [
+            "#name",
+            "#address",
+            "#optional",
+            "#certificate",
+            "#key",
+            "#client",
+            "#path",
+            "#connections",
+        ];
         let listener = [&listener[..], &["#password_file", "#acl_file"]].concat();
         let samples = ["#shards", "#cpus", "#origins", "#proxy_from", "#[[", "#alice"];
         let samples = [&samples[..], &listener].concat();

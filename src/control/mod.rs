@@ -107,6 +107,8 @@ fn exposition(counted: &[Counted], counter: &Counter) -> String {
     };
     family("connections", "gauge", "Connections now.", &|c| c.connections as u64);
     family("sessions", "gauge", "Sessions now, connected or away.", &|c| c.sessions as u64);
+    let help = "Connections that a ban or a listener's limit kept out.";
+    family("connections_kept_out_total", "counter", help, &|c| c.kept_out);
     family("ring_enters_total", "counter", "Calls of io_uring_enter.", &|c| c.enters);
     family("turns_total", "counter", "Turns of the shard's loop.", &|c| c.turns);
     family("log_segments", "gauge", "Segments of the log.", &|c| c.log.segments);

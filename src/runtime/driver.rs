@@ -29,6 +29,7 @@ use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
 use super::verifier::Verifier;
+use super::visitors::{Visit, Visitors};
 use crate::metrics::Durations;
 use crate::shard::{
     ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
@@ -47,7 +48,13 @@ pub(super) enum LaneItem {
     /// For the core.
     Message(ShardMessage),
     /// A connection whose home is the receiver.
-    Connection { fd: OwnedFd, peer: Peer, layered: Option<Box<Layered>>, unread: Vec<u8> },
+    Connection {
+        fd: OwnedFd,
+        peer: Peer,
+        visit: Option<Box<Visit>>,
+        layered: Option<Box<Layered>>,
+        unread: Vec<u8>,
+    },
 }
 
 /// What shards know of each other's rings.
@@ -72,6 +79,7 @@ pub(super) struct Parts {
     pub(super) listening: Vec<Listening>,
     pub(super) doors: Arc<Vec<Entry>>,
     pub(super) verifier: Verifier,
+    pub(super) visitors: Arc<Visitors>,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
     pub(super) ends: LaneEnds<LaneItem>,
@@ -94,6 +102,9 @@ pub(super) struct Driver {
     listening: Vec<Listening>,
     doors: Arc<Vec<Entry>>,
     verifier: Verifier,
+    visitors: Arc<Visitors>,
+    /// Connections that were not taken.
+    kept_out: u64,
     greeting_timeout: Duration,
     /// Connections that are being greeted, and when that must be over.
     greeted: Lingerers,
@@ -163,7 +174,7 @@ impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
         let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
-        let Parts { verifier, ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
+        let Parts { verifier, visitors, ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
         let index = options.id.index();
@@ -179,6 +190,8 @@ impl Driver {
             listening,
             doors,
             verifier,
+            visitors,
+            kept_out: 0,
             greeting_timeout,
             greeted: Lingerers::default(),
             packets: Vec::new(),
@@ -299,8 +312,11 @@ impl Driver {
                             let from = ShardId(from as u8);
                             self.shard.handle(now, Input::Lane { from, message });
                         }
-                        LaneItem::Connection { fd, peer, layered, unread } => {
+                        LaneItem::Connection { fd, peer, visit, layered, unread } => {
                             let connection = self.sockets.insert(fd, peer, layered);
+                            if let Some(socket) = self.sockets.get_mut(connection) {
+                                socket.visit = visit;
+                            }
                             self.open(now, connection, &unread)?;
                         }
                     }
@@ -344,6 +360,7 @@ impl Driver {
                         sessions: self.shard.session_count(),
                         log: self.shard.log_size(),
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
+                        kept_out: self.kept_out,
                         enters: self.ring.enters,
                         turns: self.turns,
                         turn_times: self.turn_times.clone(),
@@ -399,6 +416,11 @@ impl Driver {
                 Output::Ask { connection, question } => {
                     if !self.verifier.ask(self.index, connection, question) {
                         self.shard.handle(now, Input::Verdict { connection, is_right: None });
+                    }
+                }
+                Output::LoginFailed(address) => {
+                    if self.visitors.failed(now, address) {
+                        tracing::warn!(%address, "kept out for auth.ban_s: too many failed logins");
                     }
                 }
                 Output::Log(order) => {
@@ -528,16 +550,41 @@ impl Driver {
                 return Ok(());
             }
         };
-        let Some(transport) = transport else {
-            let connection = self.sockets.insert(fd, peer, None);
-            return self.open(now, connection, &[]);
+        // Whose connection a proxy brings is known later.
+        let visit = match door.is_behind_proxy {
+            true => None,
+            false => match self.enter(now, peer) {
+                None => return Ok(()),
+                visit => visit,
+            },
         };
-        let connection = self.sockets.insert(fd, peer, Some(Layered::new(transport)));
+        let layered = transport.map(Layered::new);
+        let is_plain = layered.is_none();
+        let connection = self.sockets.insert(fd, peer, layered);
+        if let Some(socket) = self.sockets.get_mut(connection) {
+            socket.visit = visit;
+        }
+        if is_plain {
+            return self.open(now, connection, &[]);
+        }
         if let Some(socket) = self.sockets.get_mut(connection) {
             socket.stage = Stage::Greeting;
         }
         self.greeted.push(now.after(self.greeting_timeout), connection);
         self.arm_receive(connection)
+    }
+
+    /// Counts a connection; nothing if it is kept out.
+    fn enter(&mut self, now: Time, peer: Peer) -> Option<Box<Visit>> {
+        let (listener, address) = (usize::from(peer.listener.index), peer.address.ip());
+        match self.visitors.enter(now, listener, address) {
+            Ok(visit) => Some(visit),
+            Err(refusal) => {
+                self.kept_out += 1;
+                tracing::debug!(peer = %peer.address, ?refusal, "a connection is kept out");
+                None
+            }
+        }
     }
 
     fn end_greetings(&mut self) {
@@ -654,6 +701,15 @@ impl Driver {
                 socket.peer.address = client;
             }
             let (peer, certificate) = (socket.peer, socket.certificate());
+            if socket.visit.is_none() {
+                let Some(visit) = self.enter(now, peer) else {
+                    self.kill(id);
+                    return Ok(());
+                };
+                if let Some(socket) = self.sockets.get_mut(id) {
+                    socket.visit = Some(visit);
+                }
+            }
             self.shard.handle(now, Input::Accepted { connection: id, peer, certificate });
         }
         self.hand_in(now, id, &packets);
@@ -743,9 +799,9 @@ impl Driver {
             return;
         }
         let Some(socket) = self.sockets.remove(id) else { return };
-        let Socket { fd, peer, layered, stage, .. } = *socket;
+        let Socket { fd, peer, visit, layered, stage, .. } = *socket;
         if let Stage::Moving { to, unread } = stage {
-            self.ends.send(to.index(), LaneItem::Connection { fd, peer, layered, unread });
+            self.ends.send(to.index(), LaneItem::Connection { fd, peer, visit, layered, unread });
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Counted {
     pub(crate) log: LogSize,
     /// Commits of the log.
     pub(crate) commits: u64,
+    /// Connections that a ban or a listener's limit kept out.
+    pub(crate) kept_out: u64,
     /// Calls of `io_uring_enter`.
     pub(crate) enters: u64,
     /// Turns of its loop.

@@ -18,6 +18,7 @@ pub mod secrets;
 mod sending;
 mod socket;
 mod verifier;
+mod visitors;
 
 pub(crate) use mailbox::Counted;
 
@@ -45,6 +46,7 @@ use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
 use self::secrets::SecretsError;
 use self::verifier::Verifier;
+use self::visitors::{BanRule, Visitors};
 use crate::auth::ScramUsers;
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
@@ -114,6 +116,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     }));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let broker = Broker::start(&config)?;
+    let visitors = Arc::clone(&broker.visitors);
     let mut running = config;
     let mut stopping = false;
     let handle = signals.handle();
@@ -121,7 +124,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let waiter = std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload(&mut running, &source, &mailboxes),
+                SIGHUP => reload(&mut running, &source, &mailboxes, &visitors),
                 _ if stopping => {
                     tracing::warn!("stopped at once");
                     std::process::exit(1);
@@ -144,7 +147,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     outcome
 }
 
-fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
+fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors: &Visitors) {
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => {
@@ -171,6 +174,7 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox]) {
         }
     };
     crate::cli::logging::set_levels(&config.log.level);
+    visitors.set_rule(ban_rule(&config));
     for mailbox in mailboxes {
         mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
         // Which listeners there are waits for a restart, and their certificates with them.
@@ -206,6 +210,11 @@ fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
     }
 }
 
+fn ban_rule(config: &Config) -> BanRule {
+    let duration = Duration::from_secs(config.auth.ban_s.into());
+    BanRule { failures: config.auth.ban_failures, duration }
+}
+
 /// Threads that check passwords.
 const VERIFIERS: usize = 2;
 
@@ -214,6 +223,7 @@ pub struct Broker {
     shards: Vec<ShardHandle>,
     mailboxes: Arc<Vec<Mailbox>>,
     bound: Vec<Bound>,
+    visitors: Arc<Visitors>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
 }
@@ -231,12 +241,13 @@ impl Broker {
         let doors = doors::open(config).map_err(RunError::Door)?;
         let (listening, bound) =
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
-        let entrance = Entrance { listening, doors };
+        let visitors = Visitors::new(&config.listeners, ban_rule(config));
+        let entrance = Entrance { listening, doors, visitors: Arc::clone(&visitors) };
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
         let (directory, shards) = start_shards(config, count, &cpus, entrance, &mailboxes)?;
-        let broker = Broker { shards, mailboxes, bound, directory };
+        let broker = Broker { shards, mailboxes, bound, visitors, directory };
         control::start(admin, broker.counter());
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -312,6 +323,7 @@ impl Counter {
 struct Entrance {
     listening: Vec<Vec<listener::Listening>>,
     doors: Arc<Vec<doors::Entry>>,
+    visitors: Arc<Visitors>,
 }
 
 fn start_shards(
@@ -328,7 +340,7 @@ fn start_shards(
     let rings = Rings::new(count);
     let clock = Clock::start();
     let (ready, is_ready) = mpsc::channel();
-    let Entrance { listening, doors } = entrance;
+    let Entrance { listening, doors, visitors } = entrance;
     let verifier = Verifier::start(VERIFIERS, mailboxes)
         .map_err(|error| RunError::Shard(0, error.to_string()))?;
     let mut shards = Vec::new();
@@ -347,6 +359,7 @@ fn start_shards(
             listening,
             doors: Arc::clone(&doors),
             verifier: verifier.clone(),
+            visitors: Arc::clone(&visitors),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),
             rings: Arc::clone(&rings),

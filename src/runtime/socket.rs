@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
+use super::visitors::Visit;
 use crate::auth::CertificateNames;
 use crate::shard::{ConnectionId, Peer, ShardId, WriteBatch};
 use crate::time::Time;
@@ -29,6 +30,8 @@ pub(super) struct Socket {
     pub(super) broken: bool,
     /// With the kernel.
     pub(super) sending: Option<Box<Sending>>,
+    /// Its place among all connections; none until a proxy has said whose it is.
+    pub(super) visit: Option<Box<Visit>>,
     /// What lies between it and MQTT; nothing by plain TCP.
     pub(super) layered: Option<Box<Layered>>,
     /// Nothing has come yet.
@@ -171,6 +174,7 @@ impl Sockets {
             ended: false,
             broken: false,
             sending: None,
+            visit: None,
             layered,
             is_fresh: true,
             farewell: Vec::new(),

@@ -138,10 +138,17 @@ impl Shard {
                 self.unpause(now, id, Pause::Verdict);
             }
             Some(false) => {
-                self.metrics.logins_refused_total += 1;
+                self.login_failed(id);
                 self.refuse(now, id, version, ReasonCode::BadUserNameOrPassword);
             }
             None => self.refuse(now, id, version, ReasonCode::ServerBusy),
+        }
+    }
+
+    fn login_failed(&mut self, id: ConnectionId) {
+        self.metrics.logins_refused_total += 1;
+        if let Some(connection) = self.connections.get(id) {
+            self.outputs.push_back(Output::LoginFailed(connection.peer.address.ip()));
         }
     }
 
@@ -275,7 +282,10 @@ impl Shard {
                 let name = Some(user.as_str().into());
                 self.admit(now, id, &connect, name, Some((user, data)));
             }
-            Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
+            Err(error) => {
+                self.login_failed(id);
+                self.refuse(now, id, Version::V5, scram_reason(&error));
+            }
         }
     }
 

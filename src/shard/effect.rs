@@ -1,6 +1,6 @@
 //! What a driver tells a shard and what a shard asks of its driver.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -183,6 +183,8 @@ pub enum Output {
         /// What is to be checked.
         question: Question,
     },
+    /// Somebody at this address could not prove who it is.
+    LoginFailed(IpAddr),
     /// Carry out what the log asks for, then answer [`Input::Log`].
     Log(Order),
 }

@@ -230,6 +230,7 @@ impl World {
             }
             Output::Lane { to, message } => self.send_lane(shard, to.index(), message),
             Output::Log(order) => self.order(shard, order),
+            Output::LoginFailed(_) => {}
             Output::Ask { connection, .. } => {
                 self.handle(shard, Input::Verdict { connection, is_right: Some(true) });
             }

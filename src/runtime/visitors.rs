@@ -1,0 +1,240 @@
+//! Who is connected from where, and who is kept out: for all shards together, as clients may come
+//! to any. Asked when a connection begins or ends and when a login fails, never for a message.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::ListenerConfig;
+use crate::time::Time;
+
+/// Addresses whose failed logins are remembered; beyond them new ones are not.
+const ADDRESSES_MAX: usize = 100_000;
+
+/// How many connections a listener takes; 0 is any number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) connections_max: u32,
+    pub(super) connections_per_address_max: u32,
+}
+
+/// When an address is kept out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BanRule {
+    /// Failed logins that lead to it; 0 is never.
+    pub(super) failures: u32,
+    /// How long it lasts, and how long failures are remembered.
+    pub(super) duration: Duration,
+}
+
+/// See the module.
+pub(super) struct Visitors {
+    listeners: Vec<Limits>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rule: BanRule,
+    /// By listener.
+    connections: Vec<u32>,
+    /// By listener and address.
+    by_address: HashMap<(usize, IpAddr), u32>,
+    failures: HashMap<IpAddr, Failures>,
+}
+
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u32,
+    /// When they are forgotten, and a ban ends.
+    until: Time,
+}
+
+/// A connection that is counted until this is dropped.
+pub(super) struct Visit {
+    visitors: Arc<Visitors>,
+    listener: usize,
+    address: IpAddr,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Its address is banned.
+    Banned,
+    /// `connections_max` of the listener.
+    Full,
+    /// `connections_per_address_max` of the listener.
+    AddressFull,
+}
+
+impl Visitors {
+    pub(super) fn new(listeners: &[ListenerConfig], rule: BanRule) -> Arc<Visitors> {
+        let limits = |listener: &ListenerConfig| Limits {
+            connections_max: listener.connections_max,
+            connections_per_address_max: listener.connections_per_address_max,
+        };
+        Visitors::with_limits(listeners.iter().map(limits).collect(), rule)
+    }
+
+    fn with_limits(listeners: Vec<Limits>, rule: BanRule) -> Arc<Visitors> {
+        let state = State {
+            rule,
+            connections: vec![0; listeners.len()],
+            by_address: HashMap::new(),
+            failures: HashMap::new(),
+        };
+        Arc::new(Visitors { listeners, state: Mutex::new(state) })
+    }
+
+    /// Goes on by another rule; who is banned stays so.
+    pub(super) fn set_rule(&self, rule: BanRule) {
+        self.state().rule = rule;
+    }
+
+    /// A connection begins: it is counted as long as what comes back is kept.
+    pub(super) fn enter(
+        self: &Arc<Visitors>,
+        now: Time,
+        listener: usize,
+        address: IpAddr,
+    ) -> Result<Box<Visit>, Refusal> {
+        let limits = self.listeners.get(listener).copied().unwrap_or_default();
+        let address = place(address);
+        let mut state = self.state();
+        if state.is_banned(now, address) {
+            return Err(Refusal::Banned);
+        }
+        let is_reached = |count: u32, max: u32| max > 0 && count >= max;
+        if is_reached(state.connections[listener], limits.connections_max) {
+            return Err(Refusal::Full);
+        }
+        let here = state.by_address.get(&(listener, address)).copied().unwrap_or(0);
+        if is_reached(here, limits.connections_per_address_max) {
+            return Err(Refusal::AddressFull);
+        }
+        state.connections[listener] += 1;
+        if limits.connections_per_address_max > 0 {
+            state.by_address.insert((listener, address), here + 1);
+        }
+        Ok(Box::new(Visit { visitors: Arc::clone(self), listener, address }))
+    }
+
+    /// A login from an address failed. Whether it is banned from now on; programs of this machine,
+    /// a proxy among them, never are.
+    pub(super) fn failed(&self, now: Time, address: IpAddr) -> bool {
+        let address = place(address);
+        let mut state = self.state();
+        let rule = state.rule;
+        if rule.failures == 0 || address.is_loopback() {
+            return false;
+        }
+        if state.failures.len() >= ADDRESSES_MAX {
+            state.failures.retain(|_, failures| failures.until > now);
+        }
+        let is_known = state.failures.contains_key(&address);
+        if !is_known && state.failures.len() >= ADDRESSES_MAX {
+            return false;
+        }
+        let failures = state.failures.entry(address).or_insert(Failures { count: 0, until: now });
+        if failures.until <= now {
+            failures.count = 0;
+        }
+        failures.count += 1;
+        failures.until = now.after(rule.duration);
+        failures.count == rule.failures
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_banned(&self, now: Time, address: IpAddr) -> bool {
+        let failures = self.failures.get(&address);
+        let too_many = |failures: &Failures| failures.count >= self.rule.failures;
+        self.rule.failures > 0
+            && failures.is_some_and(|failures| failures.until > now && too_many(failures))
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut state = self.visitors.state();
+        state.connections[self.listener] -= 1;
+        let key = (self.listener, self.address);
+        if let Some(count) = state.by_address.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                state.by_address.remove(&key);
+            }
+        }
+    }
+}
+
+/// What counts as one address: of IPv6 the network of 64 bits, as one machine has all of it.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: BanRule = BanRule { failures: 3, duration: Duration::from_secs(10) };
+
+    fn at(seconds: u64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_last() {
+        let limits = Limits { connections_max: 3, connections_per_address_max: 2 };
+        let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE);
+        let enter = |listener, from| visitors.enter(at(1), listener, address(from));
+        let first = enter(0, "10.0.0.1").unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        let second = enter(0, "::ffff:10.0.0.1").unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        assert_eq!(enter(0, "10.0.0.1").err(), Some(Refusal::AddressFull));
+        let third = enter(0, "10.0.0.2").unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        assert_eq!(enter(0, "10.0.0.3").err(), Some(Refusal::Full));
+        let others: Vec<_> = (0..10).map(|_| enter(1, "10.0.0.1")).collect();
+        assert!(others.iter().all(Result::is_ok), "another listener has its own limits");
+        drop((first, third));
+        assert!(enter(0, "10.0.0.1").is_ok());
+        drop(second);
+        drop(others);
+        assert!(visitors.state().by_address.is_empty());
+        assert_eq!(visitors.state().connections, [0, 0]);
+    }
+
+    #[test]
+    fn who_fails_too_often_is_kept_out_for_a_while() {
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE);
+        let is_out = |now, from| visitors.enter(now, 0, address(from)).err();
+        let failed = |now, from| visitors.failed(now, address(from));
+        assert!(!failed(at(1), "2001:db8::1") && !failed(at(2), "2001:db8::2"));
+        assert_eq!(is_out(at(2), "2001:db8::1"), None);
+        assert!(failed(at(3), "2001:db8::3"), "a network of 64 bits is one address");
+        assert_eq!(is_out(at(12), "2001:db8::9"), Some(Refusal::Banned));
+        assert_eq!(is_out(at(12), "2001:db8:1::9"), None);
+        assert_eq!(is_out(at(13), "2001:db8::9"), None);
+        assert!(!failed(at(14), "2001:db8::1"), "what was before is forgotten");
+        for now in 0..10 {
+            assert!(!failed(at(now), "127.0.0.1"), "never this machine");
+        }
+        let off = BanRule { failures: 0, ..RULE };
+        visitors.set_rule(off);
+        assert!((0..10).all(|now| !failed(at(now), "10.0.0.1")));
+        assert_eq!(is_out(at(9), "10.0.0.1"), None);
+    }
+}
