@@ -103,7 +103,7 @@ impl World {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             listener: Listener { index: 0, loopback: true },
         };
-        self.handle(Input::Accepted { connection, peer });
+        self.handle(Input::Accepted { connection, peer, certificate: None });
         let mut connect = CONNECT.to_vec();
         *connect.last_mut().expect("it has bytes") += client as u8;
         self.handle(Input::Received { connection, bytes: &connect });
