@@ -240,6 +240,37 @@ fn issuers_that_are_none_are_named() {
 }
 
 #[test]
+fn listeners_stay_as_they_are_until_a_restart() {
+    let tls = "[tls]\ncertificate = 'certificate.pem'\nkey = 'key.pem'\n";
+    let listener =
+        |name| format!("[[listeners]]\nname = '{name}'\naddress = 'tcp://127.0.0.1:0'\n");
+    let encrypted = "[[listeners]]\nname = 'wan'\naddress = 'tls://127.0.0.1:0'\n";
+    let own = certificate();
+    let broker = Setup::shards(2)
+        .own_listeners()
+        .config(&format!("{tls}{encrypted}{}", listener("lan")))
+        .file("certificate.pem", &own)
+        .file("key.pem", &own.with_file_name("key.pem"))
+        .start();
+    let config = client(&[&own]);
+    let reload = |text: &str, said: &str| {
+        std::fs::write(broker.directory().join("hawker.toml"), text).expect("it is writable");
+        broker.signal("HUP");
+        broker.await_log(said);
+        assert!(is_alive(&mut connected(broker.address(), &config)));
+    };
+    // Without the certificates it would be a listener without TLS.
+    reload(&listener("lan"), "wan is left without a certificate");
+    // Fewer listeners, twice: the first is still the first.
+    let fewer = format!("{tls}{}", listener("lan"));
+    reload(&fewer, "configuration reloaded");
+    reload(&format!("{fewer}[storage]\nsync_interval_ms = 77\n"), "sync_interval_ms");
+    for _ in 0..8 {
+        assert!(is_alive(&mut connected(broker.address(), &config)));
+    }
+}
+
+#[test]
 fn a_session_is_resumed_on_every_shard() {
     let broker = Setup::shards(4).scheme("tls").start();
     let config = client(&[&certificate()]);

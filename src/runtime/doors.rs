@@ -15,6 +15,8 @@ use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_s
 pub enum DoorError {
     /// A file cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// A listener with TLS, by its name, is left without a certificate.
+    Missing(String),
     /// It holds nothing that can be used.
     Unusable {
         /// The file of the certificate.
@@ -34,6 +36,11 @@ impl fmt::Display for DoorError {
             DoorError::Unreadable(file, error) => {
                 write!(f, "{}: cannot be read: {error}", file.display())
             }
+            DoorError::Missing(listener) => write!(
+                f,
+                "{listener} is left without a certificate; restart the broker to change its listeners, \
+                 or give certificate and key in [tls]"
+            ),
             DoorError::Unusable { certificate, key, issuers, error } => {
                 let file = match error {
                     TlsError::Key(_) => key,
@@ -86,6 +93,9 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
     let own = listener.certificate.as_ref().map(|(certificate, key)| (certificate, key));
     let is_mux = scheme == Scheme::Mux;
     let Some((certificate, key)) = own.or(for_all).filter(|_| scheme.may_have_tls()) else {
+        if scheme.has_tls() {
+            return Err(DoorError::Missing(listener.name.clone()));
+        }
         return Ok(Door { web, is_mux, ..Door::default() });
     };
     let asked = listener.clients.as_ref();

@@ -155,6 +155,10 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors
             return;
         }
     };
+    let waiting = running.waiting_for_restart(&config);
+    // Which listeners there are waits for a restart: connections are known by their place among
+    // those that run, and so are their doors and rules.
+    let config = Config { listeners: running.listeners.clone(), ..config };
     let doors = match doors::open(&config) {
         Ok(doors) => doors,
         Err(error) => {
@@ -162,7 +166,6 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors
             return;
         }
     };
-    let waiting = running.waiting_for_restart(&config);
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
     }
@@ -177,10 +180,7 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors
     visitors.set_rule(ban_rule(&config));
     for mailbox in mailboxes {
         mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
-        // Which listeners there are waits for a restart, and their certificates with them.
-        if running.listeners == config.listeners {
-            mailbox.send(Letter::Doors(Arc::clone(&doors)));
-        }
+        mailbox.send(Letter::Doors(Arc::clone(&doors)));
     }
     tracing::info!("configuration reloaded");
     *running = config;
