@@ -213,11 +213,23 @@ fn a_certificate_says_who_a_client_is() {
     assert_eq!(answers(broker.address(), &ann, &filters), [5], "it was not to prove anybody");
 }
 
+/// What is said of a configuration that is refused.
+fn refused(toml: &str) -> String {
+    let directory = support::Directory::new();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .arg("check-config")
+        .arg(directory.write("hawker.toml", toml))
+        .current_dir(directory.path())
+        .output()
+        .expect("the broker's binary can be started");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn issuers_that_are_none_are_named() {
     let own = certificate();
     let key = own.with_file_name("key.pem");
-    let directory = support::Directory::new();
     let config = format!(
         "[tls]\ncertificate = '{}'\nkey = '{}'\n[[listeners]]\naddress = 'tls://127.0.0.1:0'\n\
          client_ca = '{}'\n",
@@ -225,13 +237,6 @@ fn issuers_that_are_none_are_named() {
         key.display(),
         key.display()
     );
-    let refused = |config: &str| {
-        let file = directory.write("hawker.toml", config);
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hawker"));
-        let output = command.arg("check-config").arg(file).output().expect("it can be started");
-        assert!(!output.status.success());
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    };
     assert!(refused(&config).contains("key.pem: no issuers of certificates"));
     let plain = config.replace("tls://", "tcp://");
     assert!(refused(&plain).contains("clients show certificates within TLS alone"));
@@ -288,21 +293,9 @@ fn a_session_is_resumed_on_every_shard() {
 
 #[test]
 fn a_broker_without_its_certificate_does_not_start() {
-    let output = |toml: &str| {
-        let directory = support::Directory::new();
-        let file = directory.write("hawker.toml", toml);
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hawker"))
-            .arg("check-config")
-            .arg(file)
-            .current_dir(directory.path())
-            .output()
-            .expect("the broker's binary can be started");
-        assert!(!output.status.success());
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    };
     let listener = "[[listeners]]\naddress = 'tls://127.0.0.1:0'\n";
-    assert!(output(listener).contains("TLS needs a certificate"));
-    let missing = output(&format!("[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n{listener}"));
+    assert!(refused(listener).contains("TLS needs a certificate"));
+    let missing = refused(&format!("[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n{listener}"));
     assert!(missing.contains("a.pem: cannot be read"), "{missing}");
 }
 

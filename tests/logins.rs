@@ -110,7 +110,7 @@ fn behind_proxy(auth: &str, listener: &str) -> (Directory, Broker) {
 
 #[test]
 fn who_guesses_is_kept_out_for_a_while() {
-    let (_directory, broker) = behind_proxy("ban_failures = 3\nban_s = 2\n", "");
+    let (_directory, broker) = behind_proxy("ban_failures = 3\nban_s = 6\n", "");
     let guess = |address, password| login(&mut from(&broker, address), "ann", password);
     for _ in 0..3 {
         assert_eq!(guess("10.9.8.7", "guess"), Some(4));
