@@ -41,10 +41,11 @@ table! {
         /// `listeners`; what is left out is no condition), the topic filters they may `publish` and
         /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
         /// highest QoS (`qos_max`) and whether they may `retain`. `%u`, `%c` and `%{cert.cn}` in a
-        /// filter stand for user, client id and the common name of a client's certificate; a name with +, # or / in it matches nothing. Without any rule,
-        /// here or in `acl_file`, everybody may do everything; with one, only what is allowed. A
-        /// subscription has to be allowed for every topic it can match, and is refused if any of
-        /// them is denied. Subscriptions that a changed rule forbids end with it.
+        /// filter stand for user, client id and the common name of a client's certificate; a name
+        /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
+        /// may do everything; with one, only what is allowed. A subscription has to be allowed for
+        /// every topic it can match, and is refused if any of them is denied. Subscriptions that a
+        /// changed rule forbids end with it.
         pub rules: Vec<RuleConfig> = Vec::new(), RuleList, Live;
 
         /// What becomes of a message that no rule allows, before MQTT 5.0, which is told so: `drop`

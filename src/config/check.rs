@@ -111,7 +111,7 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
         let with_tls = own || for_all;
         if table.client_ca.is_some() && !(scheme.is_some_and(Scheme::may_have_tls) && with_tls) {
             let reason = "clients show certificates within TLS alone: tls://, wss:// or mux:// with a \
-                          certificate of its own";
+                          certificate";
             conflicts.push(report("client_ca", reason));
         }
         let asked = table.client_certificate_optional || table.client_user != Default::default();

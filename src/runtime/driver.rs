@@ -313,10 +313,7 @@ impl Driver {
                             self.shard.handle(now, Input::Lane { from, message });
                         }
                         LaneItem::Connection { fd, peer, visit, layered, unread } => {
-                            let connection = self.sockets.insert(fd, peer, layered);
-                            if let Some(socket) = self.sockets.get_mut(connection) {
-                                socket.visit = visit;
-                            }
+                            let connection = self.sockets.insert(fd, peer, visit, layered);
                             self.open(now, connection, &unread)?;
                         }
                     }
@@ -543,6 +540,11 @@ impl Driver {
     /// A connection begins: the core hears of it once packets can follow.
     fn greet(&mut self, now: Time, fd: OwnedFd, peer: Peer) -> io::Result<()> {
         let door = self.doors[usize::from(peer.listener.index)].door(peer.address.ip());
+        // Whose connection a proxy brings is known later.
+        let visit = if door.is_behind_proxy { None } else { self.enter(now, peer) };
+        if visit.is_none() && !door.is_behind_proxy {
+            return Ok(());
+        }
         let transport = match Transport::new(&door) {
             Ok(transport) => transport,
             Err(error) => {
@@ -550,20 +552,9 @@ impl Driver {
                 return Ok(());
             }
         };
-        // Whose connection a proxy brings is known later.
-        let visit = match door.is_behind_proxy {
-            true => None,
-            false => match self.enter(now, peer) {
-                None => return Ok(()),
-                visit => visit,
-            },
-        };
         let layered = transport.map(Layered::new);
         let is_plain = layered.is_none();
-        let connection = self.sockets.insert(fd, peer, layered);
-        if let Some(socket) = self.sockets.get_mut(connection) {
-            socket.visit = visit;
-        }
+        let connection = self.sockets.insert(fd, peer, visit, layered);
         if is_plain {
             return self.open(now, connection, &[]);
         }

@@ -155,6 +155,7 @@ impl Sockets {
         &mut self,
         fd: OwnedFd,
         peer: Peer,
+        visit: Option<Box<Visit>>,
         layered: Option<Box<Layered>>,
     ) -> ConnectionId {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -174,7 +175,7 @@ impl Sockets {
             ended: false,
             broken: false,
             sending: None,
-            visit: None,
+            visit,
             layered,
             is_fresh: true,
             farewell: Vec::new(),
