@@ -288,8 +288,9 @@ impl Fleet {
     }
 
     /// Waits until every copy owed is delivered and every message acknowledged, or `patience`
-    /// passes without one more: what is missing then is lost, and counted as that in the end.
-    pub fn drain(&mut self, patience: Duration) {
+    /// passes without one more: what is missing then is lost, and counted as that in the end. How
+    /// things stood at that moment, before the wait for copies that come too often.
+    pub fn drain(&mut self, patience: Duration) -> Result<Mark, RunError> {
         let has_acknowledgements = self.plan.qos != crate::mqtt::Qos::AtMostOnce;
         let is_done = |tally: &Tally| {
             tally[Count::Delivered] >= tally[Count::Owed]
@@ -297,8 +298,10 @@ impl Fleet {
         };
         // An error here is a finding, not a failure of the run.
         let _ = self.wait("draining", patience, is_done);
+        let drained = self.mark();
         // What comes now comes too often.
         thread::sleep(LOOK_INTERVAL * 5);
+        drained
     }
 
     fn look(&mut self) -> Tally {

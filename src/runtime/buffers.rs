@@ -13,7 +13,7 @@ use super::ring::Ring;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Buffers of a shard; a power of two.
-const BUFFERS: u16 = 64;
+const BUFFERS: u16 = 32;
 
 const _: () = assert!(BUFFERS.is_power_of_two());
 

@@ -45,9 +45,25 @@ fn start(directory: Directory, shards: usize, durability: &str) -> Broker {
     setup.argument("--durability").argument(durability).start_in(directory)
 }
 
+/// Kills on one directory: what nobody takes out grows with each, and with it every start.
+const ROUNDS_ON_ONE_DIRECTORY: u32 = 50;
+
 /// Kills brokers under load and judges what arrived. `shards` says how many each life has.
 fn crash_again_and_again(rounds: u32, durability: &str, shards: impl Fn(u32) -> usize) {
     let mut moments = Moments::new();
+    for done in (0..rounds).step_by(ROUNDS_ON_ONE_DIRECTORY as usize) {
+        let rounds = ROUNDS_ON_ONE_DIRECTORY.min(rounds - done);
+        crash_one_directory(&mut moments, rounds, durability, &shards);
+        println!("{} kills", done + rounds);
+    }
+}
+
+fn crash_one_directory(
+    moments: &mut Moments,
+    rounds: u32,
+    durability: &str,
+    shards: &impl Fn(u32) -> usize,
+) {
     let mut broker = start(Directory::new(), shards(0), durability);
     let mut publishers =
         [Publisher::new("one", 1), Publisher::new("two", 2), Publisher::new("more", 1)];

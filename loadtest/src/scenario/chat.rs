@@ -106,7 +106,7 @@ impl Chat {
         fleet.stop();
         churn.call_back_all(&fleet);
         fleet.wait_online("everybody returns", settings.patience, everybody.len())?;
-        fleet.drain(settings.patience);
+        fleet.drain(settings.patience)?;
         fleet.presence(false);
         fleet.leave(everybody.clone(), false);
         fleet.wait("leaving", settings.patience, |tally| tally[Count::Online] == 0)?;

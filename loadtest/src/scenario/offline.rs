@@ -98,8 +98,7 @@ impl Offline {
         fleet.wait("publishers leave", settings.patience, |tally| tally[Count::Online] == 0)?;
         let start = fleet.mark()?;
         fleet.connect(sessions.clone(), settings.connect_rate);
-        fleet.drain(settings.patience);
-        let drained = fleet.mark()?;
+        let drained = fleet.drain(settings.patience)?;
         report_drain(&mut report, &start, &drained);
         fleet.redial(None);
         fleet.leave(sessions.clone(), false);

@@ -59,7 +59,7 @@ impl Rate {
         let end = fleet.mark()?;
         fleet.measure(false);
         fleet.stop();
-        fleet.drain(settings.patience);
+        fleet.drain(settings.patience)?;
         super::report_traffic(&mut report, &start, &end);
         if let Some(sent) = report.value("sent") {
             let share = 100.0 * sent / self.speed.rate;

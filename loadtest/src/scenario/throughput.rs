@@ -64,7 +64,7 @@ impl Throughput {
         };
         fleet.measure(false);
         fleet.stop();
-        fleet.drain(settings.patience);
+        fleet.drain(settings.patience)?;
         super::report_traffic(&mut report, &start, &end);
         super::report_outcome(&mut report, fleet.finish(settings.patience)?);
         settings.limits.judge(&mut report, 0);
