@@ -2,11 +2,13 @@
 //!
 //! Knows no packet and does no IO: a [`ScramServer`] is handed one message of the client at a
 //! time and answers with its own; [`Passwords`] are the text of a file, and checking one against
-//! its [`PasswordHash`] is the driver's to do, away from the shards. [`CertificateNames`] are whom a
-//! checked certificate is of. [`Rules`] say what clients may do.
+//! its [`PasswordHash`] is the driver's to do, away from the shards. A [`Login`] is what a client
+//! says of itself, a [`Verdict`] what is said of it. [`CertificateNames`] are whom a checked
+//! certificate is of. [`Rules`] say what clients may do.
 
 mod certificate;
 mod fault;
+mod login;
 mod nonce;
 mod password;
 mod rules;
@@ -14,6 +16,7 @@ mod scram;
 
 pub use certificate::CertificateNames;
 pub use fault::LineFault;
+pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;
 pub use password::{PasswordHash, Passwords};
 pub use rules::{Action, Actor, Grants, Rules};

@@ -1,8 +1,10 @@
 //! User names and passwords: a file of hashes, and how one is checked.
 //!
-//! A line of the file is `user:hash`. Hashes are Argon2id, as `hawker passwd` writes them, and what
-//! Mosquitto writes: `$argon2id$`, `$7$` (PBKDF2 with SHA-512) and `$6$` (one round of SHA-512).
-//! Checking takes its time on purpose: never on a shard.
+//! A line of the file is `user:hash`, or `user:hash:{ publish = [...], subscribe = [...] }` with a
+//! rule for this user alone. Hashes are Argon2id, as `hawker passwd` writes them, and what
+//! Mosquitto writes: `$argon2id$`, `$7$` (PBKDF2 with SHA-512) and `$6$` (one round of SHA-512). A
+//! file that begins with `{` is a credentials.json of Mosca. Checking takes its time on purpose:
+//! never on a shard.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,18 +13,24 @@ use std::sync::Arc;
 use argon2::{Algorithm, Argon2, Params, PasswordHash as Encoded, PasswordVerifier as _, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pbkdf2::pbkdf2_hmac;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha512};
 use subtle::ConstantTimeEq as _;
 
 use super::fault::LineFault;
+use super::{Identity, Rules};
+use crate::config::RuleConfig;
 
 /// What is kept of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PasswordHash {
     /// Argon2id, in the PHC format.
     Argon2id(Box<str>),
-    /// PBKDF2 with HMAC-SHA-512.
+    /// PBKDF2 with HMAC.
     Pbkdf2 {
+        /// Of what the HMAC is.
+        digest: Digest,
         /// Rounds.
         iterations: u32,
         /// Drawn for this password.
@@ -39,6 +47,15 @@ pub enum PasswordHash {
     },
 }
 
+/// A hash function that an HMAC can be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// Of Mosca.
+    Sha1,
+    /// Of Mosquitto.
+    Sha512,
+}
+
 /// Keys do not belong in logs.
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,11 +70,31 @@ impl fmt::Debug for PasswordHash {
 /// The users of a password file.
 #[derive(Clone, Debug, Default)]
 pub struct Passwords {
-    users: BTreeMap<Box<str>, Arc<PasswordHash>>,
+    users: BTreeMap<Box<str>, Arc<User>>,
+}
+
+/// A user of a password file.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// What is kept of the password.
+    pub hash: PasswordHash,
+    /// Who it is that knows it.
+    pub identity: Arc<Identity>,
+}
+
+impl User {
+    fn new(name: &str, hash: PasswordHash, rule: Option<RuleConfig>) -> Arc<User> {
+        let rules = rule.map(|rule| Rules::of(&[rule], &BTreeMap::new())).unwrap_or_default();
+        let identity = Arc::new(Identity { rules, ..Identity::user(name) });
+        Arc::new(User { hash, identity })
+    }
 }
 
 /// Rounds of PBKDF2 that are carried out at most, some seconds of work.
 const ITERATIONS_MAX: u32 = 10_000_000;
+
+/// Bytes of a hash of Mosca's.
+const MOSCA_HASH_BYTES: usize = 128;
 
 /// Memory that an Argon2id hash may ask for, in KiB.
 const MEMORY_KIB_MAX: u32 = 1 << 20;
@@ -69,6 +106,9 @@ impl Passwords {
     ///
     /// The first line that is wrong.
     pub fn parse(text: &str) -> Result<Passwords, LineFault> {
+        if text.trim_start().starts_with('{') {
+            return Passwords::parse_mosca(text);
+        }
         let mut users = BTreeMap::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim_end_matches('\r');
@@ -80,21 +120,74 @@ impl Passwords {
             if user.is_empty() {
                 return Err(fault("no user name before the colon"));
             }
+            let (hash, rule) = match hash.split_once(':') {
+                Some((hash, rule)) => (hash, Some(RuleConfig::parse(rule).map_err(fault)?)),
+                None => (hash, None),
+            };
             let hash = PasswordHash::parse(hash.trim_end()).map_err(fault)?;
-            if users.insert(user.into(), Arc::new(hash)).is_some() {
+            if users.insert(user.into(), User::new(user, hash, rule)).is_some() {
                 return Err(fault("the user has a line already"));
             }
         }
         Ok(Passwords { users })
     }
 
-    /// What is kept of a user's password.
-    pub fn get(&self, user: &str) -> Option<&Arc<PasswordHash>> {
+    /// `{"user": {"salt": ..., "hash": ..., "authorizePublish": GLOB, "authorizeSubscribe": GLOB}}`.
+    fn parse_mosca(text: &str) -> Result<Passwords, LineFault> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Entry {
+            salt: String,
+            hash: String,
+            authorize_publish: Option<String>,
+            authorize_subscribe: Option<String>,
+        }
+        let shape = "not as Mosca writes it: \"user\": {\"salt\", \"hash\", \"authorizePublish\", \
+                     \"authorizeSubscribe\"}";
+        let entries: BTreeMap<String, Entry> = serde_json::from_str(text)
+            .map_err(|error| LineFault { line: error.line().max(1), reason: shape })?;
+        let mut users = BTreeMap::new();
+        for (name, entry) in entries {
+            let place = text.find(&format!("\"{name}\"")).unwrap_or_default();
+            let line = text[..place].lines().count().max(1);
+            let fault = |reason| LineFault { line, reason };
+            let bytes = |text: &str| STANDARD.decode(text).map(Vec::into_boxed_slice);
+            let (Ok(salt), Ok(hash)) = (bytes(&entry.salt), bytes(&entry.hash)) else {
+                return Err(fault("the hash is not whole"));
+            };
+            if hash.len() != MOSCA_HASH_BYTES {
+                return Err(fault("the hash is not whole"));
+            }
+            let filter = |glob: Option<String>| {
+                match glob {
+                Some(glob) => filter_of_glob(&glob).ok_or(fault(
+                    "a pattern that no topic filter says: ** is taken at the end, * as a whole level",
+                )),
+                None => Ok("#".to_owned()),
+            }
+            };
+            let rule = RuleConfig {
+                publish: vec![filter(entry.authorize_publish)?],
+                subscribe: vec![filter(entry.authorize_subscribe)?],
+                ..RuleConfig::default()
+            };
+            // Everything is what those have whom no rule is about.
+            let is_open = rule.publish == ["#"] && rule.subscribe == ["#"];
+            let hash =
+                PasswordHash::Pbkdf2 { digest: Digest::Sha1, iterations: 10_000, salt, hash };
+            let user = User::new(&name, hash, Some(rule).filter(|_| !is_open));
+            users.insert(name.into_boxed_str(), user);
+        }
+        Ok(Passwords { users })
+    }
+
+    /// A user.
+    pub fn get(&self, user: &str) -> Option<&Arc<User>> {
         self.users.get(user)
     }
 
-    /// What is kept of somebody's, to be checked in vain for those who do not exist.
-    pub fn any(&self) -> Option<&Arc<PasswordHash>> {
+    /// Somebody whose password is checked in vain for those who do not exist.
+    pub fn any(&self) -> Option<&Arc<User>> {
         self.users.values().next()
     }
 
@@ -133,7 +226,7 @@ impl PasswordHash {
                     return Err("the rounds are none, or too many");
                 }
                 let (salt, hash) = bytes(salt, hash)?;
-                Ok(PasswordHash::Pbkdf2 { iterations, salt, hash })
+                Ok(PasswordHash::Pbkdf2 { digest: Digest::Sha512, iterations, salt, hash })
             }
             ["", "6", salt, hash] => {
                 let (salt, hash) = bytes(salt, hash)?;
@@ -148,9 +241,12 @@ impl PasswordHash {
         match self {
             PasswordHash::Argon2id(encoded) => Encoded::new(encoded)
                 .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
-            PasswordHash::Pbkdf2 { iterations, salt, hash } => {
-                let mut own = [0; 64];
-                pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut own);
+            PasswordHash::Pbkdf2 { digest, iterations, salt, hash } => {
+                let mut own = vec![0; hash.len()];
+                match digest {
+                    Digest::Sha1 => pbkdf2_hmac::<Sha1>(password, salt, *iterations, &mut own),
+                    Digest::Sha512 => pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut own),
+                }
                 own.ct_eq(hash).into()
             }
             PasswordHash::Sha512 { salt, hash } => {
@@ -177,13 +273,29 @@ impl PasswordHash {
     }
 }
 
+/// The topic filter that says what a pattern of Mosca's says, if one does.
+fn filter_of_glob(glob: &str) -> Option<String> {
+    let last = glob.split('/').count() - 1;
+    let level = |(index, level): (usize, &str)| match level {
+        "**" => (index == last).then_some("#".to_owned()),
+        "*" => Some("+".to_owned()),
+        plain => {
+            (!plain.contains(|char| "*?[]{}()!@+#\\".contains(char))).then(|| plain.to_owned())
+        }
+    };
+    let levels: Option<Vec<String>> = glob.split('/').enumerate().map(level).collect();
+    levels.map(|levels| levels.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Actor;
+    use crate::proto::QoS;
 
     fn check(line: &str, password: &str) -> bool {
         let passwords = Passwords::parse(line).unwrap_or_else(|fault| panic!("{fault}"));
-        passwords.get("ann").expect("she has a line").verify(password.as_bytes())
+        passwords.get("ann").expect("she has a line").hash.verify(password.as_bytes())
     }
 
     #[test]
@@ -214,6 +326,42 @@ mod tests {
         assert!(fault("ann:$argon2id$v=19$m=1,t=1").reason.contains("not whole"));
         let line = format!("ann:{}\n", PasswordHash::encode(b"x", &[0; 16]));
         assert_eq!(fault(&format!("{line}{line}")).line, 2);
+    }
+
+    /// The file that `mosca adduser ann secret --authorize-publish 'own/*/**'` wrote.
+    #[test]
+    fn what_mosca_writes_is_read() {
+        let text = include_str!("../../tests/support/mosca-credentials.json");
+        assert!(check(text, "secret") && !check(text, "Secret"));
+        let passwords = Passwords::parse(text).expect("the file of Mosca's");
+        let grants = |user: &str| {
+            let identity = &passwords.get(user).expect("a user of the file").identity;
+            identity.rules.grants(Actor {
+                user: Some(user),
+                groups: &[],
+                client_id: "c",
+                address: [127, 0, 0, 1].into(),
+                listener: "",
+                common_name: None,
+            })
+        };
+        assert!(grants("ann").may_publish("own/x/y/z", QoS::AtMostOnce, true));
+        assert!(!grants("ann").may_publish("other", QoS::AtMostOnce, true));
+        assert_eq!(grants("ann").may_subscribe("#"), Some(QoS::ExactlyOnce));
+        assert!(passwords.get("bob").expect("bob").identity.rules.is_empty());
+        let wrong = text.replace("own/*/**", "own/**/x");
+        assert!(Passwords::parse(&wrong).unwrap_err().reason.starts_with("a pattern"));
+        assert!(Passwords::parse("{\n\"a\": 1}").unwrap_err().line == 2);
+    }
+
+    #[test]
+    fn a_line_may_hold_a_rule() {
+        let hash = PasswordHash::encode(b"x", &[0; 16]);
+        let line = format!("ann:{hash}:{{ publish = [\"own/%u/#\"] }}");
+        let passwords = Passwords::parse(&line).expect("a line with a rule");
+        assert!(!passwords.get("ann").expect("ann").identity.rules.is_empty());
+        let wrong = Passwords::parse(&format!("ann:{hash}:{{ publish = 1 }}")).unwrap_err();
+        assert!(wrong.reason.starts_with("after the hash"), "{wrong}");
     }
 
     #[test]

@@ -4,15 +4,19 @@
 //! and none denies. A subscription is allowed if a rule covers every topic it can match, and
 //! denied if one that denies meets any of them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::fault::LineFault;
 use crate::config::{Network, RuleConfig, is_filter};
 use crate::proto::QoS;
 
-/// Every rule.
+/// Every rule, and the users of each group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules {
+    rules: Vec<Rule>,
+    groups: BTreeMap<String, Vec<String>>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
@@ -26,6 +30,7 @@ struct Whom {
     users: Vec<String>,
     /// Those who named no user.
     anonymous: bool,
+    groups: Vec<String>,
     client_ids: Vec<String>,
     networks: Vec<Network>,
     listeners: Vec<String>,
@@ -56,6 +61,8 @@ pub enum Action {
 pub struct Actor<'a> {
     /// The user that was proved; nothing for those who named none.
     pub user: Option<&'a str>,
+    /// Groups it belongs to, beside those that name it.
+    pub groups: &'a [Box<str>],
     /// The client id.
     pub client_id: &'a str,
     /// Where it comes from.
@@ -71,13 +78,14 @@ pub struct Actor<'a> {
 pub struct Grants(Vec<Entry>);
 
 impl Rules {
-    /// Those of a configuration.
-    pub fn of(configs: &[RuleConfig]) -> Rules {
+    /// Those of a configuration, whose groups have these users.
+    pub fn of(configs: &[RuleConfig], groups: &BTreeMap<String, Vec<String>>) -> Rules {
         let mut rules = Vec::new();
         for config in configs {
             let whom = Whom {
                 users: config.users.clone(),
                 anonymous: false,
+                groups: config.groups.clone(),
                 client_ids: config.client_ids.clone(),
                 networks: config.networks.clone(),
                 listeners: config.listeners.clone(),
@@ -97,7 +105,7 @@ impl Rules {
                 }
             }
         }
-        Rules(rules)
+        Rules { rules, groups: groups.clone() }
     }
 
     /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
@@ -152,19 +160,25 @@ impl Rules {
                 qos_max: QoS::ExactlyOnce,
                 retain: true,
             };
-            self.0.push(Rule { whom: whom.clone(), entry });
+            self.rules.push(Rule { whom: whom.clone(), entry });
         }
         Ok(())
     }
 
+    /// A rule with which nothing is allowed.
+    pub fn nothing() -> Rules {
+        let rule = RuleConfig { deny_publish: vec!["#".into()], ..RuleConfig::default() };
+        Rules::of(&[rule], &BTreeMap::new())
+    }
+
     /// Whether there is none: everybody may do everything.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// What they come to for one client.
     pub fn grants(&self, actor: Actor<'_>) -> Grants {
-        let applying = self.0.iter().filter(|rule| rule.whom.includes(actor));
+        let applying = self.rules.iter().filter(|rule| rule.whom.includes(actor, &self.groups));
         let entries = applying.filter_map(|Rule { entry, .. }| {
             Some(Entry { filter: filled(&entry.filter, actor)?.into(), ..entry.clone() })
         });
@@ -173,7 +187,7 @@ impl Rules {
 }
 
 impl Whom {
-    fn includes(&self, actor: Actor<'_>) -> bool {
+    fn includes(&self, actor: Actor<'_>, groups: &BTreeMap<String, Vec<String>>) -> bool {
         let among = |names: &[String], name: &str| {
             names.is_empty() || names.iter().any(|other| other == name)
         };
@@ -181,7 +195,14 @@ impl Whom {
             Some(user) => !self.anonymous && among(&self.users, user),
             None => self.users.is_empty(),
         };
-        user && among(&self.client_ids, actor.client_id)
+        let belongs = |group: &String| {
+            let has = |user: &str| {
+                groups.get(group).is_some_and(|users| users.iter().any(|other| other == user))
+            };
+            actor.groups.iter().any(|other| **other == **group) || actor.user.is_some_and(has)
+        };
+        user && (self.groups.is_empty() || self.groups.iter().any(belongs))
+            && among(&self.client_ids, actor.client_id)
             && among(&self.listeners, actor.listener)
             && (self.networks.is_empty()
                 || self.networks.iter().any(|network| network.contains(actor.address)))
@@ -208,6 +229,11 @@ fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
 }
 
 impl Grants {
+    /// These and those.
+    pub fn join(&mut self, mut other: Grants) {
+        self.0.append(&mut other.0);
+    }
+
     /// Whether a message may be published.
     pub fn may_publish(&self, topic: &str, qos: QoS, retain: bool) -> bool {
         let about =
@@ -284,6 +310,7 @@ mod tests {
             client_id,
             address: IpAddr::from([10, 0, 0, 1]),
             listener: "lan",
+            groups: &[],
             common_name: None,
         }
     }
@@ -339,7 +366,7 @@ mod tests {
             retain: false,
             ..RuleConfig::default()
         };
-        let rules = Rules::of(&[rule]);
+        let rules = Rules::of(&[rule], &BTreeMap::new());
         let ann = rules.grants(actor(Some("ann"), "c"));
         assert!(ann.may_publish("a/b", QoS::AtLeastOnce, false));
         assert!(!ann.may_publish("a/b", QoS::ExactlyOnce, false));

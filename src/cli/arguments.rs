@@ -83,6 +83,13 @@ pub(super) enum PasswdAction {
         file: PathBuf,
         /// The user's name.
         user: String,
+        /// A topic filter that the user may publish to; without any rule the user may do what the
+        /// configuration allows, and a password alone leaves the rules that are there.
+        #[arg(long, value_name = "FILTER")]
+        allow_publish: Vec<String>,
+        /// A topic filter that the user may subscribe to.
+        #[arg(long, value_name = "FILTER")]
+        allow_subscribe: Vec<String>,
     },
     /// Take a user out.
     Remove {

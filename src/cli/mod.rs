@@ -58,7 +58,9 @@ pub fn main() -> ExitCode {
 
 fn passwd(action: &PasswdAction) -> ExitCode {
     let outcome = match action {
-        PasswdAction::Add { file, user } => passwd::add(file, user),
+        PasswdAction::Add { file, user, allow_publish, allow_subscribe } => {
+            passwd::add(file, user, allow_publish, allow_subscribe)
+        }
         PasswdAction::Remove { file, user } => passwd::remove(file, user),
         PasswdAction::List { file } => passwd::list(file),
     };

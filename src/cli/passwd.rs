@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::prompt::{self, PromptError};
 use crate::auth::{PasswordHash, Passwords};
+use crate::config::{RuleConfig, is_filter};
 
 /// Why a password file was left as it was.
 #[derive(Debug)]
@@ -16,6 +17,10 @@ pub(super) enum PasswdError {
     User,
     /// There is no password.
     Prompt(PromptError),
+    /// A rule is about a text that is no topic filter.
+    Filter(String),
+    /// The file is not written here.
+    Mosca(PathBuf),
     /// The file has no line of this user.
     Unknown(PathBuf, String),
     /// The file holds a line that is wrong.
@@ -31,6 +36,12 @@ impl fmt::Display for PasswdError {
                 f.write_str("a user name has 1 to 1024 bytes, no colon and no control characters")
             }
             PasswdError::Prompt(error) => error.fmt(f),
+            PasswdError::Filter(filter) => write!(f, "{filter:?} is no topic filter"),
+            PasswdError::Mosca(file) => write!(
+                f,
+                "{}: a credentials.json of Mosca is read and not written; begin a new file",
+                file.display()
+            ),
             PasswdError::Unknown(file, user) => {
                 write!(f, "{}: there is no user {user:?}", file.display())
             }
@@ -42,21 +53,43 @@ impl fmt::Display for PasswdError {
 
 impl std::error::Error for PasswdError {}
 
-/// Gives a user a password; the file is made if missing.
-pub(super) fn add(file: &Path, user: &str) -> Result<(), PasswdError> {
+/// Gives a user a password, and a rule if it grants anything; the file is made if missing.
+pub(super) fn add(
+    file: &Path,
+    user: &str,
+    publish: &[String],
+    subscribe: &[String],
+) -> Result<(), PasswdError> {
     let legal = (1..=1024).contains(&user.len())
         && !user.starts_with('#')
         && !user.chars().any(|char| char == ':' || char.is_control());
     if !legal {
         return Err(PasswdError::User);
     }
+    if let Some(wrong) = publish.iter().chain(subscribe).find(|filter| !is_filter(filter)) {
+        return Err(PasswdError::Filter(wrong.clone()));
+    }
     let mut lines = if file.exists() { read(file)? } else { Vec::new() };
     let password = prompt::password(user).map_err(PasswdError::Prompt)?;
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|error| failed(file, io::Error::other(error.to_string())))?;
-    let line = format!("{user}:{}", PasswordHash::encode(password.as_bytes(), &salt));
-    match lines.iter_mut().find(|line| is_of(line, user)) {
+    let mut line = format!("{user}:{}", PasswordHash::encode(password.as_bytes(), &salt));
+    let earlier = lines.iter_mut().find(|line| is_of(line, user));
+    let rule = match (publish, subscribe) {
+        ([], []) => {
+            earlier.as_deref().and_then(|line| line.splitn(3, ':').nth(2)).map(str::to_owned)
+        }
+        _ => {
+            let (publish, subscribe) = (publish.to_vec(), subscribe.to_vec());
+            Some(RuleConfig { publish, subscribe, ..RuleConfig::default() }.inline())
+        }
+    };
+    if let Some(rule) = rule {
+        line.push(':');
+        line.push_str(&rule);
+    }
+    match earlier {
         Some(earlier) => *earlier = line,
         None => lines.push(line),
     }
@@ -95,6 +128,9 @@ fn failed(file: &Path, error: io::Error) -> PasswdError {
 
 fn read(file: &Path) -> Result<Vec<String>, PasswdError> {
     let text = fs::read_to_string(file).map_err(|error| failed(file, error))?;
+    if text.trim_start().starts_with('{') {
+        return Err(PasswdError::Mosca(file.to_path_buf()));
+    }
     Passwords::parse(&text)
         .map_err(|fault| PasswdError::Wrong(file.to_path_buf(), fault.to_string()))?;
     Ok(text.lines().map(str::to_owned).collect())

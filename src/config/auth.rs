@@ -8,20 +8,71 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::kind::{self, Choice, Kind as _, Optional, Sampled, Verifiers, count, seconds};
-use super::rules::{RuleConfig, RuleList};
+use super::kind::{
+    self, Choice, Kind as _, Optional, Sampled, Verifiers, count, milliseconds, seconds,
+};
+use super::rules::{Groups, RuleConfig, RuleList};
 use super::table::table;
 
 table! {
     /// Who may enter.
     pub struct AuthConfig in "auth" {
         /// The users who log in with a name and a password, a line each; `hawker passwd add FILE
-        /// USER` writes it, and what `mosquitto_passwd` wrote is read, too. Who has no line there
-        /// is refused, and who names no user as well, unless `mqtt.anonymous_allowed`. Read again
-        /// on SIGHUP: if a line is wrong, nothing changes. Only the broker's user and group may
-        /// be able to read it.
+        /// USER` writes it, and what `mosquitto_passwd` wrote is read, too, as is a
+        /// `credentials.json` of Mosca. Who has no line there is refused unless `jwt_keys` or
+        /// `http_url` knows better, and who names no user as well, unless
+        /// `mqtt.anonymous_allowed`. Read again on SIGHUP: if a line is wrong, nothing changes.
+        /// Only the broker's user and group may be able to read it.
         pub password_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/passwords\"")), Connect;
+
+        /// Whose tokens are taken in place of passwords: a file with a JWK set, public keys in PEM
+        /// or, if it is neither, a secret of at least 32 bytes (HS256 and longer); or the URL of a
+        /// JWK set, which is fetched again every `jwt_refresh_s`, and when a token names a key that
+        /// is not in it. A token says its algorithm (HS, RS, PS, ES, EdDSA), which has to be its
+        /// key's. The connection ends with `exp`; `nbf` is heeded. `acl` grants topics, as EMQX has
+        /// it: `{"pub": [...], "sub": [...], "all": [...]}`; `groups` are those of rules.
+        pub jwt_keys: Option<String> = None,
+            Optional(Sampled(kind::source(), "\"/etc/hawker/jwks.json\"")), Connect;
+
+        /// The claim that names the user. What CONNECT gives as user name plays no part.
+        pub jwt_user_claim: String = "sub".to_owned(), kind::word(), Connect;
+
+        /// What `iss` has to be. Unset: anything.
+        pub jwt_issuer: Option<String> = None,
+            Optional(Sampled(kind::word(), "\"https://id.example.org\"")), Connect;
+
+        /// What `aud` has to be or to hold. Unset: anything.
+        pub jwt_audience: Option<String> = None,
+            Optional(Sampled(kind::word(), "\"mqtt\"")), Connect;
+
+        /// How often the keys are fetched from a URL.
+        pub jwt_refresh_s: u32 = 300, seconds(10..=86_400), Connect;
+
+        /// A web service that knows who may enter, asked after `password_file` and `jwt_keys` about
+        /// everybody whom they do not know. It is sent a POST with JSON: `user`, `password`,
+        /// `client_id`, `address`, `listener`, `common_name`. It answers 200 with `result` (`allow`,
+        /// `deny` or `ignore`, with which it does not know either) and, with `allow`, whatever it
+        /// likes of `user`, `groups`, `publish`, `subscribe`, `deny_publish`, `deny_subscribe`
+        /// (lists of topic filters) and `expires_s`, after which the connection ends. 204 allows,
+        /// 401 and 403 deny. With any other answer, or none in `http_timeout_ms`, nobody is let in.
+        pub http_url: Option<String> = None,
+            Optional(Sampled(kind::web_url(), "\"https://auth.example.org/mqtt\"")), Connect;
+
+        /// How long an answer may take.
+        pub http_timeout_ms: u32 = 5_000, milliseconds(10..=60_000), Connect;
+
+        /// Requests at a time. Logins beyond them wait, those beyond 4,096 are told that the broker
+        /// is busy.
+        pub http_connections: u16 = 16, count(1..=256), Restart;
+
+        /// How long `allow` is remembered for the same login. 0: not at all.
+        pub http_cache_s: u32 = 0, seconds(0..=86_400), Connect;
+
+        /// A file whose first line is sent as `Authorization: Bearer`. Only the broker's user and
+        /// group may be able to read it.
+        pub http_token_file: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/http-token\"")), Connect;
 
         /// Failed logins from one address after which it is kept out for `ban_s`; 0 never keeps
         /// anybody out. An IPv6 address counts with its network of 64 bits; this machine is never
@@ -37,8 +88,8 @@ table! {
         pub acl_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/acl\"")), Live;
 
-        /// What clients may do, a table each: whom it is about (`users`, `client_ids`, `networks`,
-        /// `listeners`; what is left out is no condition), the topic filters they may `publish` and
+        /// What clients may do, a table each: whom it is about (`users`, `groups`, `client_ids`,
+        /// `networks`, `listeners`; what is left out is no condition), the topic filters they may `publish` and
         /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
         /// highest QoS (`qos_max`) and whether they may `retain`. `%u`, `%c` and `%{cert.cn}` in a
         /// filter stand for user, client id and the common name of a client's certificate; a name
@@ -52,6 +103,9 @@ table! {
         /// acknowledges and forgets it, `disconnect` ends the connection.
         pub refused_publish: RefusedPublish = RefusedPublish::Drop,
             Choice(RefusedPublish::WORDS), Live;
+
+        /// The users of groups that rules are about: a table of `group = ["user", ...]`.
+        pub groups: BTreeMap<String, Vec<String>> = BTreeMap::new(), Groups, Live;
 
         /// What SCRAM-SHA-256 needs to know of each user: a table of `user = "verifier"`.
         /// `hawker scram USER` asks for a password and prints the line. A verifier is enough to

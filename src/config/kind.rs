@@ -383,6 +383,44 @@ pub(super) fn topic_prefix() -> Text<String> {
     }
 }
 
+/// A word or a name.
+pub(super) fn word() -> Text<String> {
+    Text {
+        expected: "a text of 1 to 1024 bytes",
+        parse: |text| match (1..=1024).contains(&text.len()) {
+            true => Ok(text.to_owned()),
+            false => Err(None),
+        },
+        show: String::clone,
+    }
+}
+
+fn is_web_url(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
+}
+
+/// Where a web service is.
+pub(super) fn web_url() -> Text<String> {
+    Text {
+        expected: "a URL, http://... or https://...",
+        parse: |text| if is_web_url(text) { Ok(text.to_owned()) } else { Err(None) },
+        show: String::clone,
+    }
+}
+
+/// A file, or where a web service is.
+pub(super) fn source() -> Text<String> {
+    Text {
+        expected: "the path of a file, or a URL, http://... or https://...",
+        parse: |text| match !text.is_empty() && (is_web_url(text) || !text.contains("://")) {
+            true => Ok(text.to_owned()),
+            false => Err(None),
+        },
+        show: String::clone,
+    }
+}
+
 /// Numbers of CPUs, as an array or as the kernel writes them: `0-3,8`.
 pub(super) struct Cpus;
 

@@ -164,11 +164,13 @@ pub fn example() -> String {
             let _ = match entry.default.as_ref().or(entry.sample.as_ref()) {
                 Some(value) => writeln!(text, "#{} = {value}", entry.name),
                 // A table within the table.
-                None => writeln!(
-                    text,
-                    "[{}.{}]\n#alice = \"SCRAM-SHA-256$...\"",
-                    section.name, entry.name
-                ),
+                None => {
+                    let sample = match entry.name {
+                        "groups" => "staff = [\"alice\"]",
+                        _ => "alice = \"SCRAM-SHA-256$...\"",
+                    };
+                    writeln!(text, "[{}.{}]\n#{sample}", section.name, entry.name)
+                }
             };
         }
     }
@@ -244,9 +246,11 @@ mod tests {
             "#connections",
         ];
         let listener = [&listener[..], &["#password_file", "#acl_file"]].concat();
-        let samples = ["#shards", "#cpus", "#origins", "#proxy_from", "#[[", "#alice"];
+        let samples = ["#shards", "#cpus", "#origins", "#proxy_from", "#[[", "#alice", "#staff"];
         let samples = [&samples[..], &listener].concat();
         let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();
+        let logins = ["#jwt_keys", "#jwt_issuer", "#jwt_audience", "#http_url", "#http_token"];
+        let samples = [&samples[..], &logins].concat();
         let uncomment = |line: &str| match line.strip_prefix('#') {
             Some(rest) if !rest.starts_with(' ') => {
                 let sample = samples.iter().any(|sample| line.starts_with(sample));
@@ -291,6 +295,7 @@ mod tests {
                 sync_interval_ms: 1,
                 on_damage: crate::config::OnDamage::Quarantine,
             },
+            auth: AuthConfig { http_connections: 1, ..AuthConfig::default() },
             ..Config::default()
         };
         let named = Config::default().waiting_for_restart(&new);

@@ -1,11 +1,15 @@
 //! `[[auth.rules]]`: what clients may do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 
+use toml::de::DeTable;
+
 use super::error::{Fault, Problem};
-use super::found::Found;
+use super::found::{Found, Lines};
 use super::kind::{Kind, nearest};
 
 /// One rule: whom it is about, and what they may and may not do.
@@ -13,6 +17,8 @@ use super::kind::{Kind, nearest};
 pub struct RuleConfig {
     /// These users; empty: all, and those who named none.
     pub users: Vec<String>,
+    /// Those who belong to one of these groups; empty: all.
+    pub groups: Vec<String>,
     /// These client ids; empty: all.
     pub client_ids: Vec<String>,
     /// Those who come from these networks; empty: from anywhere.
@@ -37,6 +43,7 @@ impl Default for RuleConfig {
     fn default() -> RuleConfig {
         RuleConfig {
             users: Vec::new(),
+            groups: Vec::new(),
             client_ids: Vec::new(),
             networks: Vec::new(),
             listeners: Vec::new(),
@@ -47,6 +54,33 @@ impl Default for RuleConfig {
             qos_max: 2,
             retain: true,
         }
+    }
+}
+
+impl RuleConfig {
+    /// A rule as an inline table of TOML, as the lines of a password file have it.
+    ///
+    /// # Errors
+    ///
+    /// What should stand there.
+    pub fn parse(text: &str) -> Result<RuleConfig, &'static str> {
+        let expected = "after the hash stands a rule such as { publish = [\"own/%u/#\"] }";
+        let text = format!("rule = {}", text.trim());
+        let lines = Lines::new(Path::new(""), text.as_bytes());
+        let table = DeTable::parse(&text).map_err(|_| expected)?;
+        let mut problems = Vec::new();
+        let mut entries = Found::entries_of(table.get_ref(), &lines, "");
+        let (_, found) = entries.pop().ok_or(expected)?;
+        let rule = rule(&found, &mut problems).filter(|_| entries.is_empty());
+        rule.filter(|_| problems.is_empty()).ok_or(expected)
+    }
+
+    /// The rule as [`RuleConfig::parse`] takes it.
+    pub fn inline(&self) -> String {
+        let lists = [("publish", &self.publish), ("subscribe", &self.subscribe)];
+        let lists = lists.iter().filter(|(_, filters)| !filters.is_empty());
+        let lists: Vec<String> = lists.map(|(key, list)| format!("{key} = {list:?}")).collect();
+        format!("{{ {} }}", lists.join(", "))
     }
 }
 
@@ -120,11 +154,40 @@ impl Kind for Networks {
     }
 }
 
+/// Groups and their users.
+pub(super) struct Groups;
+
+impl Kind for Groups {
+    type Value = BTreeMap<String, Vec<String>>;
+
+    fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Self::Value> {
+        let users = |found: &Found<'_>| {
+            let user = |item: &Found<'_>| item.as_text().map(str::to_owned);
+            found.items().and_then(|items| items.iter().map(user).collect())
+        };
+        let group = |(name, found): (&str, Found<'_>)| Some((name.to_owned(), users(&found)?));
+        let groups = found.entries().and_then(|entries| entries.into_iter().map(group).collect());
+        if groups.is_none() {
+            problems.push(found.unsuitable(self.expected(), None));
+        }
+        groups
+    }
+
+    fn expected(&self) -> String {
+        "a table of group = [\"user\", ...]".to_owned()
+    }
+
+    fn show(&self, _groups: &Self::Value) -> Option<String> {
+        None
+    }
+}
+
 /// A list of rules.
 pub(super) struct RuleList;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "users",
+    "groups",
     "client_ids",
     "networks",
     "listeners",
@@ -148,7 +211,7 @@ impl Kind for RuleList {
     }
 
     fn expected(&self) -> String {
-        "[[auth.rules]] tables of users, client_ids, networks, listeners, publish, subscribe, \
+        "[[auth.rules]] tables of users, groups, client_ids, networks, listeners, publish, subscribe, \
          deny_publish, deny_subscribe, qos_max and retain"
             .to_owned()
     }
@@ -178,6 +241,7 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
         let filters = "topic filters, in which %u and %c stand for user and client id";
         match name {
             "users" => rule.users = texts("user names", any, problems),
+            "groups" => rule.groups = texts("names of groups", any, problems),
             "client_ids" => rule.client_ids = texts("client ids", any, problems),
             "listeners" => rule.listeners = texts("names of listeners", any, problems),
             "networks" => {

@@ -28,8 +28,9 @@ use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
-use super::verifier::Verifier;
 use super::visitors::{Visit, Visitors};
+use crate::auth::Verdict;
+use crate::login::Verifier;
 use crate::metrics::Durations;
 use crate::shard::{
     ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
@@ -78,7 +79,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) listening: Vec<Listening>,
     pub(super) doors: Arc<Vec<Entry>>,
-    pub(super) verifier: Verifier,
+    pub(super) verifier: Arc<Verifier>,
     pub(super) visitors: Arc<Visitors>,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
@@ -101,7 +102,7 @@ pub(super) struct Driver {
     clock: Clock,
     listening: Vec<Listening>,
     doors: Arc<Vec<Entry>>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     visitors: Arc<Visitors>,
     /// Connections that were not taken.
     kept_out: u64,
@@ -336,9 +337,8 @@ impl Driver {
                 Letter::Reconfigure(policy) => {
                     self.shard.handle(now, Input::Reconfigure(policy));
                 }
-                Letter::Verdict { connection, is_right } => {
-                    let is_right = Some(is_right);
-                    self.shard.handle(now, Input::Verdict { connection, is_right });
+                Letter::Verdict { connection, verdict } => {
+                    self.shard.handle(now, Input::Verdict { connection, verdict });
                 }
                 Letter::Doors(doors) => self.doors = doors,
                 Letter::Prepared(prepared) => {
@@ -410,9 +410,10 @@ impl Driver {
                 Output::Lane { to, message } => {
                     self.ends.send(to.index(), LaneItem::Message(message));
                 }
-                Output::Ask { connection, question } => {
-                    if !self.verifier.ask(self.index, connection, question) {
-                        self.shard.handle(now, Input::Verdict { connection, is_right: None });
+                Output::Ask { connection, login } => {
+                    if !self.verifier.ask(self.index, connection, login) {
+                        let verdict = Verdict::Busy;
+                        self.shard.handle(now, Input::Verdict { connection, verdict });
                     }
                 }
                 Output::LoginFailed(address) => {

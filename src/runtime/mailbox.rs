@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
+use crate::auth::Verdict;
 use crate::metrics::{Durations, ShardMetrics};
 use crate::shard::{ConnectionId, LogSize, Policy};
 
@@ -19,8 +20,8 @@ pub(super) enum Letter {
     Stop,
     /// Go on under another policy.
     Reconfigure(Arc<Policy>),
-    /// A password was checked.
-    Verdict { connection: ConnectionId, is_right: bool },
+    /// Somebody was asked about.
+    Verdict { connection: ConnectionId, verdict: Verdict },
     /// New connections come through these doors.
     Doors(Arc<Vec<Entry>>),
     /// A segment of the log was prepared, or could not be.

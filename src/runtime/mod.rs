@@ -14,10 +14,8 @@ mod mailbox;
 mod primitive;
 pub mod recovery;
 mod ring;
-pub mod secrets;
 mod sending;
 mod socket;
-mod verifier;
 mod visitors;
 
 pub(crate) use mailbox::Counted;
@@ -44,11 +42,10 @@ use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
-use self::secrets::SecretsError;
-use self::verifier::Verifier;
 use self::visitors::{BanRule, Visitors};
 use crate::auth::ScramUsers;
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
+use crate::login::{Chain, SecretsError, Verifier, secrets};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
 use crate::{control, sys};
@@ -117,6 +114,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let broker = Broker::start(&config)?;
     let visitors = Arc::clone(&broker.visitors);
+    let verifier = Arc::clone(&broker.verifier);
     let mut running = config;
     let mut stopping = false;
     let handle = signals.handle();
@@ -124,7 +122,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let waiter = std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload(&mut running, &source, &mailboxes, &visitors),
+                SIGHUP => reload(&mut running, &source, &mailboxes, &visitors, &verifier),
                 _ if stopping => {
                     tracing::warn!("stopped at once");
                     std::process::exit(1);
@@ -147,7 +145,13 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     outcome
 }
 
-fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors: &Visitors) {
+fn reload(
+    running: &mut Config,
+    source: &Source,
+    mailboxes: &[Mailbox],
+    visitors: &Visitors,
+    verifier: &Verifier,
+) {
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => {
@@ -169,13 +173,17 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
     }
-    let policy = match policy(&config) {
+    let (policy, chain) = match policy(&config) {
         Ok(policy) => policy,
         Err(error) => {
             tracing::error!("configuration not reloaded, nothing changed: {error}");
             return;
         }
     };
+    if let Err(error) = verifier.set_chain(chain) {
+        tracing::error!("configuration not reloaded, nothing changed: {error}");
+        return;
+    }
     crate::cli::logging::set_levels(&config.log.level);
     visitors.set_rule(ban_rule(&config));
     for mailbox in mailboxes {
@@ -186,21 +194,23 @@ fn reload(running: &mut Config, source: &Source, mailboxes: &[Mailbox], visitors
     *running = config;
 }
 
-/// What the shards go by, with what is in the files that the configuration names.
+/// What the shards go by and who is asked about clients, with what is in the files that the
+/// configuration names.
 ///
 /// # Errors
 ///
 /// The first file that is wrong.
-pub fn policy(config: &Config) -> Result<Arc<Policy>, SecretsError> {
-    let passwords = config.auth.password_file.as_deref().map(secrets::passwords).transpose()?;
-    Ok(Arc::new(Policy {
+pub(crate) fn policy(config: &Config) -> Result<(Arc<Policy>, Chain), SecretsError> {
+    let chain = Chain::open(&config.auth)?;
+    let policy = Policy {
         mqtt: config.mqtt.clone(),
         scram_users: ScramUsers::from(&config.auth),
-        passwords,
+        asks: chain.asks(),
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
         listeners: config.listeners.iter().map(listener_policy).collect(),
-    }))
+    };
+    Ok((Arc::new(policy), chain))
 }
 
 fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
@@ -215,15 +225,13 @@ fn ban_rule(config: &Config) -> BanRule {
     BanRule { failures: config.auth.ban_failures, duration }
 }
 
-/// Threads that check passwords.
-const VERIFIERS: usize = 2;
-
 /// A running broker.
 pub struct Broker {
     shards: Vec<ShardHandle>,
     mailboxes: Arc<Vec<Mailbox>>,
     bound: Vec<Bound>,
     visitors: Arc<Visitors>,
+    verifier: Arc<Verifier>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
 }
@@ -246,8 +254,12 @@ impl Broker {
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
-        let (directory, shards) = start_shards(config, count, &cpus, entrance, &mailboxes)?;
-        let broker = Broker { shards, mailboxes, bound, visitors, directory };
+        let (policy, chain) = policy(config).map_err(RunError::Passwords)?;
+        let verifier = start_verifier(chain, &mailboxes)?;
+        let staff =
+            Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
+        let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
+        let broker = Broker { shards, mailboxes, bound, visitors, verifier, directory };
         control::start(admin, broker.counter());
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -326,23 +338,36 @@ struct Entrance {
     visitors: Arc<Visitors>,
 }
 
+/// What every shard goes by, and whom it can ask and be told by.
+struct Staff {
+    policy: Arc<Policy>,
+    verifier: Arc<Verifier>,
+    mailboxes: Arc<Vec<Mailbox>>,
+}
+
+fn start_verifier(chain: Chain, mailboxes: &Arc<Vec<Mailbox>>) -> Result<Arc<Verifier>, RunError> {
+    let mailboxes = Arc::clone(mailboxes);
+    let answer = move |shard: usize, connection, verdict| {
+        mailboxes[shard].send(Letter::Verdict { connection, verdict });
+    };
+    Verifier::start(chain, Arc::new(answer)).map_err(|error| RunError::Shard(0, error.to_string()))
+}
+
 fn start_shards(
     config: &Config,
     count: usize,
     cpus: &[usize],
     entrance: Entrance,
-    mailboxes: &Arc<Vec<Mailbox>>,
+    staff: &Staff,
 ) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
+    let Staff { policy, verifier, mailboxes } = staff;
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
     let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
-    let policy = policy(config).map_err(RunError::Passwords)?;
     let lanes = Lanes::new(count);
     let rings = Rings::new(count);
     let clock = Clock::start();
     let (ready, is_ready) = mpsc::channel();
     let Entrance { listening, doors, visitors } = entrance;
-    let verifier = Verifier::start(VERIFIERS, mailboxes)
-        .map_err(|error| RunError::Shard(0, error.to_string()))?;
     let mut shards = Vec::new();
     for (index, (seed, listening)) in seeds.into_iter().zip(listening).enumerate() {
         let (log, disk) = stores.pop_front().unzip();
@@ -350,7 +375,7 @@ fn start_shards(
             options: ShardOptions {
                 id: ShardId(index as u8),
                 count,
-                policy: Arc::clone(&policy),
+                policy: Arc::clone(policy),
                 log,
                 seed,
                 now: clock.now(),
@@ -358,7 +383,7 @@ fn start_shards(
             clock,
             listening,
             doors: Arc::clone(&doors),
-            verifier: verifier.clone(),
+            verifier: Arc::clone(verifier),
             visitors: Arc::clone(&visitors),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::effect::ConnectionId;
-use crate::auth::{Actor, Grants};
+use crate::auth::{Actor, Grants, Identity};
 use crate::proto::{Connect, Publish, QoS};
 use crate::time::Time;
 
@@ -13,22 +13,29 @@ impl Shard {
     pub(super) fn grants(
         &self,
         id: ConnectionId,
-        user: Option<&str>,
+        identity: Option<&Identity>,
         client_id: &str,
     ) -> Option<Box<Grants>> {
-        if self.policy.rules.is_empty() {
+        let own = identity.map(|identity| &identity.rules).filter(|rules| !rules.is_empty());
+        if self.policy.rules.is_empty() && own.is_none() {
             return None;
         }
         let connection = self.connections.get(id)?;
         let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
         let listener = self.policy.listeners.get(usize::from(peer.listener.index));
-        Some(Box::new(self.policy.rules.grants(Actor {
-            user,
+        let actor = Actor {
+            user: identity.and_then(|identity| identity.user.as_deref()),
+            groups: identity.map_or(&[], |identity| &identity.groups),
             client_id,
             address: peer.address.ip(),
             listener: listener.map_or("", |listener| &listener.name),
             common_name: certificate.and_then(|names| names.common_name.as_deref()),
-        })))
+        };
+        let mut grants = self.policy.rules.grants(actor);
+        if let Some(own) = own {
+            grants.join(own.grants(actor));
+        }
+        Some(Box::new(grants))
     }
 
     /// Whether the will of a CONNECT may be published.
@@ -63,10 +70,10 @@ impl Shard {
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let Some(active) = connection.active_mut() else { continue };
-            let (key, user) = (active.session, active.user.clone());
+            let (key, identity) = (active.session, active.identity.clone());
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
-            let grants = self.grants(id, user.as_deref(), &client_id);
+            let grants = self.grants(id, identity.as_deref(), &client_id);
             if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
                 active.grants = grants;
             }

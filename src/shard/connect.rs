@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
-use super::effect::{ConnectionId, Output, Peer, Question, ShardId};
+use super::effect::{ConnectionId, Output, Peer, ShardId};
 use super::limit::Limit;
 use super::{Key, Seat, Shard};
-use crate::auth::{ScramError, ScramServer};
+use crate::auth::{Asks, Identity, Login, ScramError, ScramServer, Verdict};
 use crate::message::Publication;
 use crate::proto::{
     Auth, ConnAck, Connect, Cut, DecodeError, Frame, Packet, ReasonCode, Version,
@@ -54,11 +54,9 @@ impl Shard {
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),
             None if let Some(user) = self.certificate_user(id) => {
-                self.admit(now, id, connect, Some(user), None);
+                self.admit(now, id, connect, Some(Arc::new(Identity::user(&*user))), None);
             }
-            None if connect.credentials.user_name.is_some() && self.policy.passwords.is_some() => {
-                self.ask(id, connect, packet);
-            }
+            None if self.is_asked_about(connect) => self.ask(id, connect, packet),
             None if self.may_be_anonymous(id) => self.admit(now, id, connect, None, None),
             None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
         }
@@ -90,33 +88,29 @@ impl Shard {
         }
     }
 
-    /// Lets the password of a CONNECT be checked.
+    /// Lets whoever knows be asked about the sender of a CONNECT.
     fn ask(&mut self, id: ConnectionId, connect: &Connect<'_>, packet: &[u8]) {
-        let (Some(user), Some(passwords)) = (connect.credentials.user_name, &self.policy.passwords)
-        else {
-            return;
-        };
-        // Who does not exist takes as long to be refused as who does.
-        let known = passwords.get(user);
-        let hash = known.or_else(|| passwords.any()).map(Arc::clone);
-        let question = hash.map(|hash| Question {
-            hash,
-            password: Zeroizing::new(connect.credentials.password.unwrap_or_default().to_vec()),
-            is_known: known.is_some() && connect.credentials.password.is_some(),
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let listener = self.policy.listeners.get(usize::from(connection.peer.listener.index));
+        let names = connection.certificate.as_deref();
+        let credentials = &connect.credentials;
+        let login = Box::new(Login {
+            user: credentials.user_name.map(Box::from),
+            password: credentials.password.map(|password| Zeroizing::new(password.to_vec())),
+            client_id: connect.client_id.into(),
+            address: connection.peer.address.ip(),
+            listener: listener.map_or("", |listener| &listener.name).into(),
+            common_name: names.and_then(|names| names.common_name.as_deref()).map(Box::from),
         });
         let verifying =
             Verifying { connect: Zeroizing::new(packet.to_vec()), version: connect.version };
-        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.phase = Phase::Verifying(Box::new(verifying));
         self.pause(id, Pause::Verdict);
-        match question {
-            Some(question) => self.outputs.push_back(Output::Ask { connection: id, question }),
-            None => self.handle_verdict(self.now, id, Some(false)),
-        }
+        self.outputs.push_back(Output::Ask { connection: id, login });
     }
 
-    /// A password was checked.
-    pub(super) fn handle_verdict(&mut self, now: Time, id: ConnectionId, is_right: Option<bool>) {
+    /// Somebody was asked about.
+    pub(super) fn handle_verdict(&mut self, now: Time, id: ConnectionId, verdict: Verdict) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let phase = std::mem::replace(&mut connection.phase, Phase::AwaitConnect);
         let Phase::Verifying(verifying) = phase else {
@@ -124,31 +118,42 @@ impl Shard {
             return;
         };
         let Verifying { connect, version } = *verifying;
-        match is_right {
-            Some(true) => {
-                let Ok(Cut::Whole { frame, .. }) = Frame::cut(&connect, u32::MAX) else {
-                    unreachable!("the packet was cut before");
-                };
-                let Ok(Packet::Connect(connect)) = Packet::decode_from_client(version, frame)
-                else {
-                    unreachable!("the packet was decoded before");
-                };
-                let user = connect.credentials.user_name.map(Arc::from);
-                self.admit(now, id, &connect, user, None);
-                self.unpause(now, id, Pause::Verdict);
+        let connect = decoded(&connect, version);
+        let has_credentials = connect.credentials.user_name.is_some();
+        let (identity, reason) = match verdict {
+            Verdict::Allow(identity) => (Some(identity), ReasonCode::Success),
+            Verdict::Ignore if !has_credentials && self.may_be_anonymous(id) => {
+                (None, ReasonCode::Success)
             }
-            Some(false) => {
+            Verdict::Ignore if !has_credentials => (None, ReasonCode::NotAuthorized),
+            Verdict::Deny | Verdict::Ignore => {
                 self.login_failed(id);
-                self.refuse(now, id, version, ReasonCode::BadUserNameOrPassword);
+                (None, ReasonCode::BadUserNameOrPassword)
             }
-            None => self.refuse(now, id, version, ReasonCode::ServerBusy),
+            Verdict::Forbid => (None, ReasonCode::NotAuthorized),
+            Verdict::Busy => (None, ReasonCode::ServerBusy),
+            Verdict::Unavailable => (None, ReasonCode::ServerUnavailable),
+        };
+        if reason != ReasonCode::Success {
+            return self.refuse(now, id, version, reason);
         }
+        self.admit(now, id, &connect, identity, None);
+        self.unpause(now, id, Pause::Verdict);
     }
 
     fn login_failed(&mut self, id: ConnectionId) {
         self.metrics.logins_refused_total += 1;
         if let Some(connection) = self.connections.get(id) {
             self.outputs.push_back(Output::LoginFailed(connection.peer.address.ip()));
+        }
+    }
+
+    fn is_asked_about(&self, connect: &Connect<'_>) -> bool {
+        let credentials = &connect.credentials;
+        match self.policy.asks {
+            Asks::Nobody => false,
+            Asks::Credentials => credentials.user_name.is_some() || credentials.password.is_some(),
+            Asks::Everybody => true,
         }
     }
 
@@ -166,7 +171,7 @@ impl Shard {
             |peer: Peer| peer.listener.loopback && peer.address.ip().to_canonical().is_loopback();
         let loopback = self.connections.get(id).is_some_and(|c| is_local(c.peer));
         // Where passwords are asked for, nobody comes without one unless that is allowed.
-        self.mqtt().anonymous_allowed.unwrap_or(loopback && self.policy.passwords.is_none())
+        self.mqtt().anonymous_allowed.unwrap_or(loopback && self.policy.asks == Asks::Nobody)
     }
 
     /// A CONNECT that cannot be read: answered as far as its version is known.
@@ -272,15 +277,9 @@ impl Shard {
         let Authenticating { connect, exchange } = *authenticating;
         match exchange.finish(auth.authentication_data.unwrap_or_default()) {
             Ok((user, data)) => {
-                let Ok(Cut::Whole { frame, .. }) = Frame::cut(&connect, u32::MAX) else {
-                    unreachable!("the packet was cut before");
-                };
-                let Ok(Packet::Connect(connect)) = Packet::decode_from_client(Version::V5, frame)
-                else {
-                    unreachable!("the packet was decoded before");
-                };
-                let name = Some(user.as_str().into());
-                self.admit(now, id, &connect, name, Some((user, data)));
+                let connect = decoded(&connect, Version::V5);
+                let identity = Arc::new(Identity::user(user.as_str()));
+                self.admit(now, id, &connect, Some(identity), Some((user, data)));
             }
             Err(error) => {
                 self.login_failed(id);
@@ -354,14 +353,14 @@ impl Shard {
         now: Time,
         id: ConnectionId,
         connect: &Connect<'_>,
-        user: Option<Arc<str>>,
+        identity: Option<Arc<Identity>>,
         proof: Option<(String, Vec<u8>)>,
     ) {
         let client_id: Arc<str> = match connect.client_id {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
-        let grants = self.grants(id, user.as_deref(), &client_id);
+        let grants = self.grants(id, identity.as_deref(), &client_id);
         if !Shard::may_leave_will(grants.as_deref(), connect) {
             return self.refuse(now, id, connect.version, ReasonCode::NotAuthorized);
         }
@@ -385,7 +384,7 @@ impl Shard {
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
         self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-            (active.user, active.grants) = (user, grants);
+            (active.identity, active.grants) = (identity, grants);
         }
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
@@ -465,7 +464,7 @@ impl Shard {
         let keep_alive = server_keep_alive(connect, mqtt.keep_alive_s_max);
         let active = Active {
             session: key,
-            user: None,
+            identity: None,
             grants: None,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
@@ -548,6 +547,17 @@ fn server_keep_alive(connect: &Connect<'_>, maximum: u16) -> u16 {
     } else {
         maximum
     }
+}
+
+/// A CONNECT that was cut and decoded before.
+fn decoded(packet: &[u8], version: Version) -> Connect<'_> {
+    let Ok(Cut::Whole { frame, .. }) = Frame::cut(packet, u32::MAX) else {
+        unreachable!("the packet was cut before");
+    };
+    let Ok(Packet::Connect(connect)) = Packet::decode_from_client(version, frame) else {
+        unreachable!("the packet was decoded before");
+    };
+    connect
 }
 
 fn keep_will(will: &ConnectWill<'_>) -> Will {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::arena::Key;
 use super::effect::{ConnectionId, Peer};
 use super::write::WriteBuffer;
-use crate::auth::{CertificateNames, Grants, ScramServer};
+use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
 use crate::time::Time;
 
@@ -18,7 +18,7 @@ use crate::time::Time;
 ///               CONNECT                            CONNACK
 ///  AwaitConnect -------> Authenticating (SCRAM) -----------> Active
 ///       |   `---------------------------------------------^    |
-///       |         Verifying (password) -------------------^    |
+///       |         Verifying (who it is) ------------------^    |
 ///       | CONNECT of another shard's client                     | DISCONNECT, error, takeover,
 ///       v                                                       v keep-alive, closed by the peer
 ///     moved                                                   closed
@@ -63,7 +63,7 @@ pub enum Pause {
     Replies = 4,
     /// Too many of the subscriptions it asked for are still being made.
     Subscribing = 8,
-    /// Its password is being checked.
+    /// Who it is is being asked.
     Verdict = 16,
 }
 
@@ -74,7 +74,7 @@ pub enum Phase {
     AwaitConnect,
     /// A CONNECT asked for SCRAM: nothing but AUTH may come.
     Authenticating(Box<Authenticating>),
-    /// The password of this CONNECT is being checked: nothing is read.
+    /// The sender of this CONNECT is being asked about: nothing is read.
     Verifying(Box<Verifying>),
     /// A session is attached.
     Active(Box<Active>),
@@ -91,7 +91,7 @@ pub struct Authenticating {
 /// A connection whose CONNECT waits for a verdict.
 #[derive(Debug)]
 pub struct Verifying {
-    /// The CONNECT packet, acted on once its password was found to be right.
+    /// The CONNECT packet, acted on once its sender is known.
     pub connect: Zeroizing<Vec<u8>>,
     pub version: Version,
 }
@@ -100,8 +100,8 @@ pub struct Verifying {
 #[derive(Debug)]
 pub struct Active {
     pub session: Key,
-    /// Who it proved to be.
-    pub user: Option<Arc<str>>,
+    /// Who it proved to be; absent: it was not asked.
+    pub identity: Option<Arc<Identity>>,
     /// What it may do; absent: everything.
     pub grants: Option<Box<Grants>>,
     pub version: Version,
@@ -265,6 +265,13 @@ impl Acknowledgements {
     }
 }
 
+impl Active {
+    /// When its proof of who it is ends.
+    pub fn expires(&self) -> Time {
+        self.identity.as_ref().map_or(Time::NEVER, |identity| identity.expires)
+    }
+}
+
 impl Connection {
     pub fn new(id: ConnectionId, peer: Peer, now: Time) -> Connection {
         Connection {
@@ -309,9 +316,10 @@ impl Connection {
             Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Verifying(_) => {
                 Time::from_micros(self.since.as_micros() + u64::from(connect_timeout_ms) * 1000)
             }
-            Phase::Active(active) if active.silence_micros_max == 0 => Time::NEVER,
+            Phase::Active(active) if active.silence_micros_max == 0 => active.expires(),
             Phase::Active(active) => {
-                Time::from_micros(self.last_received.as_micros() + active.silence_micros_max)
+                let silent = self.last_received.as_micros() + active.silence_micros_max;
+                Time::from_micros(silent).min(active.expires())
             }
         }
     }

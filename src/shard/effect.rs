@@ -4,11 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::Policy;
 use super::message::ShardMessage;
-use crate::auth::{CertificateNames, PasswordHash};
+use crate::auth::{CertificateNames, Login, Verdict};
 use crate::storage::{News, Order};
 
 /// A shard's number, 0 to 63.
@@ -124,10 +123,10 @@ pub enum Input<'a> {
     Log(News),
     /// The answer to [`Output::Ask`].
     Verdict {
-        /// Who was asked for; maybe gone meanwhile.
+        /// Who was asked about; maybe gone meanwhile.
         connection: ConnectionId,
-        /// Whether the password is right; nothing if too many wait to be checked.
-        is_right: Option<bool>,
+        /// What is said of it.
+        verdict: Verdict,
     },
     /// The time that [`super::Shard::poll_timeout`] named has come.
     Timeout,
@@ -176,34 +175,17 @@ pub enum Output {
         /// What to say.
         message: ShardMessage,
     },
-    /// Check a password, which takes its time, then answer [`Input::Verdict`].
+    /// Find out who this is, which takes its time, then answer [`Input::Verdict`].
     Ask {
-        /// Whose.
+        /// Who is asked about.
         connection: ConnectionId,
-        /// What is to be checked.
-        question: Question,
+        /// What it says of itself.
+        login: Box<Login>,
     },
     /// Somebody at this address could not prove who it is.
     LoginFailed(IpAddr),
     /// Carry out what the log asks for, then answer [`Input::Log`].
     Log(Order),
-}
-
-/// Whether a password is right.
-pub struct Question {
-    /// What is kept of the user's, or of a user's that does not exist.
-    pub hash: Arc<PasswordHash>,
-    /// What the client sent.
-    pub password: Zeroizing<Vec<u8>>,
-    /// Whether the user exists: one that does not is asked for as long, and in vain.
-    pub is_known: bool,
-}
-
-/// Passwords do not belong in logs.
-impl std::fmt::Debug for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question").finish_non_exhaustive()
-    }
 }
 
 /// What is to be written to one connection, in order.

@@ -51,9 +51,7 @@ mod write;
 
 pub use arena::Key;
 pub use census::{Census, LogSize};
-pub use effect::{
-    Chunk, ConnectionId, Input, Listener, Output, Peer, Question, Seed, ShardId, WriteBatch,
-};
+pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
@@ -78,7 +76,7 @@ use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
-use crate::auth::{Nonces, Passwords, Rules, ScramUsers};
+use crate::auth::{Asks, Nonces, Rules, ScramUsers};
 use crate::config::{CertificateUser, Mqtt, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
@@ -95,8 +93,8 @@ pub struct Policy {
     pub mqtt: Mqtt,
     /// Who may prove itself by SCRAM-SHA-256.
     pub scram_users: ScramUsers,
-    /// Whose password is asked for; absent: nobody's.
-    pub passwords: Option<Passwords>,
+    /// Who else is asked about.
+    pub asks: Asks,
     /// What clients may do.
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
@@ -314,8 +312,8 @@ impl Shard {
             }
             Input::Log(news) => self.handle_log(now, news),
             Input::Timeout => self.handle_timeout(now),
-            Input::Verdict { connection, is_right } => {
-                self.handle_verdict(now, connection, is_right);
+            Input::Verdict { connection, verdict } => {
+                self.handle_verdict(now, connection, verdict);
             }
             Input::Reconfigure(policy) => {
                 self.policy = policy;
@@ -425,6 +423,8 @@ impl Shard {
         if deadline > now {
             connection.armed_for = deadline;
             self.timers.arm(deadline, Timer::Connection(id));
+        } else if connection.active_mut().is_some_and(|active| active.expires() <= now) {
+            self.disconnect(now, id, ReasonCode::MaximumConnectTime);
         } else if connection.version().is_some() {
             // [MQTT-3.1.2-22]
             self.metrics.keep_alive_timeouts_total += 1;

@@ -232,7 +232,10 @@ impl World {
             Output::Log(order) => self.order(shard, order),
             Output::LoginFailed(_) => {}
             Output::Ask { connection, .. } => {
-                self.handle(shard, Input::Verdict { connection, is_right: Some(true) });
+                self.handle(
+                    shard,
+                    Input::Verdict { connection, verdict: crate::auth::Verdict::Ignore },
+                );
             }
         }
     }

@@ -28,7 +28,20 @@ const CORE: &[Folder] = &[
     Folder {
         name: "auth",
         modules: &["auth", "proto", "config", "time"],
-        crates: &["argon2", "base64", "bytes", "hmac", "pbkdf2", "sha2", "subtle", "x509_cert"],
+        crates: &[
+            "argon2",
+            "base64",
+            "bytes",
+            "hmac",
+            "pbkdf2",
+            "serde",
+            "serde_json",
+            "sha1",
+            "sha2",
+            "subtle",
+            "x509_cert",
+            "zeroize",
+        ],
     },
     Folder {
         name: "transport",

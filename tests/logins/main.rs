@@ -1,12 +1,18 @@
 //! Who is let in: password files, as a user makes and changes them.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod client;
+mod service;
+mod token;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use client::{Client, field};
 use support::{Broker, Directory, Setup};
 
 /// `hawker passwd` with a line of standard input.
@@ -31,10 +37,6 @@ fn passwd(arguments: &[&str], file: &Path, rest: &[&str], line: &str) -> Output 
 fn add(file: &Path, user: &str, password: &str) {
     let output = passwd(&["add"], file, &[user], &format!("{password}\n"));
     assert!(output.status.success(), "{output:?}");
-}
-
-fn field(bytes: &[u8]) -> Vec<u8> {
-    [&(bytes.len() as u16).to_be_bytes(), bytes].concat()
 }
 
 /// The reason code or return code of the CONNACK.
@@ -214,84 +216,68 @@ fn a_file_that_all_can_read_is_refused() {
     assert!(refused.contains("chmod o-rwx passwords"), "{refused}");
 }
 
-/// A client of 5.0 or 3.1.1 that says what is asked and reads answers.
-struct Client {
-    stream: TcpStream,
-    level: u8,
+#[test]
+fn a_user_may_have_rules_of_its_own() {
+    let directory = Directory::new();
+    let file = directory.join("passwords");
+    let rules = ["--allow-publish", "own/%u/#", "--allow-subscribe", "news/+"];
+    let output = passwd(&["add"], &file, &[&["ann"][..], &rules].concat(), "old\n");
+    assert!(output.status.success(), "{output:?}");
+    // Another password leaves them.
+    add(&file, "ann", "secret");
+    add(&file, "bob", "secret");
+    let broker = broker(&file);
+    let mut ann = Client::log_in(&broker, 5, "ann", None).expect("a right password");
+    assert_eq!(ann.publish("own/ann/x"), 0x10);
+    assert_eq!(ann.publish("own/bob/x"), 0x87);
+    assert_eq!(ann.subscribe("news/today"), 1);
+    assert_eq!(ann.subscribe("own/ann/#"), 0x87);
+    let mut bob = Client::log_in(&broker, 5, "bob", None).expect("a right password");
+    assert_eq!(bob.publish("own/ann/x"), 0x10, "no rule is about him");
 }
 
-impl Client {
-    fn log_in(broker: &Broker, level: u8, user: &str, will: Option<&str>) -> Result<Client, u8> {
-        let flags = 0xC2 | if will.is_some() { 0x04 } else { 0 };
-        let mut body = [field(b"MQTT"), vec![level, flags, 0, 60]].concat();
-        let none: &[u8] = if level == 5 { &[0] } else { &[] };
-        body.extend(none);
-        body.extend(field(format!("{user}-device").as_bytes()));
-        if let Some(topic) = will {
-            body.extend(none);
-            body.extend(field(topic.as_bytes()));
-            body.extend(field(b"gone"));
-        }
-        body.extend(field(user.as_bytes()));
-        body.extend(field(b"secret"));
-        let mut stream = broker.connect();
-        stream.write_all(&[vec![0x10, body.len() as u8], body].concat()).expect("it reads");
-        let mut client = Client { stream, level };
-        let (first, body) = client.read();
-        assert_eq!(first, 0x20);
-        if body[1] == 0 { Ok(client) } else { Err(body[1]) }
+#[test]
+fn groups_have_users() {
+    let directory = Directory::new();
+    users(&directory);
+    let config = format!(
+        "[auth]\npassword_file = '{}'\n[auth.groups]\nstaff = ['ann', 'bob']\n\
+         [[auth.rules]]\ngroups = ['staff']\npublish = ['#']\n",
+        directory.join("passwords").display()
+    );
+    let broker = Setup::shards(1).config(&config).start();
+    for (user, code) in [("ann", 0x10), ("bob", 0x10), ("eve", 0x87)] {
+        let mut client = Client::log_in(&broker, 5, user, None).expect("a right password");
+        assert_eq!(client.publish("a"), code, "{user}");
     }
+}
 
-    fn read(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.stream.read_exact(&mut head).expect("a packet");
-        let mut body = vec![0; usize::from(head[1])];
-        self.stream.read_exact(&mut body).expect("all of it");
-        (head[0], body)
-    }
+/// What `mosca adduser` wrote, for `ann` with `secret` and `bob` with `hidden`.
+#[test]
+fn users_of_mosca_move_over() {
+    let directory = Directory::new();
+    let credentials = include_str!("../support/mosca-credentials.json");
+    let file = directory.write("credentials.json", credentials);
+    hide(&file);
+    let broker = broker(&file);
+    let mut ann = Client::log_in(&broker, 4, "ann", None).expect("a right password");
+    let bob = Client::enter(&broker, 4, (Some("bob"), Some(b"hidden")), None);
+    let mut bob = bob.expect("a right password");
+    assert_eq!(bob.subscribe("#"), 1);
+    assert_eq!(ann.publish("own/room/x"), 0);
+    assert!(bob.gets("own/room/x"));
+    assert_eq!(ann.publish("elsewhere"), 0);
+    assert!(!bob.gets("elsewhere"));
+    assert_eq!(connect(&broker, 4, Some(("bob", "secret"))), 4);
+    let refused = passwd(&["add"], &file, &["eve"], "secret\n");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("Mosca"), "{said}");
+}
 
-    fn send(&mut self, first: u8, parts: &[&[u8]]) {
-        let body = parts.concat();
-        let packet = [vec![first, body.len() as u8], body].concat();
-        self.stream.write_all(&packet).expect("the broker reads");
-    }
-
-    fn properties(&self) -> &'static [u8] {
-        if self.level == 5 { &[0] } else { &[] }
-    }
-
-    /// Publishes at QoS 1; the reason code of PUBACK, 0 where the version has none.
-    fn publish(&mut self, topic: &str) -> u8 {
-        let properties = self.properties();
-        self.send(0x32, &[&field(topic.as_bytes()), &[0, 1], properties, b"hello"]);
-        let (first, body) = self.read();
-        assert_eq!(first, 0x40, "{body:?}");
-        body.get(2).copied().unwrap_or(0)
-    }
-
-    /// Subscribes at QoS 1; the code of SUBACK.
-    fn subscribe(&mut self, filter: &str) -> u8 {
-        let properties = self.properties();
-        self.send(0x82, &[&[0, 2], properties, &field(filter.as_bytes()), &[1]]);
-        let (first, body) = self.read();
-        assert_eq!(first, 0x90);
-        *body.last().expect("a code")
-    }
-
-    /// Whether a message of this topic comes before the answer to a ping that its publisher saw.
-    fn gets(&mut self, topic: &str) -> bool {
-        self.send(0xC0, &[]);
-        let mut got = false;
-        loop {
-            match self.read() {
-                (0xD0, _) => return got,
-                (first, body) if first >> 4 == 3 => {
-                    got |= body[2..].starts_with(topic.as_bytes());
-                }
-                (first, _) => panic!("{first:#x}"),
-            }
-        }
-    }
+/// Keeps a file from others.
+fn hide(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
 fn users(directory: &Directory) {

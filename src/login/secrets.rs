@@ -18,6 +18,15 @@ pub enum SecretsError {
     Exposed(PathBuf),
     /// A line of it is wrong.
     Wrong(PathBuf, LineFault),
+    /// It is not what it should be.
+    Unsuitable(PathBuf, &'static str),
+}
+
+impl SecretsError {
+    /// What is wrong with a file as a whole.
+    pub fn of_file(file: &Path, reason: &'static str) -> SecretsError {
+        SecretsError::Unsuitable(file.to_path_buf(), reason)
+    }
 }
 
 impl fmt::Display for SecretsError {
@@ -32,6 +41,7 @@ impl fmt::Display for SecretsError {
                 file.display()
             ),
             SecretsError::Wrong(file, fault) => write!(f, "{}:{fault}", file.display()),
+            SecretsError::Unsuitable(file, reason) => write!(f, "{}: {reason}", file.display()),
         }
     }
 }
@@ -44,13 +54,41 @@ impl std::error::Error for SecretsError {}
 ///
 /// See [`SecretsError`].
 pub fn passwords(file: &Path) -> Result<Passwords, SecretsError> {
-    let unreadable = |error| SecretsError::Unreadable(file.to_path_buf(), error);
-    let mode = fs::metadata(file).map_err(unreadable)?.permissions().mode();
-    if mode & 0o007 != 0 {
-        return Err(SecretsError::Exposed(file.to_path_buf()));
-    }
-    let text = fs::read_to_string(file).map_err(unreadable)?;
+    let text = secret(file)?;
     Passwords::parse(&text).map_err(|fault| SecretsError::Wrong(file.to_path_buf(), fault))
+}
+
+/// The text of a file that not everybody may read.
+///
+/// # Errors
+///
+/// See [`SecretsError`].
+pub fn secret(file: &Path) -> Result<String, SecretsError> {
+    check_hidden(file)?;
+    text(file)
+}
+
+/// The text of a file.
+///
+/// # Errors
+///
+/// [`SecretsError::Unreadable`].
+pub fn text(file: &Path) -> Result<String, SecretsError> {
+    fs::read_to_string(file).map_err(|error| SecretsError::Unreadable(file.to_path_buf(), error))
+}
+
+/// Whether a file is kept from others than its owner and group.
+///
+/// # Errors
+///
+/// [`SecretsError::Unreadable`] or [`SecretsError::Exposed`].
+pub fn check_hidden(file: &Path) -> Result<(), SecretsError> {
+    let metadata = fs::metadata(file);
+    let metadata = metadata.map_err(|error| SecretsError::Unreadable(file.to_path_buf(), error))?;
+    match metadata.permissions().mode() & 0o007 {
+        0 => Ok(()),
+        _ => Err(SecretsError::Exposed(file.to_path_buf())),
+    }
 }
 
 /// What clients may do: the rules of the configuration and of the file it names.
@@ -59,11 +97,9 @@ pub fn passwords(file: &Path) -> Result<Passwords, SecretsError> {
 ///
 /// See [`SecretsError`].
 pub fn rules(config: &AuthConfig) -> Result<Rules, SecretsError> {
-    let mut rules = Rules::of(&config.rules);
+    let mut rules = Rules::of(&config.rules, &config.groups);
     if let Some(file) = &config.acl_file {
-        let text = fs::read_to_string(file);
-        let text = text.map_err(|error| SecretsError::Unreadable(file.clone(), error))?;
-        rules.add_acl(&text).map_err(|fault| SecretsError::Wrong(file.clone(), fault))?;
+        rules.add_acl(&text(file)?).map_err(|fault| SecretsError::Wrong(file.clone(), fault))?;
     }
     Ok(rules)
 }

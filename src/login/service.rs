@@ -1,0 +1,195 @@
+//! A web service that knows clients.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use ureq::Agent;
+
+use super::remember::Remembered;
+use super::secrets::{self, SecretsError};
+use crate::auth::{Identity, Login, Rules, Verdict};
+use crate::config::{AuthConfig, RuleConfig, is_filter};
+use crate::time::Time;
+
+/// Bytes of an answer that are read at most.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// Where the service is, and what it said.
+pub(super) struct Service {
+    url: String,
+    agent: Agent,
+    bearer: Option<String>,
+    connections: usize,
+    /// How long what it allows is remembered.
+    lasts: Duration,
+    allowed: Remembered<Arc<Identity>>,
+}
+
+/// Its token does not belong in logs.
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What is asked, in JSON.
+#[derive(Serialize)]
+struct Question<'a> {
+    user: Option<&'a str>,
+    /// As text, if it is one.
+    password: Option<&'a str>,
+    /// In Base64, if it is no text.
+    password_base64: Option<String>,
+    client_id: &'a str,
+    address: String,
+    listener: &'a str,
+    common_name: Option<&'a str>,
+}
+
+/// What it answers, in JSON.
+#[derive(Deserialize)]
+struct Answer {
+    result: Finding,
+    user: Option<Box<str>>,
+    #[serde(default)]
+    groups: Vec<Box<str>>,
+    #[serde(default)]
+    publish: Vec<String>,
+    #[serde(default)]
+    subscribe: Vec<String>,
+    #[serde(default)]
+    deny_publish: Vec<String>,
+    #[serde(default)]
+    deny_subscribe: Vec<String>,
+    expires_s: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Finding {
+    Allow,
+    Deny,
+    Ignore,
+}
+
+impl Service {
+    /// The service that a configuration names.
+    pub(super) fn open(config: &AuthConfig) -> Result<Option<Service>, SecretsError> {
+        let Some(url) = config.http_url.clone() else { return Ok(None) };
+        let connections = usize::from(config.http_connections);
+        let token = config.http_token_file.as_deref().map(secrets::secret).transpose()?;
+        let first_line = |token: String| token.lines().next().unwrap_or_default().trim().to_owned();
+        let agent = Agent::config_builder()
+            .timeout_global(Some(Duration::from_millis(config.http_timeout_ms.into())))
+            .max_idle_connections_per_host(connections)
+            .max_idle_connections(connections)
+            // Another place would learn of passwords.
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .build();
+        Ok(Some(Service {
+            url,
+            agent: agent.into(),
+            bearer: token.map(|token| format!("Bearer {}", first_line(token))),
+            connections,
+            lasts: Duration::from_secs(config.http_cache_s.into()),
+            allowed: Remembered::new(),
+        }))
+    }
+
+    /// Requests at a time.
+    pub(super) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    pub(super) fn judge(&self, login: &Login) -> Verdict {
+        let bytes = |text: &Option<Box<str>>| text.as_deref().unwrap_or("\0").as_bytes().to_vec();
+        let tag = self.allowed.tag([
+            &bytes(&login.user),
+            login.password.as_deref().map_or(b"\0", |password| password),
+            login.client_id.as_bytes(),
+            login.address.to_string().as_bytes(),
+            login.listener.as_bytes(),
+            &bytes(&login.common_name),
+        ]);
+        if let Some(identity) = self.allowed.get(&tag) {
+            return Verdict::Allow(identity);
+        }
+        let verdict = self.ask(login).unwrap_or_else(|error| {
+            tracing::warn!(url = %self.url, %error, "nobody is let in: the service does not answer");
+            Verdict::Unavailable
+        });
+        if let Verdict::Allow(identity) = &verdict
+            && !self.lasts.is_zero()
+        {
+            self.allowed.put(tag, Arc::clone(identity), Some(self.lasts));
+        }
+        verdict
+    }
+
+    fn ask(&self, login: &Login) -> Result<Verdict, Box<dyn std::error::Error>> {
+        let password = login.password.as_deref();
+        let text = password.and_then(|password| str::from_utf8(password).ok());
+        let question = Question {
+            user: login.user.as_deref(),
+            password: text,
+            password_base64: password.filter(|_| text.is_none()).map(|p| STANDARD.encode(p)),
+            client_id: &login.client_id,
+            address: login.address.to_string(),
+            listener: &login.listener,
+            common_name: login.common_name.as_deref(),
+        };
+        let mut request = self.agent.post(&self.url);
+        if let Some(bearer) = &self.bearer {
+            request = request.header("Authorization", bearer);
+        }
+        let mut response = request.send_json(&question)?;
+        match response.status().as_u16() {
+            200 => {}
+            204 => return Ok(Verdict::Allow(Arc::new(said_itself(login)))),
+            401 | 403 => return Ok(Verdict::Deny),
+            status => return Err(format!("status {status}").into()),
+        }
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        let answer: Answer = body.read_json()?;
+        Ok(match answer.result {
+            Finding::Allow => Verdict::Allow(Arc::new(answer.identity(login)?)),
+            Finding::Deny => Verdict::Deny,
+            Finding::Ignore => Verdict::Ignore,
+        })
+    }
+}
+
+fn said_itself(login: &Login) -> Identity {
+    Identity { user: login.user.clone(), ..Identity::default() }
+}
+
+impl Answer {
+    fn identity(self, login: &Login) -> Result<Identity, String> {
+        let rule = RuleConfig {
+            publish: self.publish,
+            subscribe: self.subscribe,
+            deny_publish: self.deny_publish,
+            deny_subscribe: self.deny_subscribe,
+            ..RuleConfig::default()
+        };
+        let filters = [&rule.publish, &rule.subscribe, &rule.deny_publish, &rule.deny_subscribe];
+        if let Some(wrong) = filters.into_iter().flatten().find(|filter| !is_filter(filter)) {
+            return Err(format!("{wrong:?} is no topic filter"));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires = self.expires_s.map_or(Time::NEVER, |seconds| {
+            Time::from_micros((now + Duration::from_secs(seconds.min(1 << 32))).as_micros() as u64)
+        });
+        Ok(Identity {
+            user: self.user.or_else(|| login.user.clone()),
+            groups: self.groups,
+            rules: Rules::of(&[rule], &Default::default()),
+            expires,
+        })
+    }
+}

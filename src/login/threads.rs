@@ -1,0 +1,120 @@
+//! The threads that ask.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use super::Chain;
+use crate::auth::{Login, Verdict};
+use crate::shard::ConnectionId;
+
+/// Logins that wait; beyond them clients are told that the broker is busy.
+const WAITING_MAX: usize = 4096;
+
+/// Threads that hash passwords and check signatures.
+const HASHERS: usize = 2;
+
+/// How a shard is answered.
+pub(crate) type Answer = Arc<dyn Fn(usize, ConnectionId, Verdict) + Send + Sync>;
+
+/// Asks about clients, for every shard.
+pub(crate) struct Verifier {
+    chain: RwLock<Arc<Chain>>,
+    answer: Answer,
+    known: SyncSender<Question>,
+    /// To the threads that ask the service; there are none before there is one.
+    service: OnceLock<SyncSender<Question>>,
+}
+
+struct Question {
+    shard: usize,
+    connection: ConnectionId,
+    login: Box<Login>,
+    chain: Arc<Chain>,
+}
+
+impl Verifier {
+    /// Starts its threads; they end when nobody can ask any more.
+    pub(crate) fn start(chain: Chain, answer: Answer) -> io::Result<Arc<Verifier>> {
+        let (known, questions) = sync_channel(WAITING_MAX);
+        let chain = RwLock::new(Arc::new(chain));
+        let verifier = Verifier { chain, answer, known, service: OnceLock::new() };
+        let verifier = Arc::new(verifier);
+        let weak = Arc::downgrade(&verifier);
+        start("login", HASHERS, questions, move |question: Question| {
+            let verdict = question.chain.judge(&question.login);
+            let Some(verifier) = weak.upgrade() else { return };
+            if verdict == Verdict::Ignore && question.chain.service.is_some() {
+                verifier.pass_on(question);
+            } else {
+                (verifier.answer)(question.shard, question.connection, verdict);
+            }
+        })?;
+        verifier.start_service(&verifier.chain())?;
+        Ok(verifier)
+    }
+
+    /// From now on these are asked.
+    pub(crate) fn set_chain(&self, chain: Chain) -> io::Result<()> {
+        self.start_service(&chain)?;
+        *self.chain.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chain);
+        Ok(())
+    }
+
+    /// Asks; the answer comes by [`Answer`]. False if too many wait.
+    pub(crate) fn ask(&self, shard: usize, connection: ConnectionId, login: Box<Login>) -> bool {
+        let question = Question { shard, connection, login, chain: self.chain() };
+        match self.known.try_send(question) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    fn chain(&self) -> Arc<Chain> {
+        Arc::clone(&self.chain.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn start_service(&self, chain: &Chain) -> io::Result<()> {
+        let Some(service) = chain.service.as_ref().filter(|_| self.service.get().is_none()) else {
+            return Ok(());
+        };
+        let (sender, questions) = sync_channel(WAITING_MAX);
+        let answer = Arc::clone(&self.answer);
+        start("login-http", service.connections(), questions, move |question: Question| {
+            let service = question.chain.service.as_ref();
+            let verdict = service.map_or(Verdict::Ignore, |service| service.judge(&question.login));
+            answer(question.shard, question.connection, verdict);
+        })?;
+        // Somebody who was quicker started as many.
+        let _ = self.service.set(sender);
+        Ok(())
+    }
+
+    fn pass_on(&self, question: Question) {
+        let (shard, connection) = (question.shard, question.connection);
+        let sent = self.service.get().map(|service| service.try_send(question));
+        if !matches!(sent, Some(Ok(()))) {
+            (self.answer)(shard, connection, Verdict::Busy);
+        }
+    }
+}
+
+fn start(
+    name: &str,
+    threads: usize,
+    questions: Receiver<Question>,
+    act: impl Fn(Question) + Clone + Send + 'static,
+) -> io::Result<()> {
+    let questions = Arc::new(Mutex::new(questions));
+    for index in 0..threads {
+        let (questions, act) = (Arc::clone(&questions), act.clone());
+        std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
+            loop {
+                let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(question) = next else { return };
+                act(question);
+            }
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! A web service that knows who may enter.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::support::{Broker, Setup};
+use super::{add, hide};
+use crate::support::Directory;
+
+/// Answers HTTP with what it was given, the last of it again and again, and remembers what it was
+/// asked.
+pub struct Service {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl Service {
+    pub fn start(answers: Vec<(u16, String)>) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let (asked, left) = (Arc::default(), Arc::new(Mutex::new(answers)));
+        let heard = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (heard, left) = (Arc::clone(&heard), Arc::clone(&left));
+                std::thread::spawn(move || serve(stream, &heard, &left));
+            }
+        });
+        Service { address, asked }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    fn asked(&self) -> Vec<(String, Value)> {
+        self.asked.lock().expect("no panic").clone()
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    asked: &Mutex<Vec<(String, Value)>>,
+    left: &Mutex<Vec<(u16, String)>>,
+) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut stream = stream;
+    loop {
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let before = head.len();
+            reader.read_line(&mut head).ok().filter(|bytes| *bytes > 0)?;
+            let line = head[before..].trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a number");
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        asked.lock().expect("no panic").push((head, body));
+        let (status, answer) = {
+            let mut left = left.lock().expect("no panic");
+            if left.len() > 1 { left.remove(0) } else { left[0].clone() }
+        };
+        if status == 0 {
+            // It says nothing.
+            std::thread::sleep(std::time::Duration::from_secs(60));
+        }
+        let length = answer.len();
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{answer}");
+        stream.write_all(answer.as_bytes()).ok()?;
+    }
+}
+
+fn broker(service: &Service, more: &str) -> Broker {
+    let config = format!("[auth]\nhttp_url = '{}'\n{more}", service.url());
+    Setup::shards(2).config(&config).start()
+}
+
+fn ann(broker: &Broker) -> Result<Client, u8> {
+    Client::log_in(broker, 5, "ann", None)
+}
+
+fn other(broker: &Broker) -> Result<Client, u8> {
+    Client::log_in(broker, 5, "bob", None)
+}
+
+#[test]
+fn a_service_decides() {
+    let directory = Directory::new();
+    let token = directory.write("token", "open sesame\n");
+    hide(&token);
+    let rules = json!({
+        "result": "allow", "user": "Ann", "publish": ["own/%u/#"], "subscribe": ["#"],
+        "deny_subscribe": ["secret/#"], "groups": ["staff"], "expires_s": 2,
+    });
+    let service = Service::start(vec![
+        (200, rules.to_string()),
+        (200, json!({"result": "deny"}).to_string()),
+        (200, json!({"result": "ignore"}).to_string()),
+        (403, String::new()),
+        (500, String::new()),
+        (200, "nonsense".to_owned()),
+        (200, json!({"result": "allow", "publish": ["a/#/b"]}).to_string()),
+        (204, String::new()),
+    ]);
+    let broker = broker(&service, &format!("http_token_file = '{}'\n", token.display()));
+    let mut client = ann(&broker).expect("it is allowed");
+    assert_eq!(client.publish("own/Ann/x"), 0x10);
+    assert_eq!(client.publish("own/ann/x"), 0x87);
+    assert_eq!(client.subscribe("chat/#"), 1);
+    assert_eq!(client.subscribe("secret/x"), 0x87);
+    let codes: Vec<Option<u8>> = (0..6).map(|_| other(&broker).err()).collect();
+    let expected = [0x86, 0x86, 0x86, 0x88, 0x88, 0x88].map(Some);
+    assert_eq!(codes, expected, "deny, ignore, 403, 500, nonsense, no filter");
+    assert!(other(&broker).is_ok(), "204");
+    let (first, body) = client.read();
+    assert_eq!((first, body[0]), (0xE0, 0xA0), "its time is over");
+    let (head, question) = service.asked().remove(0);
+    assert!(head.to_ascii_lowercase().contains("authorization: bearer open sesame"), "{head}");
+    let expected = json!({
+        "user": "ann", "password": "secret", "password_base64": null, "client_id": "ann-device",
+        "address": "127.0.0.1", "listener": question["listener"], "common_name": null,
+    });
+    assert_eq!(question, expected);
+}
+
+#[test]
+fn what_is_allowed_is_remembered_if_asked_for() {
+    let service = Service::start(vec![(200, json!({"result": "allow"}).to_string())]);
+    let broker = broker(&service, "http_cache_s = 600\n");
+    for _ in 0..3 {
+        assert!(ann(&broker).is_ok());
+    }
+    assert_eq!(service.asked().len(), 1);
+    let other = Client::enter(&broker, 4, (Some("ann"), Some(b"other")), None);
+    assert!(other.is_ok());
+    assert_eq!(service.asked().len(), 2, "another password is another question");
+}
+
+#[test]
+fn who_says_nothing_lets_nobody_in_and_keeps_nobody_waiting() {
+    let directory = Directory::new();
+    let file = directory.join("passwords");
+    add(&file, "ann", "secret");
+    let service = Service::start(vec![(0, String::new())]);
+    let more = format!("http_timeout_ms = 700\npassword_file = '{}'\n", file.display());
+    let broker = broker(&service, &more);
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| Client::log_in(&broker, 5, "bob", None).err()))
+            .collect();
+        assert!(ann(&broker).is_ok(), "she is known without it");
+        for one in waiting {
+            assert_eq!(one.join().expect("no panic"), Some(0x88));
+        }
+    });
+}
+
+#[test]
+fn anonymous_clients_are_asked_about_too() {
+    let service = Service::start(vec![
+        (200, json!({"result": "ignore"}).to_string()),
+        (200, json!({"result": "allow"}).to_string()),
+    ]);
+    let broker = broker(&service, "");
+    let nobody = || Client::enter(&broker, 5, (None, None), None).err();
+    assert_eq!(nobody(), Some(0x87), "nobody knows it");
+    assert_eq!(nobody(), None);
+}
