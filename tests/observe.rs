@@ -15,6 +15,15 @@ fn dashboards_are_what_the_script_makes() {
     run(Command::new(grafana("build")).arg("--check"));
 }
 
+#[test]
+fn alerts_fire_when_they_should_and_not_otherwise() {
+    if !is_present(answers("promtool"), "promtool") {
+        return;
+    }
+    run(Command::new("promtool").args(["check", "config"]).arg(grafana("prometheus.yaml")));
+    run(Command::new("promtool").args(["test", "rules"]).arg(grafana("alerts-test.yaml")));
+}
+
 /// A file of `grafana`.
 fn grafana(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana").join(name)

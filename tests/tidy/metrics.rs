@@ -1,4 +1,4 @@
-//! What dashboards and alerts ask for is what the broker counts.
+//! What dashboards and alerts ask for is what the broker counts, and each alert is explained.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,8 @@ use hawker::metrics::ShardMetrics;
 use crate::source::root;
 
 /// Files beside the dashboards that name metrics.
-const OTHER_FILES: &[&str] = &["grafana/alerts.yaml"];
+const OTHER_FILES: &[&str] = &[ALERTS, "grafana/alerts-test.yaml"];
+const ALERTS: &str = "grafana/alerts.yaml";
 
 /// The dashboards, as `grafana/build` writes them.
 fn dashboards() -> Vec<String> {
@@ -60,4 +61,23 @@ fn every_metric_is_on_a_dashboard() {
     let exported = exported();
     let missing: Vec<_> = exported.difference(&shown).collect();
     assert!(missing.is_empty(), "no graph shows {missing:?}");
+}
+
+#[test]
+fn every_alert_has_a_section_of_the_runbook_and_a_test() {
+    let (alerts, tests, runbook) =
+        (text(ALERTS), text("grafana/alerts-test.yaml"), text("docs/runbook.md"));
+    let names: Vec<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in &names {
+        assert!(tests.contains(&format!("alertname=\"{name}\"")), "no test has {name} fire");
+        let url = format!("runbook_url: \"docs/runbook.md#{}\"", name.to_lowercase());
+        assert_eq!(alerts.matches(&url).count(), 1, "{name} names its section once");
+    }
+    let sections = runbook.lines().filter_map(|line| line.strip_prefix("## Hawker"));
+    let sections: Vec<String> = sections.map(|name| format!("Hawker{name}")).collect();
+    let [alerts, sections] =
+        [names.iter().map(ToString::to_string).collect(), sections].map(BTreeSet::from_iter);
+    assert_eq!(alerts, sections, "alerts, and sections of the runbook");
 }
