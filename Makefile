@@ -14,6 +14,8 @@ SEEDS ?= 1000
 CRASHES ?= 250
 
 CARGO ?= cargo
+# Where `build` puts the binaries.
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
@@ -86,8 +88,11 @@ crash-soak: ## kill the broker CRASHES times under load in each way and judge wh
 compare: build ## measure Hawker beside Mosquitto, shape by shape, if that is installed (SHAPES, ROUNDS, SECONDS_EACH)
 	loadtest/compare-mosquitto
 
+observe: build ## show it at work: a broker, a load, a Prometheus and, where installed, a Grafana on loopback
+	grafana/observe $(BUILT)/hawker
+
 observe-check: build ## ask a Prometheus all that dashboards and alerts ask, under a load that touches everything
-	grafana/check $${CARGO_TARGET_DIR:-target}/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hawker
+	grafana/check $(BUILT)/hawker
 
 docs: ## build the documentation of the code
 	$(CARGO) doc --no-deps --document-private-items --all-features

@@ -74,6 +74,8 @@ class Stack:
         self.password = PASSWORD
 
     def __enter__(self):
+        if not pathlib.Path(self.hawker).is_file():
+            raise Missing(f"there is no broker at {self.hawker}: make build")
         if not shutil.which("prometheus"):
             raise Missing("Prometheus is missing: make clients")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hawker-observe-"))
