@@ -181,7 +181,7 @@ def forget(broker, client_id):
        *(f"publishes_received_qos{qos}_total" for qos in (0, 1, 2)),
        *(f"publishes_sent_qos{qos}_total" for qos in (0, 1, 2)),
        "lane_messages_sent_total", "lane_messages_received_total", "turns_total",
-       "ring_enters_total", "turn_seconds_count", "connections", "sessions")
+       "ring_enters_total", "turn_seconds", "connections", "sessions")
 def everybody_gets_everything(broker, name):
     # Eight of them: they live on both shards.
     subscribers = [Client(broker.address, f"{name}-s{n}", version=4 + n % 2) for n in range(8)]
@@ -311,7 +311,7 @@ def silence(broker, name):
     watcher.disconnect()
 
 
-@scene("connects_refused_total", "logins_refused_total")
+@scene("connects_refused_total", "logins_refused_total", "reading_paused_total")
 def wrong_passwords(broker, name):
     Client(broker.address, name, user="ann", password=broker.password).disconnect()
     for user in ("ann", "nobody"):

@@ -215,9 +215,8 @@ SHARDS = Page(
                 width=6,
             ),
             figure(
-                "Publishers paused",
-                "Times reading from a publisher was paused in the time shown, because what it sent "
-                "was not yet handed on.",
+                "Reading paused",
+                "Times reading from a client was paused in the time shown.",
                 "short",
                 Query(risen("hawker_reading_paused_total"), "pauses"),
                 width=6,
@@ -239,14 +238,15 @@ SHARDS = Page(
             ),
             heatmap(
                 "Work of turns",
-                "How many turns took how long. Two bands: idle turns, and turns with a batch.",
+                "How many turns took how long.",
                 "s",
                 "hawker_turn_seconds",
             ),
             by_shard(
-                "Publishers paused",
-                "How often reading from a publisher was paused. Now and then is back-pressure at "
-                "work; all the time is a shard, or a log, that does not keep up.",
+                "Reading paused",
+                "How often reading from a client was paused: another shard, the log or the client "
+                "itself is behind, or its password is being checked. Now and then that is "
+                "back-pressure at work; all the time, something does not keep up.",
                 "cps",
                 rate("hawker_reading_paused_total", by="shard"),
                 width=12,
@@ -482,7 +482,9 @@ SESSIONS = Page(
                 "Copies of a message",
                 "Messages out for each message in: how many subscribers one has on average.",
                 "short",
-                Query(f"({plus(*map(rate, SENT))}) / ({plus(*map(rate, RECEIVED))})", "copies", BLUE),
+                Query(
+                    f"({plus(*map(rate, SENT))}) / ({plus(*map(rate, RECEIVED))})", "copies", BLUE
+                ),
             ),
             graph(
                 "Bytes of a packet",
@@ -513,8 +515,8 @@ SESSIONS = Page(
         Row("What is lost, and why?", (
             graph(
                 "Lost",
-                "Messages dropped because something was full, or because the client takes no packet "
-                "so large. Each limit that is reached is named in the broker's log.",
+                "Messages dropped because something was full, or because the client takes no "
+                "packet so large. Each limit that is reached is named in the broker's log.",
                 "mps",
                 *rates(LOST),
                 width=12,
@@ -531,8 +533,8 @@ SESSIONS = Page(
             ),
             graph(
                 "Refused",
-                'Messages refused because a queue was full (mqtt.queue_policy = "refuse-publisher"),'
-                " and retained messages that were delivered and not retained: the store was full.",
+                'Messages refused because a queue was full (mqtt.queue_policy = "refuse-publisher")'
+                ", and retained messages that were delivered and not retained: the store was full.",
                 "mps",
                 Query(rate("hawker_refused_queue_full_total"), "queue full", RED),
                 Query(rate("hawker_retained_refused_total"), "retained store full", ORANGE),
@@ -619,7 +621,8 @@ SECURITY = Page(
         Row("What is not allowed?", (
             graph(
                 "Rules",
-                "Messages that no rule allowed to be published and subscriptions that none allowed.",
+                "Messages that no rule allowed to be published, and subscriptions that none "
+                "allowed.",
                 "cps",
                 Query(rate("hawker_publishes_not_allowed_total"), "publish", ORANGE),
                 Query(rate("hawker_subscriptions_refused_total"), "subscribe", PURPLE),
