@@ -18,8 +18,9 @@ import urllib.parse
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Where `make clients` puts a Prometheus, if the system has none.
-os.environ["PATH"] += f":{HERE.parent / 'tests/clients/prometheus/usr/bin'}"
+# Where `make clients` unpacks a Prometheus, if the system has none.
+UNPACKED = HERE.parent / "tests/clients/prometheus/usr"
+os.environ["PATH"] += f":{UNPACKED / 'bin'}"
 # When a start or a stop that has not happened counts as never.
 PATIENCE_S = 60
 PASSWORD = "correct horse"
@@ -160,8 +161,12 @@ class Stack:
         path = self.folder / "prometheus.yaml"
         path.write_text(json.dumps(configuration))
         self.prometheus = f"127.0.0.1:{free_port()}"
+        program = pathlib.Path(shutil.which("prometheus"))
+        # Debian's looks for its pages below /usr.
+        pages = f"--web.local-assets={UNPACKED / 'share/prometheus/web'}"
         self._start("prometheus", [
-            "prometheus",
+            program,
+            *([pages] if program.is_relative_to(UNPACKED) else []),
             f"--config.file={path}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address={self.prometheus}",
