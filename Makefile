@@ -14,10 +14,13 @@ SEEDS ?= 1000
 CRASHES ?= 250
 
 CARGO ?= cargo
+# Where `build` puts the binaries.
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak compare docs
+.PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak compare \
+    observe observe-check docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +34,7 @@ build: ## build the broker and the load harness
 # The order is: what fails fast first, the test runner's own summary last.
 test: clients formatted lint core doctest loom build tests ## install what the tests need and run everything
 
-clients: ## install the MQTT clients the tests drive, into the project's own folders where possible
+clients: ## install the programs the tests drive, into the project's own folders where possible
 	tests/clients/install
 
 formatted:
@@ -84,6 +87,12 @@ crash-soak: ## kill the broker CRASHES times under load in each way and judge wh
 
 compare: build ## measure Hawker beside Mosquitto, shape by shape, if that is installed (SHAPES, ROUNDS, SECONDS_EACH)
 	loadtest/compare-mosquitto
+
+observe: build ## show it at work: a broker, a load, a Prometheus and, where installed, a Grafana on loopback
+	grafana/observe $(BUILT)/hawker
+
+observe-check: build ## ask a Prometheus all that dashboards and alerts ask, under a load that touches everything
+	grafana/check $(BUILT)/hawker
 
 docs: ## build the documentation of the code
 	$(CARGO) doc --no-deps --document-private-items --all-features

@@ -1,4 +1,4 @@
-//! What dashboards and alerts ask for is what the broker counts.
+//! What dashboards and alerts ask for is what the broker counts, and each alert is explained.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,8 +7,20 @@ use hawker::metrics::ShardMetrics;
 
 use crate::source::root;
 
-/// The files that name metrics.
-const FILES: &[&str] = &["grafana/dashboards/overview.json", "grafana/alerts.yaml"];
+/// Files beside the dashboards that name metrics.
+const OTHER_FILES: &[&str] = &[ALERTS, "grafana/alerts-test.yaml"];
+const ALERTS: &str = "grafana/alerts.yaml";
+
+/// The dashboards, as `grafana/build` writes them.
+fn dashboards() -> Vec<String> {
+    let folder = fs::read_dir(root().join("grafana/dashboards")).expect("it is ours");
+    let names = folder.map(|entry| entry.expect("it is ours").file_name());
+    names.map(|name| format!("grafana/dashboards/{}", name.to_string_lossy())).collect()
+}
+
+fn text(file: &str) -> String {
+    fs::read_to_string(root().join(file)).expect("it is ours")
+}
 
 /// Every word of a text that begins like a metric of ours.
 fn named(text: &str) -> BTreeSet<String> {
@@ -17,7 +29,8 @@ fn named(text: &str) -> BTreeSet<String> {
         let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
         let word: String = text[at..].chars().take_while(is_part).collect();
         // The series of a histogram.
-        word.trim_end_matches("_bucket").to_owned()
+        let ends = ["_bucket", "_sum", "_count"];
+        ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(&word).to_owned()
     };
     starts.map(word).collect()
 }
@@ -26,7 +39,7 @@ fn named(text: &str) -> BTreeSet<String> {
 fn exported() -> BTreeSet<String> {
     let metrics = ShardMetrics::default();
     let counters = metrics.entries().into_iter().map(|(name, ..)| format!("hawker_{name}"));
-    let control = fs::read_to_string(root().join("src/control/mod.rs")).expect("it is ours");
+    let control = text("src/control/mod.rs");
     let families = control.split("family(\"").skip(1).filter_map(|rest| rest.split('"').next());
     counters.chain(families.map(|name| format!("hawker_{name}"))).collect()
 }
@@ -34,9 +47,8 @@ fn exported() -> BTreeSet<String> {
 #[test]
 fn every_metric_that_is_asked_for_is_exported() {
     let exported = exported();
-    for file in FILES {
-        let text = fs::read_to_string(root().join(file)).expect("it is ours");
-        let asked = named(&text);
+    for file in dashboards().into_iter().chain(OTHER_FILES.iter().map(ToString::to_string)) {
+        let asked = named(&text(&file));
         assert!(asked.len() > 3, "{file} asks for something");
         let unknown: Vec<_> = asked.difference(&exported).collect();
         assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
@@ -44,13 +56,28 @@ fn every_metric_that_is_asked_for_is_exported() {
 }
 
 #[test]
-fn every_counter_is_shown_or_not_worth_it() {
-    let dashboard = fs::read_to_string(root().join(FILES[0])).expect("it is ours");
-    let shown = named(&dashboard);
-    // Received, but not as messages: of use beside the bytes only.
-    let left_out = ["hawker_connections_accepted_total", "hawker_packets_received_total"];
-    let left_out = left_out.map(str::to_owned).into_iter().collect();
-    let missing: Vec<_> = exported().difference(&shown).cloned().collect();
-    let missing: BTreeSet<String> = missing.into_iter().collect();
-    assert_eq!(missing, left_out, "a metric is in no graph");
+fn every_metric_is_on_a_dashboard() {
+    let shown: BTreeSet<String> = dashboards().iter().flat_map(|file| named(&text(file))).collect();
+    let exported = exported();
+    let missing: Vec<_> = exported.difference(&shown).collect();
+    assert!(missing.is_empty(), "no graph shows {missing:?}");
+}
+
+#[test]
+fn every_alert_has_a_section_of_the_runbook_and_a_test() {
+    let (alerts, tests, runbook) =
+        (text(ALERTS), text("grafana/alerts-test.yaml"), text("docs/runbook.md"));
+    let names: Vec<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in &names {
+        assert!(tests.contains(&format!("alertname=\"{name}\"")), "no test has {name} fire");
+        let url = format!("runbook_url: \"docs/runbook.md#{}\"", name.to_lowercase());
+        assert_eq!(alerts.matches(&url).count(), 1, "{name} names its section once");
+    }
+    let sections = runbook.lines().filter_map(|line| line.strip_prefix("## Hawker"));
+    let sections: Vec<String> = sections.map(|name| format!("Hawker{name}")).collect();
+    let [alerts, sections] =
+        [names.iter().map(ToString::to_string).collect(), sections].map(BTreeSet::from_iter);
+    assert_eq!(alerts, sections, "alerts, and sections of the runbook");
 }
