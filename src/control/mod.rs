@@ -3,7 +3,9 @@
 //! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +13,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::VERSION;
 use crate::metrics::Durations;
@@ -29,28 +32,54 @@ pub(crate) fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, R
     Ok(Some(listener))
 }
 
-/// Starts the control thread.
-pub(crate) fn start(listener: Option<TcpListener>, counter: Counter) {
-    let Some(listener) = listener else { return };
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!("admin on http://{address}");
-    }
-    std::thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || serve(listener, counter))
-        .expect("a thread can be made when the shards' have just been");
+/// The control thread.
+pub(crate) struct Control {
+    handle: Handle,
+    /// Dropped, it ends the thread.
+    running: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
-fn serve(listener: TcpListener, counter: Counter) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, routes(counter)).await
-        })
-    });
-    if let Err(error) = outcome {
-        tracing::error!("the admin server ended: {error}");
+impl Control {
+    /// Starts it.
+    pub(crate) fn start() -> io::Result<Control> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel::<()>();
+        let work = move || {
+            // Whatever is sent or not: it ends.
+            let _ = runtime.block_on(ended);
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(work)?;
+        Ok(Control { handle, running, thread })
+    }
+
+    /// Where tasks beside the shards run.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves the admin address.
+    pub(crate) fn serve(&self, listener: TcpListener, counter: Counter) {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!("admin on http://{address}");
+        }
+        self.handle.spawn(async {
+            let serve = async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, routes(counter)).await
+            };
+            if let Err(error) = serve.await {
+                tracing::error!("the admin server ended: {error}");
+            }
+        });
+    }
+
+    /// Ends it with all its tasks.
+    pub(crate) fn stop(self) {
+        drop(self.running);
+        // A panic has been reported.
+        let _ = self.thread.join();
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -33,7 +33,8 @@ use crate::auth::Verdict;
 use crate::login::Verifier;
 use crate::metrics::Durations;
 use crate::shard::{
-    ConnectionId, Input, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions, WriteBatch,
+    ConnectionId, Input, Listener, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions,
+    WriteBatch,
 };
 use crate::time::Time;
 use crate::transport::{self, Stray, Transport};
@@ -340,6 +341,14 @@ impl Driver {
                 Letter::Verdict { connection, verdict } => {
                     self.shard.handle(now, Input::Verdict { connection, verdict });
                 }
+                Letter::Local(fd) if self.stop_by.is_none() => {
+                    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                    let peer = Peer { address, listener: Listener::LOCAL };
+                    let connection = self.sockets.insert(fd, peer, None, None);
+                    self.open(now, connection, &[])?;
+                }
+                // Closed, it says so.
+                Letter::Local(_) => {}
                 Letter::Doors(doors) => self.doors = doors,
                 Letter::Prepared(prepared) => {
                     if let Some(disk) = &mut self.disk {

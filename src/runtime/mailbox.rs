@@ -22,6 +22,8 @@ pub(super) enum Letter {
     Reconfigure(Arc<Policy>),
     /// Somebody was asked about.
     Verdict { connection: ConnectionId, verdict: Verdict },
+    /// A client within the process connects by this socket.
+    Local(OwnedFd),
     /// New connections come through these doors.
     Doors(Arc<Vec<Entry>>),
     /// A segment of the log was prepared, or could not be.

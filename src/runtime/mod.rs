@@ -10,6 +10,7 @@ mod driver;
 mod entropy;
 mod lanes;
 mod listener;
+mod local;
 mod mailbox;
 mod primitive;
 pub mod recovery;
@@ -40,15 +41,19 @@ use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
+use self::local::Locals;
+pub use self::local::{LocalError, LocalMessage, Publisher, Subscription};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
 use self::visitors::{BanRule, Visitors};
 use crate::auth::ScramUsers;
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
+use crate::control::{self, Control};
 use crate::login::{Chain, SecretsError, Verifier, secrets};
+use crate::proto::QoS;
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
-use crate::{control, sys};
+use crate::sys;
 
 /// A shard's log with what it says, and the disk it is on.
 type Store = ((Log, Restored), Disk);
@@ -234,6 +239,8 @@ pub struct Broker {
     verifier: Arc<Verifier>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
+    control: Control,
+    locals: Locals,
 }
 
 impl Broker {
@@ -259,8 +266,13 @@ impl Broker {
         let staff =
             Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
         let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
-        let broker = Broker { shards, mailboxes, bound, visitors, verifier, directory };
-        control::start(admin, broker.counter());
+        let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
+        let locals = Locals::new(Arc::clone(&mailboxes), control.handle());
+        let broker =
+            Broker { shards, mailboxes, bound, visitors, verifier, directory, control, locals };
+        if let Some(admin) = admin {
+            broker.control.serve(admin, broker.counter());
+        }
         broker.announce(config, count, &cpus);
         Ok(broker)
     }
@@ -290,7 +302,27 @@ impl Broker {
                 Err(error) => return Err(RunError::Shard(index, error.to_string())),
             }
         }
+        self.control.stop();
         Ok(())
+    }
+
+    /// A client within the process that publishes. The future can be awaited by any executor.
+    ///
+    /// # Errors
+    ///
+    /// [`LocalError::Gone`] if the broker stops or has no descriptors left.
+    pub async fn publisher(&self) -> Result<Publisher, LocalError> {
+        self.locals.publisher().await
+    }
+
+    /// A client within the process that subscribes to topic filters, `$share/...` included, at
+    /// these QoS. Retained messages come first. The future can be awaited by any executor.
+    ///
+    /// # Errors
+    ///
+    /// [`LocalError::Topic`] if a filter is none; [`LocalError::Gone`].
+    pub async fn subscribe(&self, filters: &[(&str, QoS)]) -> Result<Subscription, LocalError> {
+        self.locals.subscribe(filters).await
     }
 
     /// A way to ask every shard what it has counted.

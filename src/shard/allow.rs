@@ -20,7 +20,7 @@ impl Shard {
         if self.policy.rules.is_empty() && own.is_none() {
             return None;
         }
-        let connection = self.connections.get(id)?;
+        let connection = self.connections.get(id).filter(|_| !self.is_local(id))?;
         let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
         let listener = self.policy.listeners.get(usize::from(peer.listener.index));
         let actor = Actor {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
-use super::effect::{ConnectionId, Output, Peer, ShardId};
+use super::effect::{ConnectionId, Listener, Output, Peer, ShardId};
 use super::limit::Limit;
 use super::{Key, Seat, Shard};
 use crate::auth::{Asks, Identity, Login, ScramError, ScramServer, Verdict};
@@ -53,6 +53,7 @@ impl Shard {
         }
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),
+            None if self.is_local(id) => self.admit(now, id, connect, None, None),
             None if let Some(user) = self.certificate_user(id) => {
                 self.admit(now, id, connect, Some(Arc::new(Identity::user(&*user))), None);
             }
@@ -146,6 +147,11 @@ impl Shard {
         if let Some(connection) = self.connections.get(id) {
             self.outputs.push_back(Output::LoginFailed(connection.peer.address.ip()));
         }
+    }
+
+    /// Whether it is a client within the process.
+    pub(super) fn is_local(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).is_some_and(|c| c.peer.listener == Listener::LOCAL)
     }
 
     fn is_asked_about(&self, connect: &Connect<'_>) -> bool {
