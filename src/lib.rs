@@ -61,6 +61,8 @@ pub mod cli;
 #[cfg(feature = "runtime")]
 mod control;
 #[cfg(feature = "runtime")]
+pub mod local;
+#[cfg(feature = "runtime")]
 mod login;
 #[cfg(feature = "runtime")]
 pub mod runtime;

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use hawker::config::{Config, Durability};
+use hawker::local::{LocalError, LocalMessage};
 use hawker::proto::{QoS, ReasonCode};
-use hawker::runtime::{Broker, LocalError, LocalMessage};
+use hawker::runtime::Broker;
 
 fn config() -> Config {
     let mut config = Config {
@@ -36,8 +37,8 @@ fn clients_within_the_process_are_clients() {
     assert_eq!(address.ip(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).ip());
     wait(async {
         let filters = [("news/#", QoS::ExactlyOnce), ("other", QoS::AtMostOnce)];
-        let mut subscription = broker.subscribe(&filters).await.expect("a subscription");
-        let publisher = broker.publisher().await.expect("a publisher");
+        let mut subscription = broker.locals().subscribe(&filters).await.expect("a subscription");
+        let publisher = broker.locals().publisher().await.expect("a publisher");
         let all = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
         for round in 0..2000 {
             let message = message("news/today", &round.to_string(), all[round % 3]);
@@ -50,7 +51,7 @@ fn clients_within_the_process_are_clients() {
         let wrong = publisher.publish(message("a/#", "", QoS::AtLeastOnce)).await;
         assert!(matches!(wrong, Err(LocalError::Topic)));
         assert!(matches!(
-            broker.subscribe(&[("a/#/b", QoS::AtMostOnce)]).await.err(),
+            broker.locals().subscribe(&[("a/#/b", QoS::AtMostOnce)]).await.err(),
             Some(LocalError::Topic)
         ));
         broker.stop();
@@ -65,8 +66,8 @@ fn who_does_not_read_loses_nothing() {
     let broker = Broker::start(&config()).expect("a broker");
     wait(async {
         let mut subscription =
-            broker.subscribe(&[("a", QoS::AtLeastOnce)]).await.expect("a subscription");
-        let publisher = broker.publisher().await.expect("a publisher");
+            broker.locals().subscribe(&[("a", QoS::AtLeastOnce)]).await.expect("a subscription");
+        let publisher = broker.locals().publisher().await.expect("a publisher");
         for number in 0..5000 {
             let message = message("a", &number.to_string(), QoS::AtLeastOnce);
             publisher.publish(message).await.expect("it is taken");

@@ -10,7 +10,6 @@ mod driver;
 mod entropy;
 mod lanes;
 mod listener;
-mod local;
 mod mailbox;
 mod primitive;
 pub mod recovery;
@@ -25,7 +24,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -41,16 +42,14 @@ use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
-use self::local::Locals;
-pub use self::local::{LocalError, LocalMessage, Publisher, Subscription};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
 use self::visitors::{BanRule, Visitors};
 use crate::auth::ScramUsers;
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
 use crate::control::{self, Control};
+use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
-use crate::proto::QoS;
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
 use crate::sys;
@@ -267,7 +266,7 @@ impl Broker {
             Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
         let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
         let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
-        let locals = Locals::new(Arc::clone(&mailboxes), control.handle());
+        let locals = Locals::new(in_turn(&mailboxes), control.handle());
         let broker =
             Broker { shards, mailboxes, bound, visitors, verifier, directory, control, locals };
         if let Some(admin) = admin {
@@ -306,23 +305,9 @@ impl Broker {
         Ok(())
     }
 
-    /// A client within the process that publishes. The future can be awaited by any executor.
-    ///
-    /// # Errors
-    ///
-    /// [`LocalError::Gone`] if the broker stops or has no descriptors left.
-    pub async fn publisher(&self) -> Result<Publisher, LocalError> {
-        self.locals.publisher().await
-    }
-
-    /// A client within the process that subscribes to topic filters, `$share/...` included, at
-    /// these QoS. Retained messages come first. The future can be awaited by any executor.
-    ///
-    /// # Errors
-    ///
-    /// [`LocalError::Topic`] if a filter is none; [`LocalError::Gone`].
-    pub async fn subscribe(&self, filters: &[(&str, QoS)]) -> Result<Subscription, LocalError> {
-        self.locals.subscribe(filters).await
+    /// Clients within the process.
+    pub fn locals(&self) -> &Locals {
+        &self.locals
     }
 
     /// A way to ask every shard what it has counted.
@@ -342,6 +327,15 @@ impl Broker {
             tracing::info!("listening on {name} ({credentials})");
         }
         tracing::info!(shards, ?cpus, durability = ?config.durability, "hawker is ready");
+    }
+}
+
+/// Gives connections of clients within the process to the shards in turn.
+fn in_turn(mailboxes: &Arc<Vec<Mailbox>>) -> impl Fn(OwnedFd) + Send + Sync + use<> {
+    let (mailboxes, next) = (Arc::clone(mailboxes), AtomicUsize::new(0));
+    move |fd| {
+        let shard = next.fetch_add(1, Ordering::Relaxed) % mailboxes.len();
+        mailboxes[shard].send(Letter::Local(fd));
     }
 }
 

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +18,6 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::mailbox::{Letter, Mailbox};
 use crate::proto::{
     Ack, Connect, Cut, Frame, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode,
     RetainHandling, Subscribe, SubscribeFilters, SubscriptionOptions, TopicName, UserProperties,
@@ -34,11 +33,11 @@ const WAITING_MAX: usize = 256;
 /// Largest packet taken: what the specification allows.
 const PACKET_BYTES_MAX: u32 = u32::MAX;
 
-/// Opens connections to the shards, in turn.
+/// Opens connections to the shards.
 #[derive(Clone)]
-pub(crate) struct Locals {
-    mailboxes: Arc<Vec<Mailbox>>,
-    next: Arc<AtomicUsize>,
+pub struct Locals {
+    /// Gives a shard the other end.
+    hand_over: Arc<dyn Fn(OwnedFd) + Send + Sync>,
     /// Where the sockets are served.
     handle: Handle,
 }
@@ -80,23 +79,32 @@ pub struct LocalMessage {
 }
 
 impl Locals {
-    pub(super) fn new(mailboxes: Arc<Vec<Mailbox>>, handle: Handle) -> Locals {
-        Locals { mailboxes, next: Arc::default(), handle }
+    pub(crate) fn new(
+        hand_over: impl Fn(OwnedFd) + Send + Sync + 'static,
+        handle: Handle,
+    ) -> Locals {
+        Locals { hand_over: Arc::new(hand_over), handle }
     }
 
-    /// Connects a client that publishes.
-    pub(crate) async fn publisher(&self) -> Result<Publisher, LocalError> {
+    /// A client that publishes. The future can be awaited by any executor.
+    ///
+    /// # Errors
+    ///
+    /// [`LocalError::Gone`] if the broker stops or has no descriptors left.
+    pub async fn publisher(&self) -> Result<Publisher, LocalError> {
         let (sender, requests) = mpsc::unbounded_channel();
         let link = self.link().await?;
         self.handle.spawn(serve_publisher(link, requests));
         Ok(Publisher { sender, room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) })
     }
 
-    /// Connects a client that subscribes.
-    pub(crate) async fn subscribe(
-        &self,
-        filters: &[(&str, QoS)],
-    ) -> Result<Subscription, LocalError> {
+    /// A client that subscribes to topic filters, `$share/...` included, at these QoS. Retained
+    /// messages come first. The future can be awaited by any executor.
+    ///
+    /// # Errors
+    ///
+    /// [`LocalError::Topic`] if a filter is none; [`LocalError::Refused`]; [`LocalError::Gone`].
+    pub async fn subscribe(&self, filters: &[(&str, QoS)]) -> Result<Subscription, LocalError> {
         let mut link = self.link().await?;
         let options = |qos| SubscriptionOptions {
             qos,
@@ -124,8 +132,7 @@ impl Locals {
         let gone = |_: io::Error| LocalError::Gone;
         let (ours, theirs) = StdUnixStream::pair().map_err(gone)?;
         ours.set_nonblocking(true).map_err(gone)?;
-        let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
-        self.mailboxes[shard].send(Letter::Local(theirs.into()));
+        (self.hand_over)(theirs.into());
         let stream = {
             let _within = self.handle.enter();
             UnixStream::from_std(ours).map_err(gone)?
