@@ -17,6 +17,7 @@ mod ring;
 mod sending;
 mod socket;
 mod visitors;
+mod watchdog;
 
 pub(crate) use mailbox::Counted;
 
@@ -48,6 +49,7 @@ use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source}
 use crate::login::{Chain, SecretsError, Verifier, secrets};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
+use crate::sys::ServiceManager;
 use crate::{control, sys};
 
 /// A shard's log with what it says, and the disk it is on.
@@ -113,6 +115,9 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     }));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let broker = Broker::start(&config)?;
+    let manager = Arc::new(ServiceManager::from_environment());
+    manager.ready();
+    watchdog::start(&manager, broker.counter());
     let visitors = Arc::clone(&broker.visitors);
     let verifier = Arc::clone(&broker.verifier);
     let mut running = config;
@@ -122,7 +127,11 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let waiter = std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload(&mut running, &source, &mailboxes, &visitors, &verifier),
+                SIGHUP => {
+                    manager.reloading(clock::monotonic_micros());
+                    reload(&mut running, &source, &mailboxes, &visitors, &verifier);
+                    manager.ready();
+                }
                 _ if stopping => {
                     tracing::warn!("stopped at once");
                     std::process::exit(1);
@@ -130,6 +139,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
                 _ => {
                     tracing::info!("stopping; a second signal stops at once");
                     stopping = true;
+                    manager.stopping();
                     for mailbox in mailboxes.iter() {
                         mailbox.send(Letter::Stop);
                     }
