@@ -5,8 +5,10 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{self, UnixDatagram};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use support::{Broker, Directory, Setup};
@@ -118,6 +120,32 @@ fn a_service_manager_that_is_gone_costs_a_line_in_the_log() {
     connected(broker.address(), CONNECT_V5);
     broker.signal("TERM");
     assert!(broker.await_exit().success());
+}
+
+#[test]
+fn the_configurations_of_image_and_kubernetes_are_right() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let manifest = std::fs::read_to_string(packaging.join("kubernetes.yaml")).expect("it is ours");
+    // The block of the ConfigMap: what is indented below its key.
+    let mut lines = manifest.lines().skip_while(|line| !line.ends_with("hawker.toml: |")).skip(1);
+    let block: String = (&mut lines)
+        .take_while(|line| line.starts_with("    ") || line.is_empty())
+        .map(|line| format!("{}\n", line.trim_start()))
+        .collect();
+    assert!(block.contains("[[listeners]]"), "no configuration in kubernetes.yaml");
+    let directory = Directory::new();
+    let passwords = directory.write("passwords", "");
+    std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let block = block.replace("/etc/hawker-passwords/passwords", &passwords.to_string_lossy());
+    for file in [packaging.join("docker.toml"), directory.write("kubernetes.toml", &block)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hawker"))
+            .arg("check-config")
+            .arg(&file)
+            .output()
+            .expect("the broker's binary can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", file.display());
+    }
 }
 
 /// The next datagram of a broker to its service manager.
