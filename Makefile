@@ -20,7 +20,7 @@ HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak compare \
-    observe observe-check docs
+    observe observe-check docs site deb deb-try
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,3 +96,13 @@ observe-check: build ## ask a Prometheus all that dashboards and alerts ask, und
 
 docs: ## build the documentation of the code
 	$(CARGO) doc --no-deps --document-private-items --all-features
+
+site: ## build the pages of docs as a site in target/site (needs mdbook)
+	@command -v mdbook >/dev/null || { echo 'mdbook is missing: cargo install mdbook' >&2; exit 1; }
+	mdbook build
+
+deb: build ## make a Debian package in target/debian
+	BINARIES=$(BUILT) packaging/debian/build
+
+deb-try: deb ## install that package, use what it installed, and purge it (as root)
+	$(if $(filter 0,$(shell id -u)),,sudo )packaging/debian/try

@@ -4,9 +4,14 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{self, UnixDatagram};
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use support::{Broker, Setup};
+use support::{Broker, Directory, Setup};
 
 /// CONNECT of 5.0 and of 3.1.1, clean, with an empty client id.
 const CONNECT_V5: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
@@ -57,6 +62,97 @@ fn sighup_reads_the_configuration_again() {
     broker.signal("HUP");
     broker.await_log("mqtt.receive_maximum");
     assert_eq!(granted(), Some(12));
+}
+
+#[test]
+fn a_service_manager_is_told_of_start_reload_and_stop() {
+    let directory = Directory::new();
+    let path = directory.join("notify");
+    let abstract_name = format!("hawker-test-{}", std::process::id());
+    let abstract_address =
+        net::SocketAddr::from_abstract_name(&abstract_name).expect("a short name");
+    let path_address = net::SocketAddr::from_pathname(&path).expect("a short path");
+    let sockets = [
+        (path.to_string_lossy().into_owned(), path_address),
+        (format!("@{abstract_name}"), abstract_address),
+    ];
+    for (name, address) in sockets {
+        let socket = UnixDatagram::bind_addr(&address).expect("a free name");
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a fresh socket");
+        let mut broker = Setup::shards(2).variable("NOTIFY_SOCKET", &name).start();
+        assert_eq!(told(&socket), "READY=1\n", "{name}");
+        connected(broker.address(), CONNECT_V5);
+
+        broker.signal("HUP");
+        let reloading = told(&socket);
+        let micros = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        let micros: u64 = micros.expect("a reload").trim_end().parse().expect("a number");
+        assert!(micros > 0, "{name}: {reloading}");
+        assert_eq!(told(&socket), "READY=1\n", "{name}");
+
+        broker.signal("TERM");
+        assert_eq!(told(&socket), "STOPPING=1\n", "{name}");
+        assert!(broker.await_exit().success(), "{name}");
+    }
+}
+
+#[test]
+fn a_watchdog_is_fed_while_every_shard_takes_its_turns() {
+    let directory = Directory::new();
+    let path = directory.join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a free name");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a fresh socket");
+    let broker = Setup::shards(2)
+        .variable("NOTIFY_SOCKET", &path.to_string_lossy())
+        .variable("WATCHDOG_USEC", "400000")
+        .start();
+    assert_eq!(told(&socket), "READY=1\n");
+    for _ in 0..3 {
+        assert_eq!(told(&socket), "WATCHDOG=1\n");
+    }
+    assert!(broker.log().contains("hawker is ready"));
+}
+
+#[test]
+fn a_service_manager_that_is_gone_costs_a_line_in_the_log() {
+    let mut broker = Setup::shards(1).variable("NOTIFY_SOCKET", "/nowhere/notify").start();
+    broker.await_log("the service manager cannot be told");
+    connected(broker.address(), CONNECT_V5);
+    broker.signal("TERM");
+    assert!(broker.await_exit().success());
+}
+
+#[test]
+fn the_configurations_of_image_and_kubernetes_are_right() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let manifest = std::fs::read_to_string(packaging.join("kubernetes.yaml")).expect("it is ours");
+    // The block of the ConfigMap: what is indented below its key.
+    let mut lines = manifest.lines().skip_while(|line| !line.ends_with("hawker.toml: |")).skip(1);
+    let block: String = (&mut lines)
+        .take_while(|line| line.starts_with("    ") || line.is_empty())
+        .map(|line| format!("{}\n", line.trim_start()))
+        .collect();
+    assert!(block.contains("[[listeners]]"), "no configuration in kubernetes.yaml");
+    let directory = Directory::new();
+    let passwords = directory.write("passwords", "");
+    std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let block = block.replace("/etc/hawker-passwords/passwords", &passwords.to_string_lossy());
+    for file in [packaging.join("docker.toml"), directory.write("kubernetes.toml", &block)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hawker"))
+            .arg("check-config")
+            .arg(&file)
+            .output()
+            .expect("the broker's binary can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", file.display());
+    }
+}
+
+/// The next datagram of a broker to its service manager.
+fn told(socket: &UnixDatagram) -> String {
+    let mut message = [0; 256];
+    let length = socket.recv(&mut message).expect("the broker tells something");
+    String::from_utf8_lossy(&message[..length]).into_owned()
 }
 
 #[test]

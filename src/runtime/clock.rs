@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::time::Time;
 
 /// The wall clock of the broker's start, advanced by the monotonic clock.
@@ -23,4 +25,11 @@ impl Clock {
     pub fn now(&self) -> Time {
         self.wall.after(self.start.elapsed())
     }
+}
+
+/// What `CLOCK_MONOTONIC` shows, for those outside who compare it with theirs.
+pub fn monotonic_micros() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // It begins at zero when the machine starts.
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
 }

@@ -17,6 +17,7 @@ mod ring;
 mod sending;
 mod socket;
 mod visitors;
+mod watchdog;
 
 pub(crate) use mailbox::Counted;
 
@@ -52,7 +53,7 @@ use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
-use crate::sys;
+use crate::sys::{self, ServiceManager};
 
 /// A shard's log with what it says, and the disk it is on.
 type Store = ((Log, Restored), Disk);
@@ -117,6 +118,9 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     }));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let broker = Broker::start(&config)?;
+    let manager = Arc::new(ServiceManager::from_environment());
+    manager.ready();
+    watchdog::start(&manager, broker.counter());
     let visitors = Arc::clone(&broker.visitors);
     let verifier = Arc::clone(&broker.verifier);
     let mut running = config;
@@ -126,7 +130,11 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let waiter = std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload(&mut running, &source, &mailboxes, &visitors, &verifier),
+                SIGHUP => {
+                    manager.reloading(clock::monotonic_micros());
+                    reload(&mut running, &source, &mailboxes, &visitors, &verifier);
+                    manager.ready();
+                }
                 _ if stopping => {
                     tracing::warn!("stopped at once");
                     std::process::exit(1);
@@ -134,6 +142,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
                 _ => {
                     tracing::info!("stopping; a second signal stops at once");
                     stopping = true;
+                    manager.stopping();
                     for mailbox in mailboxes.iter() {
                         mailbox.send(Letter::Stop);
                     }

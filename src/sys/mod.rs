@@ -3,6 +3,7 @@
 //! `hawker doctor` prints what [`check`] finds, and `hawker run` refuses where it finds a
 //! [`Verdict::Problem`]. Each file here reads the facts of one noun in one function and judges
 //! them in another that is given them, so that the judgements can be tested on any machine.
+//! `notify` is the other direction, what the broker says to whoever started it.
 //! Nothing here is for a shard: it reads files and asks resolvers.
 
 mod cgroup;
@@ -14,6 +15,7 @@ mod kernel;
 mod limit;
 mod memory;
 mod network;
+mod notify;
 mod ring;
 
 use std::path::Path;
@@ -22,6 +24,7 @@ use crate::config::Config;
 
 pub use cpu::usable_cpus;
 pub use limit::raise as raise_limits;
+pub use notify::ServiceManager;
 
 /// Something found out about this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
