@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
+use tokio::runtime::Handle;
 
 use super::buffers::{self, Buffers};
 use super::clock::Clock;
@@ -29,7 +30,7 @@ use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
 use super::visitors::{Visit, Visitors};
-use crate::auth::Verdict;
+use crate::embed::Hooks;
 use crate::login::Verifier;
 use crate::metrics::Durations;
 use crate::shard::{
@@ -81,6 +82,9 @@ pub(super) struct Parts {
     pub(super) listening: Vec<Listening>,
     pub(super) doors: Arc<Vec<Entry>>,
     pub(super) verifier: Arc<Verifier>,
+    pub(super) hooks: Hooks,
+    /// Where hooks run.
+    pub(super) control: Handle,
     pub(super) visitors: Arc<Visitors>,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
@@ -104,6 +108,8 @@ pub(super) struct Driver {
     listening: Vec<Listening>,
     doors: Arc<Vec<Entry>>,
     verifier: Arc<Verifier>,
+    hooks: Hooks,
+    control: Handle,
     visitors: Arc<Visitors>,
     /// Connections that were not taken.
     kept_out: u64,
@@ -176,7 +182,8 @@ impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
         let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
-        let Parts { verifier, visitors, ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
+        let Parts { verifier, hooks, control, visitors, ends, rings, mailboxes, .. } = parts;
+        let Parts { stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
         let index = options.id.index();
@@ -192,6 +199,8 @@ impl Driver {
             listening,
             doors,
             verifier,
+            hooks,
+            control,
             visitors,
             kept_out: 0,
             greeting_timeout,
@@ -341,6 +350,9 @@ impl Driver {
                 Letter::Verdict { connection, verdict } => {
                     self.shard.handle(now, Input::Verdict { connection, verdict });
                 }
+                Letter::Advice { connection, advice } => {
+                    self.shard.handle(now, Input::Advice { connection, advice });
+                }
                 Letter::Local(fd) if self.stop_by.is_none() => {
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
                     let peer = Peer { address, listener: Listener::LOCAL };
@@ -420,11 +432,16 @@ impl Driver {
                     self.ends.send(to.index(), LaneItem::Message(message));
                 }
                 Output::Ask { connection, login } => {
-                    if !self.verifier.ask(self.index, connection, login) {
-                        let verdict = Verdict::Busy;
-                        self.shard.handle(now, Input::Verdict { connection, verdict });
-                    }
+                    self.verifier.ask(self.index, connection, *login);
                 }
+                Output::Consult { connection, client, question } => {
+                    let (mailboxes, index) = (Arc::clone(&self.mailboxes), self.index);
+                    let then = move |advice| {
+                        mailboxes[index].send(Letter::Advice { connection, advice });
+                    };
+                    self.hooks.consult(&self.control, client, question, then);
+                }
+                Output::Event(event) => self.hooks.event(event),
                 Output::LoginFailed(address) => {
                     if self.visitors.failed(now, address) {
                         tracing::warn!(%address, "kept out for auth.ban_s: too many failed logins");

@@ -12,7 +12,7 @@ use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
 use crate::auth::Verdict;
 use crate::metrics::{Durations, ShardMetrics};
-use crate::shard::{ConnectionId, LogSize, Policy};
+use crate::shard::{Advice, ConnectionId, LogSize, Policy};
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -22,6 +22,8 @@ pub(super) enum Letter {
     Reconfigure(Arc<Policy>),
     /// Somebody was asked about.
     Verdict { connection: ConnectionId, verdict: Verdict },
+    /// A hook was asked about a client.
+    Advice { connection: ConnectionId, advice: Advice },
     /// A client within the process connects by this socket.
     Local(OwnedFd),
     /// New connections come through these doors.

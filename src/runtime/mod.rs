@@ -34,6 +34,7 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::clock::Clock;
@@ -46,9 +47,10 @@ use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
 use self::visitors::{BanRule, Visitors};
-use crate::auth::ScramUsers;
+use crate::auth::{Asks, ScramUsers};
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
 use crate::control::{self, Control};
+use crate::embed::{Builder, Events, Hooks};
 use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
@@ -186,7 +188,7 @@ fn reload(
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
     }
-    let (policy, chain) = match policy(&config) {
+    let (policy, chain) = match policy(&config, &Hooks::default()) {
         Ok(policy) => policy,
         Err(error) => {
             tracing::error!("configuration not reloaded, nothing changed: {error}");
@@ -213,12 +215,14 @@ fn reload(
 /// # Errors
 ///
 /// The first file that is wrong.
-pub(crate) fn policy(config: &Config) -> Result<(Arc<Policy>, Chain), SecretsError> {
+pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Chain), SecretsError> {
     let chain = Chain::open(&config.auth)?;
     let policy = Policy {
         mqtt: config.mqtt.clone(),
         scram_users: ScramUsers::from(&config.auth),
-        asks: chain.asks(),
+        asks: if hooks.authenticates() { Asks::Everybody } else { chain.asks() },
+        consults: hooks.consults(),
+        forward: hooks.forward(),
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
         listeners: config.listeners.iter().map(listener_policy).collect(),
@@ -245,6 +249,7 @@ pub struct Broker {
     bound: Vec<Bound>,
     visitors: Arc<Visitors>,
     verifier: Arc<Verifier>,
+    hooks: Hooks,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
     control: Control,
@@ -258,6 +263,20 @@ impl Broker {
     ///
     /// See [`RunError`].
     pub fn start(config: &Config) -> Result<Broker, RunError> {
+        Broker::start_with(config, Hooks::default())
+    }
+
+    /// Makes a broker with hooks.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// What happens from now on; nothing unless the broker was built with events.
+    pub fn events(&self) -> Option<Events> {
+        self.hooks.events()
+    }
+
+    pub(crate) fn start_with(config: &Config, hooks: Hooks) -> Result<Broker, RunError> {
         let usable = sys::usable_cpus();
         let cpus = config.cpus.clone().unwrap_or_else(|| usable.clone());
         let count = sys::shards(config, usable.len());
@@ -269,15 +288,29 @@ impl Broker {
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
-        let (policy, chain) = policy(config).map_err(RunError::Passwords)?;
-        let verifier = start_verifier(chain, &mailboxes)?;
-        let staff =
-            Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
-        let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
         let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
+        let (policy, chain) = policy(config, &hooks).map_err(RunError::Passwords)?;
+        let verifier = start_verifier(chain, hooks.clone(), control.handle(), &mailboxes)?;
+        let staff = Staff {
+            policy,
+            verifier: Arc::clone(&verifier),
+            hooks: hooks.clone(),
+            control: control.handle(),
+            mailboxes: Arc::clone(&mailboxes),
+        };
+        let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
         let locals = Locals::new(in_turn(&mailboxes), control.handle());
-        let broker =
-            Broker { shards, mailboxes, bound, visitors, verifier, directory, control, locals };
+        let broker = Broker {
+            shards,
+            mailboxes,
+            bound,
+            visitors,
+            verifier,
+            hooks,
+            directory,
+            control,
+            locals,
+        };
         if let Some(admin) = admin {
             broker.control.serve(admin, broker.counter());
         }
@@ -377,15 +410,23 @@ struct Entrance {
 struct Staff {
     policy: Arc<Policy>,
     verifier: Arc<Verifier>,
+    hooks: Hooks,
+    control: Handle,
     mailboxes: Arc<Vec<Mailbox>>,
 }
 
-fn start_verifier(chain: Chain, mailboxes: &Arc<Vec<Mailbox>>) -> Result<Arc<Verifier>, RunError> {
+fn start_verifier(
+    chain: Chain,
+    hooks: Hooks,
+    handle: Handle,
+    mailboxes: &Arc<Vec<Mailbox>>,
+) -> Result<Arc<Verifier>, RunError> {
     let mailboxes = Arc::clone(mailboxes);
     let answer = move |shard: usize, connection, verdict| {
         mailboxes[shard].send(Letter::Verdict { connection, verdict });
     };
-    Verifier::start(chain, Arc::new(answer)).map_err(|error| RunError::Shard(0, error.to_string()))
+    Verifier::start(chain, hooks, handle, Arc::new(answer))
+        .map_err(|error| RunError::Shard(0, error.to_string()))
 }
 
 fn start_shards(
@@ -395,7 +436,7 @@ fn start_shards(
     entrance: Entrance,
     staff: &Staff,
 ) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
-    let Staff { policy, verifier, mailboxes } = staff;
+    let Staff { policy, verifier, hooks, control, mailboxes } = staff;
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
     let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
     let lanes = Lanes::new(count);
@@ -419,6 +460,8 @@ fn start_shards(
             listening,
             doors: Arc::clone(&doors),
             verifier: Arc::clone(verifier),
+            hooks: hooks.clone(),
+            control: control.clone(),
             visitors: Arc::clone(&visitors),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
+use super::consult::Event;
 use super::effect::{ConnectionId, Listener, Output, Peer, ShardId};
 use super::limit::Limit;
 use super::{Key, Seat, Shard};
@@ -403,6 +404,7 @@ impl Shard {
         }
         self.metrics.connects_accepted_total += 1;
         self.arm_connection(id);
+        self.tell(id, Event::Connected);
         self.announce_presence(key, true);
         self.pump_connection(now, id);
     }
@@ -471,6 +473,7 @@ impl Shard {
         let active = Active {
             session: key,
             identity: None,
+            consulting: None,
             grants: None,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::arena::Key;
+use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
 use super::write::WriteBuffer;
 use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
@@ -63,7 +64,7 @@ pub enum Pause {
     Replies = 4,
     /// Too many of the subscriptions it asked for are still being made.
     Subscribing = 8,
-    /// Who it is is being asked.
+    /// Who it is is being asked, or whether it may do what it asked for.
     Verdict = 16,
 }
 
@@ -102,6 +103,8 @@ pub struct Active {
     pub session: Key,
     /// Who it proved to be; absent: it was not asked.
     pub identity: Option<Arc<Identity>>,
+    /// A packet of it that waits for advice.
+    pub consulting: Option<Box<Consulting>>,
     /// What it may do; absent: everything.
     pub grants: Option<Box<Grants>>,
     pub version: Version,
@@ -296,6 +299,14 @@ impl Connection {
     pub fn active_mut(&mut self) -> Option<&mut Active> {
         match &mut self.phase {
             Phase::Active(active) => Some(active),
+            _ => None,
+        }
+    }
+
+    /// Who it proved to be.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.phase {
+            Phase::Active(active) => active.identity.as_deref(),
             _ => None,
         }
     }

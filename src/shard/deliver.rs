@@ -128,7 +128,9 @@ impl Shard {
         outbox.skip_ordinals(ordinal);
         let body = match kept {
             Some((kept, _)) => Body::Kept(kept),
-            None if seat.session.is_persistent() => Body::Held(Arc::clone(publication.keep())),
+            None if seat.session.is_persistent() || self.policy.consults.events => {
+                Body::Held(Arc::clone(publication.keep()))
+            }
             None => Body::Written,
         };
         seat.session.outbox.inflight.push(Delivery {

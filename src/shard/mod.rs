@@ -27,6 +27,7 @@ mod audit;
 mod census;
 mod connect;
 mod connection;
+mod consult;
 mod deliver;
 mod effect;
 mod image;
@@ -51,6 +52,9 @@ mod write;
 
 pub use arena::Key;
 pub use census::{Census, LogSize};
+pub use consult::{
+    Advice, Client, Consults, Event, Forward, MayGet, Question, Receiver, Replacement,
+};
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
@@ -95,6 +99,10 @@ pub struct Policy {
     pub scram_users: ScramUsers,
     /// Who else is asked about.
     pub asks: Asks,
+    /// What a program that embeds the broker is asked and told.
+    pub consults: Consults,
+    /// Whom it lets get what.
+    pub forward: Option<Forward>,
     /// What clients may do.
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
@@ -315,6 +323,7 @@ impl Shard {
             Input::Verdict { connection, verdict } => {
                 self.handle_verdict(now, connection, verdict);
             }
+            Input::Advice { connection, advice } => self.handle_advice(now, connection, advice),
             Input::Reconfigure(policy) => {
                 self.policy = policy;
                 self.judge_all(now);

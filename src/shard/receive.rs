@@ -3,6 +3,7 @@
 use super::Shard;
 use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
+use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
@@ -254,6 +255,7 @@ impl Shard {
     }
 
     pub(super) fn end_connection(&mut self, now: Time, id: ConnectionId, why: Option<ReasonCode>) {
+        self.tell(id, |client| Event::Disconnected(client, why));
         let Some(mut connection) = self.connections.remove(id) else { return };
         // What is held back is not true yet, and nothing was written before it.
         let last = match connection.is_held {
