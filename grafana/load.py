@@ -328,6 +328,14 @@ def not_allowed(broker, name):
     client.disconnect()
 
 
+@scene("rate_exceeded_total")
+def flood(broker, name):
+    client = Client(broker.address, "flood")
+    for _ in range(300):
+        client.publish(f"{name}/a")
+    client.disconnect()
+
+
 @scene("protocol_errors_total")
 def nonsense(broker, name):
     client = Client(broker.address, name)

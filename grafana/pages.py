@@ -622,10 +622,11 @@ SECURITY = Page(
             graph(
                 "Rules",
                 "Messages that no rule allowed to be published, and subscriptions that none "
-                "allowed.",
+                "allowed, and times that a client sent more than it may.",
                 "cps",
                 Query(rate("hawker_publishes_not_allowed_total"), "publish", ORANGE),
                 Query(rate("hawker_subscriptions_refused_total"), "subscribe", PURPLE),
+                Query(rate("hawker_rate_exceeded_total"), "too fast", BLUE),
                 width=12,
             ),
             graph(

@@ -58,6 +58,10 @@ publish = ["#"]
 subscribe = ["#"]
 deny_publish = ["secret/#"]
 deny_subscribe = ["secret/#"]
+
+[[auth.rules]]
+client_ids = ["flood"]
+messages_per_s_max = 100
 """
 
 

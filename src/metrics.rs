@@ -63,6 +63,8 @@ counters! {
     publishes_not_allowed_total,
     /// Subscriptions that no rule allowed, or none any more.
     subscriptions_refused_total,
+    /// Times a client sent more than it may.
+    rate_exceeded_total,
     /// Sessions taken over by a newer connection.
     takeovers_total,
     /// Connections ended for a protocol violation or malformed packet.

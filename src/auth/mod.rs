@@ -11,6 +11,7 @@ mod fault;
 mod login;
 mod nonce;
 mod password;
+mod rate;
 mod rules;
 mod scram;
 
@@ -19,5 +20,6 @@ pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;
 pub use password::{PasswordHash, Passwords};
+pub use rate::Rates;
 pub use rules::{Action, Actor, Grants, Rules};
 pub use scram::{ScramError, ScramServer, ScramUsers};

@@ -20,7 +20,7 @@ mod tls;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-pub use auth::{AuthConfig, RefusedPublish, ScramVerifier, ScramVerifierError};
+pub use auth::{AuthConfig, RateExceeded, RefusedPublish, ScramVerifier, ScramVerifierError};
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use listener::{
     CertificateUser, ClientCertificates, ListenAddress, ListenAddressError, ListenerConfig, Scheme,

@@ -367,7 +367,7 @@ impl Shard {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
-        let grants = self.grants(id, identity.as_deref(), &client_id);
+        let (grants, rates) = self.grants(id, identity.as_deref(), &client_id);
         if !Shard::may_leave_will(grants.as_deref(), connect) {
             return self.refuse(now, id, connect.version, ReasonCode::NotAuthorized);
         }
@@ -393,6 +393,7 @@ impl Shard {
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             (active.identity, active.grants) = (identity, grants);
         }
+        self.pace(id, rates);
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
         if self.journal.is_ending(&client_id) {
@@ -473,6 +474,7 @@ impl Shard {
         let active = Active {
             session: key,
             identity: None,
+            pacer: None,
             consulting: None,
             grants: None,
             version: connect.version,

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::arena::Key;
 use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
+use super::rate::Pacer;
 use super::write::WriteBuffer;
 use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
@@ -66,6 +67,8 @@ pub enum Pause {
     Subscribing = 8,
     /// Who it is is being asked, or whether it may do what it asked for.
     Verdict = 16,
+    /// It sent more than it may.
+    Rate = 32,
 }
 
 /// How far a connection is.
@@ -103,6 +106,8 @@ pub struct Active {
     pub session: Key,
     /// Who it proved to be; absent: it was not asked.
     pub identity: Option<Arc<Identity>>,
+    /// What it is held to; absent: nothing.
+    pub pacer: Option<Box<Pacer>>,
     /// A packet of it that waits for advice.
     pub consulting: Option<Box<Consulting>>,
     /// What it may do; absent: everything.

@@ -39,6 +39,7 @@ mod limit;
 mod message;
 mod missing;
 mod publish;
+mod rate;
 mod receive;
 pub(crate) mod record;
 mod rehome;
@@ -81,7 +82,7 @@ use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
 use crate::auth::{Asks, Nonces, Rules, ScramUsers};
-use crate::config::{CertificateUser, Mqtt, RefusedPublish};
+use crate::config::{CertificateUser, Mqtt, RateExceeded, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
 use crate::proto::ReasonCode;
@@ -107,6 +108,8 @@ pub struct Policy {
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
     pub refused_publish: RefusedPublish,
+    /// What becomes of a client that sends more than it may.
+    pub rate_exceeded: RateExceeded,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerPolicy>,
 }
@@ -413,6 +416,7 @@ impl Shard {
             match timer {
                 Timer::Connection(id) => self.check_connection(now, id),
                 Timer::Session(key) => self.check_session(now, key),
+                Timer::Rate(id) => self.unpause(now, id, Pause::Rate),
             }
         }
     }

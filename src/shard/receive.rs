@@ -142,8 +142,13 @@ impl Shard {
             Phase::Active(active) => {
                 let version = active.version;
                 match Packet::decode_from_client(version, frame) {
-                    Ok(packet) => {
-                        self.handle_packet(now, id, packet);
+                    Ok(decoded) => {
+                        let is_paced = active.pacer.is_some();
+                        let messages = u64::from(matches!(decoded, Packet::Publish(_)));
+                        self.handle_packet(now, id, decoded);
+                        if is_paced {
+                            self.count_packet(now, id, messages, packet.len());
+                        }
                         self.bound_replies(id);
                     }
                     Err(error) => return self.reject(now, id, &error),
