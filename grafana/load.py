@@ -153,6 +153,11 @@ def packet_bytes_max(count):
 # Scenes
 
 SCENES = []
+# What the kernel tells of the process.
+PROCESS = [
+    "process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds",
+    "process_max_fds", "process_cpu_seconds_total", "process_start_time_seconds",
+]
 
 
 def scene(*metrics):
@@ -181,7 +186,8 @@ def forget(broker, client_id):
        *(f"publishes_received_qos{qos}_total" for qos in (0, 1, 2)),
        *(f"publishes_sent_qos{qos}_total" for qos in (0, 1, 2)),
        "lane_messages_sent_total", "lane_messages_received_total", "turns_total",
-       "ring_enters_total", "turn_seconds", "connections", "sessions")
+       "ring_enters_total", "turn_seconds", "connections", "sessions",
+       "build_info", "start_time_seconds", *PROCESS)
 def everybody_gets_everything(broker, name):
     # Eight of them: they live on both shards.
     subscribers = [Client(broker.address, f"{name}-s{n}", version=4 + n % 2) for n in range(8)]

@@ -13,6 +13,7 @@ from panels import (
     Page,
     Query,
     Row,
+    by_broker,
     by_shard,
     chosen,
     figure,
@@ -641,4 +642,62 @@ SECURITY = Page(
     ),
 )
 
-PAGES = (OVERVIEW, SHARDS, STORAGE, SESSIONS, SECURITY)
+PROCESS = Page(
+    "process",
+    "Hawker: process and limits",
+    "What runs, what does the process use, and which limit is near.",
+    (
+        Row("What runs?", (
+            table(
+                "Brokers",
+                "Version, compiler and durability of each broker.",
+                chosen("hawker_build_info"),
+                width=12,
+            ),
+            figure(
+                "Running for",
+                "Since the process started. Of several brokers, the youngest.",
+                "s",
+                Query(f"time() - max ({chosen('process_start_time_seconds')})", "running"),
+                width=6,
+            ),
+            figure(
+                "Time to get ready",
+                "From the start of the process until clients were let in. Of several brokers, the "
+                "slowest.",
+                "s",
+                Query(
+                    f"max ({chosen('hawker_start_time_seconds')} - on (instance) "
+                    f"{chosen('process_start_time_seconds')})",
+                    "start",
+                ),
+                width=6,
+            ),
+        )),
+        Row("What does it use?", (
+            graph(
+                "Memory",
+                "Memory in use, and address space; the log's segments are mapped and count in the "
+                "second.",
+                "bytes",
+                Query(total("process_resident_memory_bytes"), "in use", BLUE),
+                Query(total("process_virtual_memory_bytes"), "address space", PURPLE),
+            ),
+            by_broker(
+                "Processors",
+                "Processor time of all threads, a second: 2 is two processors.",
+                "short",
+                rate("process_cpu_seconds_total", by="instance"),
+            ),
+            graph(
+                "Descriptors",
+                "Each connection takes one. At the limit nobody else gets in.",
+                "short",
+                Query(total("process_open_fds"), "open", BLUE),
+                Query(total("process_max_fds"), "limit", RED),
+            ),
+        )),
+    ),
+)
+
+PAGES = (OVERVIEW, SHARDS, STORAGE, SESSIONS, SECURITY, PROCESS)

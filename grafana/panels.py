@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 # The brokers that the variable `instance` selects.
 CHOSEN = '{instance=~"$instance"}'
+# The same of metrics that other programs have, too.
+OF_BROKERS = '{job="hawker", instance=~"$instance"}'
 # A page is this wide.
 COLUMNS = 24
 
@@ -64,7 +66,7 @@ class Page(NamedTuple):
 
 def chosen(metric):
     """The metric as it is, of the chosen brokers."""
-    return metric + CHOSEN
+    return metric + (OF_BROKERS if metric.startswith("process_") else CHOSEN)
 
 
 def total(metric, by=None):
@@ -129,6 +131,11 @@ def heatmap(title, description, unit, histogram, width=12):
     buckets = f"sum by (le) (increase({chosen(histogram + '_bucket')}[$__rate_interval]))"
     query = Query(buckets, "{{le}}", kind="heatmap")
     return Panel("heatmap", title, description, unit, (query,), width, 8)
+
+
+def by_broker(title, description, unit, expression, width=8, most=None):
+    """A line for each broker."""
+    return graph(title, description, unit, Query(expression, "{{instance}}"), width=width, most=most)
 
 
 def table(title, description, expression, width=24):
@@ -349,7 +356,7 @@ _OPTIONS = {
     "table": lambda panel: {"showHeader": True, "cellHeight": "sm"},
 }
 
-# Of an alert's series: its name, where, how grave, since when it is as it is.
+# Of a series, what its labels say; its value is always 1.
 _TRANSFORMATIONS = [
     {
         "id": "organize",
@@ -361,6 +368,9 @@ _TRANSFORMATIONS = [
                 "instance": "Broker",
                 "severity": "Severity",
                 "alertstate": "State",
+                "version": "Version",
+                "durability": "Durability",
+                "rustc": "Compiler",
             },
         },
     },

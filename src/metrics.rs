@@ -1,20 +1,63 @@
 //! What a shard counts: plain cells, published by whoever drives it.
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Counters of one shard since its start.
+macro_rules! metrics {
+    (@kind) => { u64 };
+    (@kind $kind:ty) => { $kind };
+    ($($(#[doc = $doc:literal])+ $name:ident $(: $kind:ty)?,)+) => {
+        /// What one shard has counted since its start.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct ShardMetrics {
-            $($(#[doc = $doc])+ pub $name: u64,)+
+            $($(#[doc = $doc])+ pub $name: metrics!(@kind $($kind)?),)+
         }
 
         impl ShardMetrics {
-            /// Name, help text and value of every counter.
-            pub fn entries(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name),)+]
+            /// Everything that was counted.
+            pub fn entries(&self) -> Vec<Metric<'_>> {
+                vec![$(Metric {
+                    name: stringify!($name),
+                    help: concat!($($doc),+).trim_ascii(),
+                    value: self.$name.value(),
+                },)+]
             }
         }
     };
+}
+
+/// One metric of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metric<'a> {
+    /// Without the prefix that all of them have.
+    pub name: &'static str,
+    /// What it means, in a sentence.
+    pub help: &'static str,
+    /// What was counted.
+    pub value: Value<'a>,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// How often it happened.
+    Count(u64),
+    /// How long it took.
+    Durations(&'a Durations),
+}
+
+/// Something that counts.
+trait Counting {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Counting for u64 {
+    fn value(&self) -> Value<'_> {
+        Value::Count(*self)
+    }
+}
+
+impl Counting for Durations {
+    fn value(&self) -> Value<'_> {
+        Value::Durations(self)
+    }
 }
 
 /// How long something took, over and over: counts by upper bound.
@@ -48,7 +91,7 @@ impl Durations {
     }
 }
 
-counters! {
+metrics! {
     /// Connections handed to this shard, by accepting or by a move.
     connections_accepted_total,
     /// Connections that ended.

@@ -73,6 +73,11 @@ fn operators_get_answers_over_http() {
     let metrics = get(admin, "/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
     assert!(metrics.contains("# TYPE hawker_"), "{metrics}");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    let asks = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let open_metrics = get_with(admin, "/metrics", asks);
+    assert!(open_metrics.contains("content-type: application/openmetrics-text"), "{open_metrics}");
+    assert!(open_metrics.ends_with("# EOF\n"), "{open_metrics}");
     assert!(get(admin, "/nothing").starts_with("HTTP/1.1 404"));
 }
 
@@ -137,8 +142,13 @@ fn until(condition: impl Fn() -> bool) {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
+    get_with(address, path, "")
+}
+
+fn get_with(address: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the admin server accepts");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: hawker\r\nConnection: close\r\n\r\n")
-        .expect("the admin server reads");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: hawker\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the admin server reads");
     String::from_utf8_lossy(&rest(&mut stream)).into_owned()
 }

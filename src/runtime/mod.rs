@@ -3,6 +3,7 @@
 
 mod buffers;
 pub mod clock;
+mod counter;
 pub mod directory;
 mod disk;
 pub mod doors;
@@ -18,6 +19,7 @@ mod sending;
 mod socket;
 mod visitors;
 
+pub(crate) use counter::Counter;
 pub(crate) use mailbox::Counted;
 
 use std::collections::VecDeque;
@@ -31,7 +33,6 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tokio::sync::mpsc::UnboundedSender;
 
 use self::clock::Clock;
 use self::directory::Directory;
@@ -260,7 +261,7 @@ impl Broker {
             Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
         let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
         let broker = Broker { shards, mailboxes, bound, visitors, verifier, directory };
-        control::start(admin, broker.counter());
+        control::start(admin, broker.counter(config));
         broker.announce(config, count, &cpus);
         Ok(broker)
     }
@@ -294,9 +295,11 @@ impl Broker {
     }
 
     /// A way to ask every shard what it has counted.
-    fn counter(&self) -> Counter {
+    fn counter(&self, config: &Config) -> Counter {
         Counter {
             mailboxes: Arc::clone(&self.mailboxes),
+            durability: config.durability.name(),
+            ready_at: clock::since_1970(),
             log_damages: self.directory.as_ref().map_or(0, |directory| directory.damages as u64),
         }
     }
@@ -310,24 +313,6 @@ impl Broker {
             tracing::info!("listening on {name} ({credentials})");
         }
         tracing::info!(shards, ?cpus, durability = ?config.durability, "hawker is ready");
-    }
-}
-
-/// Asks the shards what they have counted.
-#[derive(Clone)]
-pub(crate) struct Counter {
-    mailboxes: Arc<Vec<Mailbox>>,
-    /// Damaged places of the log that were left out at the start.
-    pub(crate) log_damages: u64,
-}
-
-impl Counter {
-    /// Every shard answers once.
-    pub(crate) fn ask(&self, answer: &UnboundedSender<Counted>) -> usize {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::Count(answer.clone()));
-        }
-        self.mailboxes.len()
     }
 }
 

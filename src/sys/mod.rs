@@ -14,6 +14,7 @@ mod kernel;
 mod limit;
 mod memory;
 mod network;
+mod process;
 mod ring;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::config::Config;
 
 pub use cpu::usable_cpus;
 pub use limit::raise as raise_limits;
+pub use process::Usage;
 
 /// Something found out about this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

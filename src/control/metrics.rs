@@ -1,0 +1,109 @@
+//! Every metric that is exported: its name, what it is, and where its figure comes from.
+//!
+//! Figures of a shard carry its number. No label has values that clients choose, so that there are
+//! never more series than the configuration means.
+
+use super::exposition::{Exposition, Format, Kind, Label};
+use crate::cli::VERSION;
+use crate::metrics::Value;
+use crate::runtime::{Counted, Counter};
+use crate::sys::Usage;
+
+/// The compiler that made this.
+const RUSTC: &str = env!("HAWKER_RUSTC");
+
+/// What was counted, as text.
+pub(super) fn text(format: Format, counted: &[Counted], counter: &Counter) -> String {
+    let mut page = Exposition::new(format);
+    drivers(&mut page, counted);
+    cores(&mut page, counted);
+    broker(&mut page, counter);
+    process(&mut page, &Usage::read());
+    page.end()
+}
+
+/// What the threads of the shards count.
+fn drivers(page: &mut Exposition, counted: &[Counted]) {
+    let mut family = |name: &str, kind: Kind, help: &str, value: &dyn Fn(&Counted) -> u64| {
+        let mut family = page.family(name, kind, help);
+        for shard in counted {
+            family.sample(&[("shard", &shard.shard)], value(shard));
+        }
+    };
+    use Kind::{Counter, Gauge};
+    family("hawker_connections", Gauge, "Connections now.", &|c| c.connections as u64);
+    family("hawker_sessions", Gauge, "Sessions now, connected or away.", &|c| c.sessions as u64);
+    let help = "Connections that a ban or a listener's limit kept out.";
+    family("hawker_connections_kept_out_total", Counter, help, &|c| c.kept_out);
+    family("hawker_ring_enters_total", Counter, "Calls of io_uring_enter.", &|c| c.enters);
+    family("hawker_turns_total", Counter, "Turns of the shard's loop.", &|c| c.turns);
+    family("hawker_log_segments", Gauge, "Segments of the log.", &|c| c.log.segments);
+    let help = "Bytes from the log's oldest record to its end.";
+    family("hawker_log_bytes", Gauge, help, &|c| c.log.bytes);
+    let help = "Bytes of messages in the log that are owed or retained.";
+    family("hawker_log_live_bytes", Gauge, help, &|c| c.log.live_bytes);
+    family("hawker_log_messages", Gauge, "Those messages.", &|c| c.log.messages);
+    let help = "1 while messages that must be kept are refused for want of room.";
+    family("hawker_log_full", Gauge, help, &|c| u64::from(c.log.is_full));
+    family("hawker_log_commits_total", Counter, "Commits of the log.", &|c| c.commits);
+    let help = "Work of one turn of the shard's loop.";
+    let mut turns = page.family("hawker_turn_seconds", Kind::Histogram, help);
+    for shard in counted {
+        turns.durations(&[("shard", &shard.shard)], &shard.turn_times);
+    }
+}
+
+/// What the cores of the shards count.
+fn cores(page: &mut Exposition, counted: &[Counted]) {
+    let by_shard: Vec<_> = counted.iter().map(|c| (c.shard, c.metrics.entries())).collect();
+    let Some((_, first)) = by_shard.first() else { return };
+    for (index, metric) in first.iter().enumerate() {
+        let kind = match metric.value {
+            Value::Durations(_) => Kind::Histogram,
+            Value::Count(_) => Kind::Counter,
+        };
+        let name = format!("hawker_{}", metric.name);
+        let mut family = page.family(&name, kind, metric.help);
+        for (shard, metrics) in &by_shard {
+            match metrics[index].value {
+                Value::Count(count) => family.sample(&[("shard", shard)], count),
+                Value::Durations(durations) => family.durations(&[("shard", shard)], durations),
+            };
+        }
+    }
+}
+
+/// What is known of the broker as a whole.
+fn broker(page: &mut Exposition, counter: &Counter) {
+    let labels: [Label<'_>; 3] =
+        [("version", &VERSION), ("rustc", &RUSTC), ("durability", &counter.durability)];
+    let help = "What is running: always 1.";
+    page.family("hawker_build_info", Kind::Info, help).sample(&labels, 1);
+    let help = "When the broker was ready for clients, since 1970.";
+    let ready_at = counter.ready_at.as_secs_f64();
+    page.family("hawker_start_time_seconds", Kind::Gauge, help).sample(&[], ready_at);
+    let help = "Damaged places of the log that were left out at the start.";
+    page.family("hawker_log_damages", Kind::Gauge, help).sample(&[], counter.log_damages);
+}
+
+/// What the kernel tells of the process, under the names that every program uses. What it does not
+/// tell is left out.
+fn process(page: &mut Exposition, usage: &Usage) {
+    let mut family = |name: &str, kind: Kind, help: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            page.family(name, kind, help).sample(&[], value);
+        }
+    };
+    use Kind::{Counter, Gauge};
+    let whole = |count: Option<u64>| count.map(|count| count as f64);
+    let help = "Bytes of memory in use.";
+    family("process_resident_memory_bytes", Gauge, help, whole(usage.resident_bytes));
+    let help = "Bytes of address space, maps of the log included.";
+    family("process_virtual_memory_bytes", Gauge, help, whole(usage.virtual_bytes));
+    family("process_open_fds", Gauge, "Descriptors that are open.", whole(usage.open_fds));
+    family("process_max_fds", Gauge, "Descriptors that may be open.", whole(usage.max_fds));
+    let help = "Processor time of all threads.";
+    family("process_cpu_seconds_total", Counter, help, usage.cpu_seconds);
+    let help = "When the process started, since 1970.";
+    family("process_start_time_seconds", Gauge, help, usage.started);
+}
