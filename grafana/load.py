@@ -250,6 +250,13 @@ def publishers_are_told(broker, name):
     broker.reload(queue_policy="drop-oldest")
 
 
+@scene("config_reloads_total", "config_last_reload_successful",
+       "config_last_reload_timestamp_seconds", "certificate_expiry_timestamp_seconds")
+def a_reload_is_refused(broker, name):
+    broker.reload(queue_policy="what-nobody-knows", says="not reloaded")
+    broker.reload(queue_policy="drop-oldest")
+
+
 @scene("dropped_expired_total", "sessions_expired_total")
 def too_late(broker, name):
     leave_behind(broker, name, f"{name}/#")

@@ -674,6 +674,51 @@ PROCESS = Page(
                 width=6,
             ),
         )),
+        Row("Is the configuration that of the file?", (
+            figure(
+                "Last reload",
+                "1 if it was applied, 0 if it was refused and the broker goes on with what it had. "
+                "Its log says what is wrong.",
+                "short",
+                Query(f"min ({chosen('hawker_config_last_reload_successful')})", "applied"),
+                width=6,
+            ),
+            figure(
+                "Since the last reload",
+                "Or, of a broker that was not reloaded, since its start.",
+                "s",
+                Query(
+                    f"time() - max ({chosen('hawker_config_last_reload_timestamp_seconds')})",
+                    "since",
+                ),
+                width=6,
+            ),
+            graph(
+                "Reloads",
+                "Times the configuration was read again in five minutes.",
+                "short",
+                *(
+                    Query(
+                        'sum (increase(hawker_config_reloads_total{instance=~"$instance", '
+                        f'outcome="{outcome}"}}[5m]))',
+                        outcome,
+                        colour,
+                    )
+                    for outcome, colour in (("applied", GREEN), ("refused", RED))
+                ),
+                width=12,
+            ),
+            graph(
+                "Certificates",
+                "How long the certificates of each listener still hold.",
+                "s",
+                Query(
+                    f"{chosen('hawker_certificate_expiry_timestamp_seconds')} - time()",
+                    "{{instance}} {{listener}}",
+                ),
+                width=12,
+            ),
+        )),
         Row("What does it use?", (
             graph(
                 "Memory",

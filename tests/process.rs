@@ -57,6 +57,20 @@ fn sighup_reads_the_configuration_again() {
     broker.signal("HUP");
     broker.await_log("mqtt.receive_maximum");
     assert_eq!(granted(), Some(12));
+
+    // Both are counted, and the last one is told of.
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let told = |outcomes: [u32; 2], successful: u32| {
+        let metrics = get(admin, "/metrics");
+        let has = |line: String| metrics.lines().any(|other| other == line);
+        has(format!("hawker_config_reloads_total{{outcome=\"applied\"}} {}", outcomes[0]))
+            && has(format!("hawker_config_reloads_total{{outcome=\"refused\"}} {}", outcomes[1]))
+            && has(format!("hawker_config_last_reload_successful {successful}"))
+    };
+    until(|| told([1, 1], 0));
+    rewrite(&broker, &file("13"));
+    broker.signal("HUP");
+    until(|| told([2, 1], 1));
 }
 
 #[test]
@@ -79,6 +93,20 @@ fn operators_get_answers_over_http() {
     assert!(open_metrics.contains("content-type: application/openmetrics-text"), "{open_metrics}");
     assert!(open_metrics.ends_with("# EOF\n"), "{open_metrics}");
     assert!(get(admin, "/nothing").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn the_end_of_a_listeners_certificate_is_told() {
+    let config = "[[listeners]]\nname = \"safe\"\naddress = \"tls://127.0.0.1:0\"\n\
+                  certificate = \"shown.pem\"\nkey = \"key.pem\"\n";
+    let key = support::certificate().with_file_name("key.pem");
+    let setup = Setup::shards(1).own_listeners().config(config);
+    let broker = setup.file("shown.pem", &support::certificate()).file("key.pem", &key).start();
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let metrics = get(admin, "/metrics");
+    // `openssl x509 -noout -enddate` says 28 October 2126.
+    let line = "hawker_certificate_expiry_timestamp_seconds{listener=\"safe\"} 4948891802";
+    assert!(metrics.lines().any(|other| other == line), "{metrics}");
 }
 
 #[test]

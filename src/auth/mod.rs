@@ -14,7 +14,7 @@ mod password;
 mod rules;
 mod scram;
 
-pub use certificate::CertificateNames;
+pub use certificate::{CertificateNames, certificate_end};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;

@@ -6,7 +6,7 @@
 use super::exposition::{Exposition, Format, Kind, Label};
 use crate::cli::VERSION;
 use crate::metrics::Value;
-use crate::runtime::{Counted, Counter};
+use crate::runtime::{Counted, Counter, Figures};
 use crate::sys::Usage;
 
 /// The compiler that made this.
@@ -82,8 +82,28 @@ fn broker(page: &mut Exposition, counter: &Counter) {
     let help = "When the broker was ready for clients, since 1970.";
     let ready_at = counter.ready_at.as_secs_f64();
     page.family("hawker_start_time_seconds", Kind::Gauge, help).sample(&[], ready_at);
+    in_force(page, &counter.in_force.figures());
     let help = "Damaged places of the log that were left out at the start.";
     page.family("hawker_log_damages", Kind::Gauge, help).sample(&[], counter.log_damages);
+}
+
+/// What the configuration says that runs, and how it came to run.
+fn in_force(page: &mut Exposition, figures: &Figures) {
+    let help = "Times the configuration was read again.";
+    page.family("hawker_config_reloads_total", Kind::Counter, help)
+        .sample(&[("outcome", &"applied")], figures.reloads_applied)
+        .sample(&[("outcome", &"refused")], figures.reloads_refused);
+    let help = "1 if the last of these was applied, or there was none; 0 if it was refused.";
+    page.family("hawker_config_last_reload_successful", Kind::Gauge, help)
+        .sample(&[], u8::from(figures.is_last_applied));
+    let help = "When that was, since 1970; of a broker that was not reloaded, its start.";
+    page.family("hawker_config_last_reload_timestamp_seconds", Kind::Gauge, help)
+        .sample(&[], figures.last_at.as_secs_f64());
+    let help = "When the first certificate that a listener shows ends, since 1970.";
+    let mut ends = page.family("hawker_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
+    for (listener, end) in &figures.certificates_end {
+        ends.sample(&[("listener", listener)], end.as_secs());
+    }
 }
 
 /// What the kernel tells of the process, under the names that every program uses. What it does not

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::in_force::InForce;
 use super::mailbox::{Counted, Letter, Mailbox};
 
 /// Asks the shards what they have counted, and knows what concerns all of them.
@@ -15,6 +16,7 @@ pub(crate) struct Counter {
     pub(crate) durability: &'static str,
     /// When the broker was ready for clients, since 1970.
     pub(crate) ready_at: Duration,
+    pub(crate) in_force: Arc<InForce>,
     /// Damaged places of the log that were left out at the start.
     pub(crate) log_damages: u64,
 }

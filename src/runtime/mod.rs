@@ -9,17 +9,20 @@ mod disk;
 pub mod doors;
 mod driver;
 mod entropy;
+mod in_force;
 mod lanes;
 mod listener;
 mod mailbox;
 mod primitive;
 pub mod recovery;
+mod reload;
 mod ring;
 mod sending;
 mod socket;
 mod visitors;
 
 pub(crate) use counter::Counter;
+pub(crate) use in_force::Figures;
 pub(crate) use mailbox::Counted;
 
 use std::collections::VecDeque;
@@ -39,10 +42,12 @@ use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
 use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
+use self::in_force::InForce;
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
+use self::reload::Reloading;
 use self::visitors::{BanRule, Visitors};
 use crate::auth::ScramUsers;
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
@@ -114,16 +119,21 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     }));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
     let broker = Broker::start(&config)?;
-    let visitors = Arc::clone(&broker.visitors);
-    let verifier = Arc::clone(&broker.verifier);
-    let mut running = config;
+    let mut reloading = Reloading {
+        running: config,
+        source,
+        mailboxes: Arc::clone(&broker.mailboxes),
+        visitors: Arc::clone(&broker.visitors),
+        verifier: Arc::clone(&broker.verifier),
+        in_force: Arc::clone(&broker.in_force),
+    };
     let mut stopping = false;
     let handle = signals.handle();
     let mailboxes = Arc::clone(&broker.mailboxes);
     let waiter = std::thread::spawn(move || {
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload(&mut running, &source, &mailboxes, &visitors, &verifier),
+                SIGHUP => reloading.reload(),
                 _ if stopping => {
                     tracing::warn!("stopped at once");
                     std::process::exit(1);
@@ -144,55 +154,6 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let _ = waiter.join();
     tracing::info!("stopped");
     outcome
-}
-
-fn reload(
-    running: &mut Config,
-    source: &Source,
-    mailboxes: &[Mailbox],
-    visitors: &Visitors,
-    verifier: &Verifier,
-) {
-    let config = match source.load() {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed:\n{error}");
-            return;
-        }
-    };
-    let waiting = running.waiting_for_restart(&config);
-    // Which listeners there are waits for a restart: connections are known by their place among
-    // those that run, and so are their doors and rules.
-    let config = Config { listeners: running.listeners.clone(), ..config };
-    let doors = match doors::open(&config) {
-        Ok(doors) => doors,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed: {error}");
-            return;
-        }
-    };
-    if !waiting.is_empty() {
-        tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
-    }
-    let (policy, chain) = match policy(&config) {
-        Ok(policy) => policy,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed: {error}");
-            return;
-        }
-    };
-    if let Err(error) = verifier.set_chain(chain) {
-        tracing::error!("configuration not reloaded, nothing changed: {error}");
-        return;
-    }
-    crate::cli::logging::set_levels(&config.log.level);
-    visitors.set_rule(ban_rule(&config));
-    for mailbox in mailboxes {
-        mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
-        mailbox.send(Letter::Doors(Arc::clone(&doors)));
-    }
-    tracing::info!("configuration reloaded");
-    *running = config;
 }
 
 /// What the shards go by and who is asked about clients, with what is in the files that the
@@ -233,6 +194,7 @@ pub struct Broker {
     bound: Vec<Bound>,
     visitors: Arc<Visitors>,
     verifier: Arc<Verifier>,
+    in_force: Arc<InForce>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
 }
@@ -251,6 +213,7 @@ impl Broker {
         let (listening, bound) =
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
         let visitors = Visitors::new(&config.listeners, ban_rule(config));
+        let in_force = InForce::new(config, &doors);
         let entrance = Entrance { listening, doors, visitors: Arc::clone(&visitors) };
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
@@ -260,7 +223,7 @@ impl Broker {
         let staff =
             Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
         let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
-        let broker = Broker { shards, mailboxes, bound, visitors, verifier, directory };
+        let broker = Broker { shards, mailboxes, bound, visitors, verifier, in_force, directory };
         control::start(admin, broker.counter(config));
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -300,6 +263,7 @@ impl Broker {
             mailboxes: Arc::clone(&self.mailboxes),
             durability: config.durability.name(),
             ready_at: clock::since_1970(),
+            in_force: Arc::clone(&self.in_force),
             log_damages: self.directory.as_ref().map_or(0, |directory| directory.damages as u64),
         }
     }
