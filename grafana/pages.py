@@ -14,12 +14,14 @@ from panels import (
     Query,
     Row,
     by_broker,
+    by_label,
     by_shard,
     chosen,
     figure,
     graph,
     greatest,
     heatmap,
+    percentiles,
     plus,
     quantile,
     rate,
@@ -245,11 +247,27 @@ SHARDS = Page(
             ),
             by_shard(
                 "Reading paused",
-                "How often reading from a client was paused: another shard, the log or the client "
-                "itself is behind, or its password is being checked. Now and then that is "
-                "back-pressure at work; all the time, something does not keep up.",
+                "How often reading from a client was paused, by shard.",
                 "cps",
                 rate("hawker_reading_paused_total", by="shard"),
+                width=12,
+            ),
+            by_label(
+                "Why reading is paused",
+                "lane: another shard is behind. acknowledgements: the log or another shard is, and "
+                "the client has sent all it may. replies: the client does not read what it is "
+                "answered. subscribing: it asks for many subscriptions. login: who it is is being "
+                "asked. Now and then that is back-pressure at work.",
+                "cps",
+                "hawker_reading_paused_total",
+                "cause",
+                width=12,
+            ),
+            percentiles(
+                "From PUBLISH to acknowledgement",
+                "QoS 1 and 2 messages that wait for the log or other shards; those that wait for "
+                "nothing are not counted.",
+                "hawker_publish_acknowledge_seconds",
                 width=12,
             ),
         )),
@@ -403,6 +421,18 @@ STORAGE = Page(
                 'Commits each second; with durability = "fsync" each is one sync of the disk.',
                 "cps",
                 rate("hawker_log_commits_total", by="shard"),
+            ),
+            percentiles(
+                "Time of a sync",
+                'With durability = "fsync" from the beginning of a commit until it is on stable '
+                'storage: every acknowledgement waits for that. With "os" in the background.',
+                "hawker_log_sync_seconds",
+            ),
+            heatmap(
+                "Syncs",
+                "How many syncs took how long.",
+                "s",
+                "hawker_log_sync_seconds",
             ),
             graph(
                 "Messages in a commit",
@@ -616,6 +646,44 @@ SECURITY = Page(
                 "or connections_per_address_max of a listener. The broker's log names addresses.",
                 "cps",
                 Query(rate("hawker_connections_kept_out_total"), "kept out", RED),
+                width=12,
+            ),
+            by_label(
+                "CONNECT refused, by reason",
+                "The runbook says of each reason what mends it (HawkerRefusesClients).",
+                "cps",
+                "hawker_connects_refused_total",
+                "reason",
+                width=12,
+                stacked=True,
+            ),
+            by_label(
+                "Kept out, by what",
+                "A ban of the address, connections_max of the listener, or its "
+                "connections_per_address_max.",
+                "cps",
+                "hawker_connections_kept_out_total",
+                "why",
+                width=12,
+                stacked=True,
+            ),
+        )),
+        Row("Do those answer who know clients?", (
+            by_label(
+                "Logins, by outcome",
+                "Users with passwords, tokens and the web service. busy: too many wait; "
+                "unavailable: the service does not answer. SCRAM and certificates need no asking.",
+                "cps",
+                "hawker_logins_total",
+                "outcome",
+                width=12,
+                stacked=True,
+            ),
+            percentiles(
+                "Time of a login",
+                "From the question to the answer. A password takes some 50 ms on purpose; more "
+                "than that is a queue, or a slow service.",
+                "hawker_login_seconds",
                 width=12,
             ),
         )),

@@ -84,6 +84,11 @@ def rate(metric, by=None):
     return f"sum{_by(by)} (rate({chosen(metric)}[$__rate_interval]))"
 
 
+def rate_by(metric, label):
+    """The same of each value of a label that all shards have."""
+    return f"sum by ({label}) (rate({chosen(metric)}[$__rate_interval]))"
+
+
 def risen(metric, over="$__range"):
     """How far a counter went up in the time that the page shows."""
     return f"sum (increase({chosen(metric)}[{over}]))"
@@ -131,6 +136,22 @@ def heatmap(title, description, unit, histogram, width=12):
     buckets = f"sum by (le) (increase({chosen(histogram + '_bucket')}[$__rate_interval]))"
     query = Query(buckets, "{{le}}", kind="heatmap")
     return Panel("heatmap", title, description, unit, (query,), width, 8)
+
+
+def by_label(title, description, unit, metric, label, width=8, stacked=False):
+    """A line for each value of a label, over all shards."""
+    query = Query(rate_by(metric, label), "{{" + label + "}}")
+    return graph(title, description, unit, query, width=width, stacked=stacked)
+
+
+def percentiles(title, description, histogram, width=8):
+    """How long half of all took, nearly all, and the slowest of a thousand."""
+    return graph(title, description, "s", *(
+        Query(quantile(share, histogram, by=None), legend, colour)
+        for share, legend, colour in (
+            (0.5, "half", GREEN), (0.99, "99 %", ORANGE), (0.999, "99.9 %", RED)
+        )
+    ), width=width)
 
 
 def by_broker(title, description, unit, expression, width=8, most=None):

@@ -42,6 +42,11 @@ address = "tcp://127.0.0.1:0"
 connections_max = 1
 
 [[listeners]]
+name = "proxied"
+address = "tcp://127.0.0.1:0"
+proxy_from = ["127.0.0.1"]
+
+[[listeners]]
 name = "secure"
 address = "tls://127.0.0.1:0"
 certificate = "{tls}/certificate.pem"
@@ -60,6 +65,8 @@ log_bytes_max = 524288
 
 [auth]
 password_file = "{folder}/passwords"
+ban_failures = 2
+ban_s = 3
 
 [[auth.rules]]
 publish = ["#"]
@@ -146,7 +153,7 @@ class Stack:
         self._until(lambda: "hawker is ready" in self.log("hawker"), "hawker")
         said = self.log("hawker")
         self.admin = said.split("admin on http://")[1].split()[0]
-        self.address, self.narrow = (
+        self.address, self.narrow, self.proxied = (
             place_of(place.split()[0]) for place in said.split("listening on tcp://")[1:]
         )
 

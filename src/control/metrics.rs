@@ -5,8 +5,8 @@
 
 use super::exposition::{Exposition, Format, Kind, Label};
 use crate::cli::VERSION;
-use crate::metrics::Value;
-use crate::runtime::{Counted, Counter, Figures};
+use crate::metrics::{Label as _, Value};
+use crate::runtime::{Counted, Counter, Figures, Refusal};
 use crate::sys::Usage;
 
 /// The compiler that made this.
@@ -33,8 +33,6 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     use Kind::{Counter, Gauge};
     family("hawker_connections", Gauge, "Connections now.", &|c| c.connections as u64);
     family("hawker_sessions", Gauge, "Sessions now, connected or away.", &|c| c.sessions as u64);
-    let help = "Connections that a ban or a listener's limit kept out.";
-    family("hawker_connections_kept_out_total", Counter, help, &|c| c.kept_out);
     family("hawker_ring_enters_total", Counter, "Calls of io_uring_enter.", &|c| c.enters);
     family("hawker_turns_total", Counter, "Turns of the shard's loop.", &|c| c.turns);
     family("hawker_log_segments", Gauge, "Segments of the log.", &|c| c.log.segments);
@@ -46,6 +44,19 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     let help = "1 while messages that must be kept are refused for want of room.";
     family("hawker_log_full", Gauge, help, &|c| u64::from(c.log.is_full));
     family("hawker_log_commits_total", Counter, "Commits of the log.", &|c| c.commits);
+    let help =
+        "Connections closed as they came: by a ban, or a limit of the listener or of an address.";
+    let mut kept_out = page.family("hawker_connections_kept_out_total", Kind::Counter, help);
+    for shard in counted {
+        for (why, count) in shard.kept_out.counts() {
+            kept_out.sample(&[("shard", &shard.shard), (Refusal::NAME, &why)], count);
+        }
+    }
+    let help = "From handing what is to be synced to the kernel until it is on stable storage.";
+    let mut syncs = page.family("hawker_log_sync_seconds", Kind::Histogram, help);
+    for shard in counted {
+        syncs.durations(&[("shard", &shard.shard)], &shard.sync_times);
+    }
     let help = "Work of one turn of the shard's loop.";
     let mut turns = page.family("hawker_turn_seconds", Kind::Histogram, help);
     for shard in counted {
@@ -60,15 +71,21 @@ fn cores(page: &mut Exposition, counted: &[Counted]) {
     for (index, metric) in first.iter().enumerate() {
         let kind = match metric.value {
             Value::Durations(_) => Kind::Histogram,
-            Value::Count(_) => Kind::Counter,
+            Value::Count(_) | Value::Tally(..) => Kind::Counter,
         };
         let name = format!("hawker_{}", metric.name);
         let mut family = page.family(&name, kind, metric.help);
         for (shard, metrics) in &by_shard {
-            match metrics[index].value {
-                Value::Count(count) => family.sample(&[("shard", shard)], count),
-                Value::Durations(durations) => family.durations(&[("shard", shard)], durations),
-            };
+            let shard: Label<'_> = ("shard", shard);
+            match &metrics[index].value {
+                Value::Count(count) => drop(family.sample(&[shard], count)),
+                Value::Tally(name, counts) => {
+                    for (value, count) in counts {
+                        family.sample(&[shard, (name, value)], count);
+                    }
+                }
+                Value::Durations(durations) => drop(family.durations(&[shard], durations)),
+            }
         }
     }
 }

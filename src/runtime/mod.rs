@@ -24,6 +24,7 @@ mod visitors;
 pub(crate) use counter::Counter;
 pub(crate) use in_force::Figures;
 pub(crate) use mailbox::Counted;
+pub(crate) use visitors::Refusal;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::ListenerConfig;
+use crate::metrics::Label;
 use crate::time::Time;
 
 /// Addresses whose failed logins are remembered; beyond them new ones are not.
@@ -59,13 +60,22 @@ pub(super) struct Visit {
 
 /// Why a connection is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Its address is banned.
     Banned,
     /// `connections_max` of the listener.
     Full,
     /// `connections_per_address_max` of the listener.
     AddressFull,
+}
+
+impl Label for Refusal {
+    const NAME: &'static str = "why";
+    const VALUES: &'static [&'static str] = &["ban", "listener", "address"];
+
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 impl Visitors {

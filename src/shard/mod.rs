@@ -466,7 +466,7 @@ impl Shard {
     fn pause(&mut self, id: ConnectionId, why: Pause) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.paused == 0 {
-            self.metrics.reading_paused_total += 1;
+            self.metrics.reading_paused_total.count(why.into());
             self.outputs.push_back(Output::PauseReading(id));
         }
         connection.paused |= why as u8;
