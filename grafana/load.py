@@ -170,6 +170,11 @@ def scene(*metrics):
     return add
 
 
+def be_seen():
+    """Waits for a scrape, which is due each second."""
+    time.sleep(1.5)
+
+
 def leave_behind(broker, client_id, topic_filter):
     """A session whose client is away."""
     client = Client(broker.address, client_id, clean=False)
@@ -189,7 +194,7 @@ def forget(broker, client_id):
        "lane_messages_sent_total", "lane_messages_received_total", "turns_total",
        "ring_enters_total", "turn_seconds", "connections", "sessions",
        "publish_acknowledge_seconds",
-       "build_info", "start_time_seconds", *PROCESS)
+       "listener_connections", "connections_max", "sessions_max", "subscriptions", "build_info", "start_time_seconds", *PROCESS)
 def everybody_gets_everything(broker, name):
     # Eight of them: they live on both shards.
     subscribers = [Client(broker.address, f"{name}-s{n}", version=4 + n % 2) for n in range(8)]
@@ -204,17 +209,19 @@ def everybody_gets_everything(broker, name):
     publisher.disconnect()
 
 
-@scene("publishes_unmatched_total", "retained_refused_total")
+@scene("publishes_unmatched_total", "retained_refused_total", "retained_messages", "retained_bytes")
 def nobody_wants_it(broker, name):
     client = Client(broker.address, name)
     for number in range(8):
         client.publish(f"{name}/{number}", qos=1, retain=True)
+    be_seen()
     for number in range(8):
         client.publish(f"{name}/{number}", b"", qos=1, retain=True)
     client.disconnect()
 
 
-@scene("log_sync_seconds", "log_bytes", "log_live_bytes", "log_messages", "log_segments", "log_commits_total",
+@scene("log_limit_bytes", "log_segment_bytes", "recovery_seconds", "queued_messages", "queued_bytes",
+       "queue_memory_limit_bytes", "log_sync_seconds", "log_bytes", "log_live_bytes", "log_messages", "log_segments", "log_commits_total",
        "dropped_queue_full_total", "dropped_away_total")
 def away_for_too_long(broker, name):
     leave_behind(broker, name, f"{name}/#")
@@ -223,7 +230,7 @@ def away_for_too_long(broker, name):
     for _ in range(20):
         publisher.publish(f"{name}/a", qos=1)
     publisher.disconnect()
-    time.sleep(1.5)
+    be_seen()
     back = Client(broker.address, name, clean=False)
     back.receive(10)
     back.disconnect()
@@ -298,7 +305,7 @@ def too_slow(broker, name):
     slow.drop()
 
 
-@scene("publishes_resent_total")
+@scene("publishes_resent_total", "inflight_messages")
 def lost_in_flight(broker, name):
     client = Client(broker.address, name, clean=False)
     client.subscribe(f"{name}/#", 1)
@@ -307,6 +314,7 @@ def lost_in_flight(broker, name):
     publisher.publish(f"{name}/a", qos=1)
     publisher.disconnect()
     client.receive(1)
+    be_seen()
     client.drop()
     back = Client(broker.address, name, clean=False)
     back.receive(1)
@@ -365,7 +373,7 @@ def beyond_the_limit(broker, name):
         first.drop()
 
 
-@scene()
+@scene("banned_addresses")
 def a_guesser_behind_a_proxy(broker, name):
     header = b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 1883\r\n"
     for _ in range(2):
@@ -373,7 +381,7 @@ def a_guesser_behind_a_proxy(broker, name):
     try:
         Client(broker.proxied, name, before=header).drop()
     except ConnectionError:
-        # Those who scrape see it meanwhile.
+        # Until the ban is over.
         time.sleep(3.5)
     else:
         raise AssertionError("whoever guesses is kept out")

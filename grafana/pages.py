@@ -15,9 +15,11 @@ from panels import (
     Row,
     by_broker,
     by_label,
+    by_label_now,
     by_shard,
     chosen,
     figure,
+    fullest,
     graph,
     greatest,
     heatmap,
@@ -345,7 +347,7 @@ STORAGE = Page(
                 "short",
                 Query(greatest("hawker_log_full"), "full"),
                 warns=(1,),
-                width=6,
+                width=4,
             ),
             figure(
                 "Damaged places",
@@ -354,7 +356,7 @@ STORAGE = Page(
                 "short",
                 Query(f'max ({chosen("hawker_log_damages")})', "places"),
                 warns=(1,),
-                width=6,
+                width=4,
             ),
             figure(
                 "Refused for want of room",
@@ -362,7 +364,7 @@ STORAGE = Page(
                 "short",
                 Query(risen("hawker_dropped_log_full_total"), "refused"),
                 warns=(1,),
-                width=6,
+                width=4,
             ),
             figure(
                 "Still needed",
@@ -370,18 +372,33 @@ STORAGE = Page(
                 "given back segment by segment.",
                 "percentunit",
                 Query(f'{total("hawker_log_live_bytes")} / {total("hawker_log_bytes")}', "needed"),
-                width=6,
+                width=4,
                 most=1,
+            ),
+            figure(
+                "Size of a segment",
+                "Each file of the log has this size from its beginning (storage.segment_bytes).",
+                "bytes",
+                Query(greatest("hawker_log_segment_bytes"), "segment"),
+                width=4,
+            ),
+            figure(
+                "Read at the start in",
+                "How long the last start took to read the log. Of several brokers, the slowest.",
+                "s",
+                Query(greatest("hawker_recovery_seconds"), "read"),
+                width=4,
             ),
         )),
         Row("How large is the log?", (
             graph(
                 "Size",
-                "From the oldest record to the end, and of that what is still needed. "
-                "storage.log_bytes_max is the limit of the first, divided evenly among the shards.",
+                "From the oldest record to the end, and of that what is still needed. The limit, "
+                "storage.log_bytes_max, is divided evenly among the shards.",
                 "bytes",
                 Query(total("hawker_log_bytes"), "size", BLUE),
                 Query(total("hawker_log_live_bytes"), "still needed", GREEN),
+                Query(total("hawker_log_limit_bytes"), "limit", RED),
             ),
             by_shard(
                 "Size by shard",
@@ -486,6 +503,49 @@ SESSIONS = Page(
                 Query(rate("hawker_keep_alive_timeouts_total"), "keep-alive ran out", ORANGE),
                 Query(rate("hawker_sessions_expired_total"), "session expired", BLUE),
                 Query(rate("hawker_wills_published_total"), "will published", YELLOW),
+            ),
+            by_label_now(
+                "Connections, by listener",
+                "Where clients come in; those that speak no MQTT yet are included.",
+                "short",
+                "hawker_listener_connections",
+                "listener",
+            ),
+            graph(
+                "Subscriptions",
+                "Of all sessions, shared ones included.",
+                "short",
+                Query(total("hawker_subscriptions"), "subscriptions", BLUE),
+            ),
+            graph(
+                "Retained messages",
+                "Messages that new subscribers get. Topics that are never used again keep theirs.",
+                "short",
+                Query(total("hawker_retained_messages"), "retained", BLUE),
+            ),
+        )),
+        Row("Who is owed what?", (
+            graph(
+                "Messages owed",
+                "In queues: for clients that are away or slower than their messages come. In "
+                "flight: sent, and not completed by the client.",
+                "short",
+                Query(total("hawker_queued_messages"), "in queues", ORANGE),
+                Query(total("hawker_inflight_messages"), "in flight", BLUE),
+            ),
+            graph(
+                "Memory of queues",
+                "What messages in queues take in memory, and mqtt.queue_memory_bytes_max, of which "
+                "each shard may use an equal part. Payloads that are in the log take none.",
+                "bytes",
+                Query(total("hawker_queued_bytes"), "in queues", ORANGE),
+                Query(total("hawker_queue_memory_limit_bytes"), "limit", RED),
+            ),
+            graph(
+                "Bytes of retained messages",
+                "mqtt.retained_bytes_max bounds them.",
+                "bytes",
+                Query(total("hawker_retained_bytes"), "retained", BLUE),
             ),
         )),
         Row("What comes in and goes out?", (
@@ -648,6 +708,13 @@ SECURITY = Page(
                 Query(rate("hawker_connections_kept_out_total"), "kept out", RED),
                 width=12,
             ),
+            graph(
+                "Banned addresses",
+                "Addresses that are kept out now for auth.ban_failures failed logins.",
+                "short",
+                Query(total("hawker_banned_addresses"), "banned", RED),
+                width=12,
+            ),
             by_label(
                 "CONNECT refused, by reason",
                 "The runbook says of each reason what mends it (HawkerRefusesClients).",
@@ -808,6 +875,45 @@ PROCESS = Page(
                 "short",
                 Query(total("process_open_fds"), "open", BLUE),
                 Query(total("process_max_fds"), "limit", RED),
+            ),
+        )),
+        Row("Which limit is near?", (
+            by_broker(
+                "Connections",
+                "Of those there can be: by the limit of open files, or connections_max of all "
+                "listeners if that is less.",
+                "percentunit",
+                f"{total('hawker_connections', by='instance')} / "
+                f"{greatest('hawker_connections_max', by='instance')}",
+                most=1,
+            ),
+            by_broker(
+                "Sessions",
+                "Of mqtt.sessions_max, by the fullest shard: each may have an equal part.",
+                "percentunit",
+                fullest("hawker_sessions", "hawker_sessions_max"),
+                most=1,
+            ),
+            by_broker(
+                "Memory of queues",
+                "Of mqtt.queue_memory_bytes_max, by the fullest shard.",
+                "percentunit",
+                fullest("hawker_queued_bytes", "hawker_queue_memory_limit_bytes"),
+                most=1,
+            ),
+            by_broker(
+                "Log",
+                "Of storage.log_bytes_max, by the fullest shard.",
+                "percentunit",
+                fullest("hawker_log_bytes", "hawker_log_limit_bytes"),
+                most=1,
+            ),
+            by_broker(
+                "Descriptors",
+                "Of those that the process may have open.",
+                "percentunit",
+                f"{chosen('process_open_fds')} / {chosen('process_max_fds')}",
+                most=1,
             ),
         )),
     ),

@@ -94,6 +94,12 @@ def risen(metric, over="$__range"):
     return f"sum (increase({chosen(metric)}[{over}]))"
 
 
+def fullest(metric, limit):
+    """The share of a limit that is used where each shard may have an equal part of it."""
+    shards = f"count by (instance) ({chosen(metric)})"
+    return f"{greatest(metric, by='instance')} * {shards} / {greatest(limit, by='instance')}"
+
+
 def quantile(share, histogram, by="shard"):
     """What a share of all was at most."""
     buckets = f"sum{_by(by, 'le')} (rate({chosen(histogram + '_bucket')}[$__rate_interval]))"
@@ -142,6 +148,12 @@ def by_label(title, description, unit, metric, label, width=8, stacked=False):
     """A line for each value of a label, over all shards."""
     query = Query(rate_by(metric, label), "{{" + label + "}}")
     return graph(title, description, unit, query, width=width, stacked=stacked)
+
+
+def by_label_now(title, description, unit, metric, label, width=8):
+    """The same of a figure that goes up and down."""
+    query = Query(f"sum by ({label}) ({chosen(metric)})", "{{" + label + "}}")
+    return graph(title, description, unit, query, width=width)
 
 
 def percentiles(title, description, histogram, width=8):

@@ -6,7 +6,7 @@
 use super::exposition::{Exposition, Format, Kind, Label};
 use crate::cli::VERSION;
 use crate::metrics::{Label as _, Value};
-use crate::runtime::{Counted, Counter, Figures, Refusal};
+use crate::runtime::{Counted, Counter, Figures, LogFacts, Refusal};
 use crate::sys::Usage;
 
 /// The compiler that made this.
@@ -35,6 +35,17 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     family("hawker_sessions", Gauge, "Sessions now, connected or away.", &|c| c.sessions as u64);
     family("hawker_ring_enters_total", Counter, "Calls of io_uring_enter.", &|c| c.enters);
     family("hawker_turns_total", Counter, "Turns of the shard's loop.", &|c| c.turns);
+    let help = "Subscriptions of all sessions now, shared ones included.";
+    family("hawker_subscriptions", Gauge, help, &|c| c.holdings.subscriptions as u64);
+    let help = "Retained messages now.";
+    family("hawker_retained_messages", Gauge, help, &|c| c.holdings.retained_messages as u64);
+    family("hawker_retained_bytes", Gauge, "Their bytes.", &|c| c.holdings.retained_bytes);
+    let help = "Messages that wait in queues now, of sessions and of shared groups.";
+    family("hawker_queued_messages", Gauge, help, &|c| c.holdings.queued_messages as u64);
+    let help = "Memory that they take.";
+    family("hawker_queued_bytes", Gauge, help, &|c| c.holdings.queued_bytes);
+    let help = "QoS 1 and 2 messages that were sent to clients and are not completed.";
+    family("hawker_inflight_messages", Gauge, help, &|c| c.holdings.inflight_messages as u64);
     family("hawker_log_segments", Gauge, "Segments of the log.", &|c| c.log.segments);
     let help = "Bytes from the log's oldest record to its end.";
     family("hawker_log_bytes", Gauge, help, &|c| c.log.bytes);
@@ -100,12 +111,47 @@ fn broker(page: &mut Exposition, counter: &Counter) {
     let ready_at = counter.ready_at.as_secs_f64();
     page.family("hawker_start_time_seconds", Kind::Gauge, help).sample(&[], ready_at);
     in_force(page, &counter.in_force.figures());
+    entrance(page, counter);
+    if let Some(facts) = &counter.log {
+        log(page, facts);
+    }
+}
+
+/// Who comes in where, and who does not.
+fn entrance(page: &mut Exposition, counter: &Counter) {
+    let help = "Connections now, by listener, those that speak no MQTT yet included.";
+    let mut connections = page.family("hawker_listener_connections", Kind::Gauge, help);
+    for (listener, count) in counter.connections_by_listener() {
+        connections.sample(&[("listener", &listener)], count);
+    }
+    let help = "Connections there can be, by the limit of open files and those of the listeners.";
+    let max = counter.connections_max.map_or("+Inf".to_owned(), |max| max.to_string());
+    page.family("hawker_connections_max", Kind::Gauge, help).sample(&[], max);
+    let help = "Addresses that are banned now.";
+    let banned = counter.banned_addresses();
+    page.family("hawker_banned_addresses", Kind::Gauge, help).sample(&[], banned);
+}
+
+/// What does not change of the log. Without one there are no such figures.
+fn log(page: &mut Exposition, facts: &LogFacts) {
+    let help = "Bytes that the log may have, of all shards together; each has an equal part.";
+    page.family("hawker_log_limit_bytes", Kind::Gauge, help).sample(&[], facts.bytes_max);
+    let help = "Bytes of a segment.";
+    page.family("hawker_log_segment_bytes", Kind::Gauge, help).sample(&[], facts.segment_bytes);
     let help = "Damaged places of the log that were left out at the start.";
-    page.family("hawker_log_damages", Kind::Gauge, help).sample(&[], counter.log_damages);
+    page.family("hawker_log_damages", Kind::Gauge, help).sample(&[], facts.damages);
+    let help = "How long the start took to read the log.";
+    page.family("hawker_recovery_seconds", Kind::Gauge, help)
+        .sample(&[], facts.read_in.as_secs_f64());
 }
 
 /// What the configuration says that runs, and how it came to run.
 fn in_force(page: &mut Exposition, figures: &Figures) {
+    let help = "Sessions there can be; each shard may have an equal part.";
+    page.family("hawker_sessions_max", Kind::Gauge, help).sample(&[], figures.sessions_max);
+    let help = "Memory that queues may take, of all shards together; each has an equal part.";
+    page.family("hawker_queue_memory_limit_bytes", Kind::Gauge, help)
+        .sample(&[], figures.queue_memory_bytes_max);
     let help = "Times the configuration was read again.";
     page.family("hawker_config_reloads_total", Kind::Counter, help)
         .sample(&[("outcome", &"applied")], figures.reloads_applied)

@@ -360,6 +360,7 @@ impl Driver {
                         metrics: self.shard.metrics().clone(),
                         connections: self.shard.connection_count(),
                         sessions: self.shard.session_count(),
+                        holdings: self.shard.holdings(),
                         log: self.shard.log_size(),
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
                         sync_times: self.disk.as_ref().map(Disk::sync_times).unwrap_or_default(),

@@ -13,6 +13,10 @@ pub(crate) struct InForce(Mutex<Figures>);
 /// What is in force at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
+    /// `mqtt.sessions_max`
+    pub(crate) sessions_max: u32,
+    /// `mqtt.queue_memory_bytes_max`
+    pub(crate) queue_memory_bytes_max: u64,
     /// When the certificates that a listener shows end, since 1970: by its name.
     pub(crate) certificates_end: Vec<(String, Duration)>,
     /// Reloads that were applied.
@@ -60,6 +64,8 @@ impl InForce {
 
 impl Figures {
     fn read(&mut self, config: &Config, doors: &[Entry]) {
+        self.sessions_max = config.mqtt.sessions_max;
+        self.queue_memory_bytes_max = config.mqtt.queue_memory_bytes_max;
         let ends = config.listeners.iter().zip(doors).filter_map(|(listener, entry)| {
             Some((listener.name.clone(), entry.certificates_end()?))
         });

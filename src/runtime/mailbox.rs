@@ -14,7 +14,7 @@ use super::doors::Entry;
 use super::visitors::Refusal;
 use crate::auth::Verdict;
 use crate::metrics::{Durations, ShardMetrics, Tally};
-use crate::shard::{ConnectionId, LogSize, Policy};
+use crate::shard::{ConnectionId, Holdings, LogSize, Policy};
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -46,6 +46,8 @@ pub(crate) struct Counted {
     pub(crate) connections: usize,
     /// Sessions it holds.
     pub(crate) sessions: usize,
+    /// What else it holds.
+    pub(crate) holdings: Holdings,
     /// How large its log is.
     pub(crate) log: LogSize,
     /// Commits of the log.

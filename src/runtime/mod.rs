@@ -21,7 +21,7 @@ mod sending;
 mod socket;
 mod visitors;
 
-pub(crate) use counter::Counter;
+pub(crate) use counter::{Counter, LogFacts};
 pub(crate) use in_force::Figures;
 pub(crate) use mailbox::Counted;
 pub(crate) use visitors::Refusal;
@@ -32,7 +32,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -265,7 +265,15 @@ impl Broker {
             durability: config.durability.name(),
             ready_at: clock::since_1970(),
             in_force: Arc::clone(&self.in_force),
-            log_damages: self.directory.as_ref().map_or(0, |directory| directory.damages as u64),
+            visitors: Arc::clone(&self.visitors),
+            listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            connections_max: counter::connections_max(config, self.mailboxes.len()),
+            log: self.directory.as_ref().map(|directory| LogFacts {
+                bytes_max: config.storage.log_bytes_max,
+                segment_bytes: directory.layout().segment_bytes,
+                damages: directory.damages,
+                read_in: directory.read_in,
+            }),
         }
     }
 
@@ -377,8 +385,10 @@ fn open_stores(
             sync_interval: Duration::from_millis(config.storage.sync_interval_ms.into()),
         },
     };
-    let Opened { directory, shards } =
+    let start = Instant::now();
+    let Opened { mut directory, shards } =
         recovery::open(config, seeds.len(), seeds[0].placement).map_err(RunError::Recovery)?;
+    directory.read_in = start.elapsed();
     for seed in seeds {
         seed.placement = directory.layout().placement;
     }

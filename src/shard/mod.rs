@@ -50,7 +50,7 @@ mod timers;
 mod write;
 
 pub use arena::Key;
-pub use census::{Census, LogSize};
+pub use census::{Census, Holdings, LogSize};
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
@@ -179,6 +179,10 @@ pub struct Shard {
     scratch: Scratch,
     metrics: ShardMetrics,
     queue_memory: QueueMemory,
+    /// Of all sessions.
+    subscription_count: usize,
+    /// Messages in flight to all clients.
+    inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
     /// Sessions whose queues go on at the next one.
@@ -280,6 +284,8 @@ impl Shard {
             scratch: Scratch::default(),
             metrics: ShardMetrics::default(),
             queue_memory: QueueMemory::default(),
+            subscription_count: 0,
+            inflight_count: 0,
             pumped_bytes: 0,
             unpumped: VecDeque::new(),
             reached: Reached::default(),

@@ -22,7 +22,7 @@ use std::path::Path;
 use crate::config::Config;
 
 pub use cpu::usable_cpus;
-pub use limit::raise as raise_limits;
+pub use limit::{connections_max, raise as raise_limits};
 pub use process::Usage;
 
 /// Something found out about this machine.
