@@ -263,7 +263,7 @@ metrics! {
     protocol_errors_total,
     /// Connections ended because nothing arrived for one and a half times the keep-alive.
     keep_alive_timeouts_total,
-    /// Bytes received.
+    /// Bytes received; those of a connection that ends within its first packet are not counted.
     received_bytes_total,
     /// Bytes handed over for writing.
     sent_bytes_total,
