@@ -41,6 +41,8 @@ pub trait Label: Copy {
 pub enum Refused {
     /// It cannot be read, or breaks a rule of MQTT.
     Malformed,
+    /// It is of a version of MQTT that is not spoken here.
+    Version,
     /// Its client id is too long, or lacking where one is needed.
     ClientId,
     /// Its will is one that nobody may publish.
@@ -63,6 +65,7 @@ impl Label for Refused {
     const NAME: &'static str = "reason";
     const VALUES: &'static [&'static str] = &[
         "malformed",
+        "version",
         "client_id",
         "will",
         "credentials",
@@ -138,7 +141,7 @@ pub struct Tally<L> {
 }
 
 /// Values that a label has at most.
-const VALUES_MAX: usize = 9;
+const VALUES_MAX: usize = 10;
 
 impl<L: Label> Tally<L> {
     const FITS: () = assert!(L::VALUES.len() <= VALUES_MAX, "a counter for each value");

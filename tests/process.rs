@@ -96,6 +96,36 @@ fn operators_get_answers_over_http() {
 }
 
 #[test]
+fn a_refused_connect_is_counted_by_its_reason() {
+    let broker = Setup::shards(2).config("[mqtt]\nanonymous_allowed = false\n").start();
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let refused: [(&str, &[u8]); 4] = [
+        ("not_authorized", CONNECT_V311),
+        // An empty client id of a client that wants its session kept.
+        ("client_id", b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x3c\x00\x00"),
+        // A method of authentication that is not offered.
+        ("method", b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x04\x15\x00\x01X\x00\x00"),
+        ("version", b"\x10\x0c\x00\x04MQTT\x09\x02\x00\x3c\x00\x00"),
+    ];
+    for (reason, connect) in refused {
+        let count = || {
+            let label = format!("reason=\"{reason}\"");
+            let metrics = get(admin, "/metrics");
+            let is_it = |line: &&str| {
+                line.starts_with("hawker_connects_refused_total{") && line.contains(&label)
+            };
+            let counts = metrics.lines().filter(is_it).filter_map(|line| line.split(' ').nth(1));
+            counts.map(|count| count.parse::<u64>().expect("a number")).sum::<u64>()
+        };
+        assert_eq!(count(), 0, "{reason}");
+        let mut stream = broker.connect();
+        stream.write_all(connect).expect("the broker reads");
+        rest(&mut stream);
+        assert_eq!(count(), 1, "{reason}: {}", get(admin, "/metrics"));
+    }
+}
+
+#[test]
 fn the_end_of_a_listeners_certificate_is_told() {
     let config = "[[listeners]]\nname = \"safe\"\naddress = \"tls://127.0.0.1:0\"\n\
                   certificate = \"shown.pem\"\nkey = \"key.pem\"\n";

@@ -595,6 +595,7 @@ fn asked(verdict: &Verdict) -> Asked {
 /// The kind of a refusal, which is fewer words than MQTT has.
 fn refused(reason: ReasonCode) -> Refused {
     match reason {
+        ReasonCode::UnsupportedProtocolVersion => Refused::Version,
         ReasonCode::ClientIdentifierNotValid => Refused::ClientId,
         ReasonCode::TopicNameInvalid | ReasonCode::PayloadFormatInvalid => Refused::Will,
         ReasonCode::BadUserNameOrPassword => Refused::Credentials,
