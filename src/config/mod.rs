@@ -76,6 +76,12 @@ impl Durability {
 
     const WORDS: &[(&str, Durability)] =
         &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
+
+    /// As it is written in a configuration.
+    pub fn name(self) -> &'static str {
+        let (name, _) = Self::WORDS.iter().find(|(_, one)| *one == self).expect("each has a name");
+        name
+    }
 }
 
 impl Config {

@@ -29,10 +29,10 @@ use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
-use super::visitors::{Visit, Visitors};
+use super::visitors::{Refusal, Visit, Visitors};
 use crate::embed::Hooks;
 use crate::login::Verifier;
-use crate::metrics::Durations;
+use crate::metrics::{Durations, Tally};
 use crate::shard::{
     ConnectionId, Input, Listener, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions,
     WriteBatch,
@@ -112,7 +112,7 @@ pub(super) struct Driver {
     control: Handle,
     visitors: Arc<Visitors>,
     /// Connections that were not taken.
-    kept_out: u64,
+    kept_out: Tally<Refusal>,
     greeting_timeout: Duration,
     /// Connections that are being greeted, and when that must be over.
     greeted: Lingerers,
@@ -202,7 +202,7 @@ impl Driver {
             hooks,
             control,
             visitors,
-            kept_out: 0,
+            kept_out: Tally::default(),
             greeting_timeout,
             greeted: Lingerers::default(),
             packets: Vec::new(),
@@ -307,7 +307,7 @@ impl Driver {
     fn disk_completed(&mut self, now: Time, index: usize, result: i32) {
         let Some(disk) = &mut self.disk else { return };
         let token = |index| Operation::Disk.numbered(index);
-        match disk.completed(index, result, &mut self.ring, token) {
+        match disk.completed(now, index, result, &mut self.ring, token) {
             Ok(Some(news)) => self.shard.handle(now, Input::Log(news)),
             Ok(None) => {}
             Err(failure) => disk_failed(&failure),
@@ -368,6 +368,11 @@ impl Driver {
                         self.shard.handle(now, Input::Log(news));
                     }
                 }
+                Letter::Synced(time) => {
+                    if let Some(disk) = &mut self.disk {
+                        disk.synced(time);
+                    }
+                }
                 Letter::DiskFailed(failure) => disk_failed(&failure),
                 Letter::Count(answer) => {
                     // Nobody listens any more: nobody is told.
@@ -376,9 +381,11 @@ impl Driver {
                         metrics: self.shard.metrics().clone(),
                         connections: self.shard.connection_count(),
                         sessions: self.shard.session_count(),
+                        holdings: self.shard.holdings(),
                         log: self.shard.log_size(),
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
-                        kept_out: self.kept_out,
+                        sync_times: self.disk.as_ref().map(Disk::sync_times).unwrap_or_default(),
+                        kept_out: self.kept_out.clone(),
                         enters: self.ring.enters,
                         turns: self.turns,
                         turn_times: self.turn_times.clone(),
@@ -598,7 +605,7 @@ impl Driver {
         match self.visitors.enter(now, listener, address) {
             Ok(visit) => Some(visit),
             Err(refusal) => {
-                self.kept_out += 1;
+                self.kept_out.count(refusal);
                 tracing::debug!(peer = %peer.address, ?refusal, "a connection is kept out");
                 None
             }

@@ -3,23 +3,29 @@
 
 mod buffers;
 pub mod clock;
+mod counter;
 pub mod directory;
 mod disk;
 pub mod doors;
 mod driver;
 mod entropy;
+mod in_force;
 mod lanes;
 mod listener;
 mod mailbox;
 mod primitive;
 pub mod recovery;
+mod reload;
 mod ring;
 mod sending;
 mod socket;
 mod visitors;
 mod watchdog;
 
+pub(crate) use counter::{Counter, LogFacts};
+pub(crate) use in_force::Figures;
 pub(crate) use mailbox::Counted;
+pub(crate) use visitors::Refusal;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,23 +35,24 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedSender;
 
 use self::clock::Clock;
 use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
 use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
+use self::in_force::InForce;
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
+use self::reload::Reloading;
 use self::visitors::{BanRule, Visitors};
 use crate::auth::{Asks, ScramUsers};
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
@@ -122,10 +129,15 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let broker = Broker::start(&config)?;
     let manager = Arc::new(ServiceManager::from_environment());
     manager.ready();
-    watchdog::start(&manager, broker.counter());
-    let visitors = Arc::clone(&broker.visitors);
-    let verifier = Arc::clone(&broker.verifier);
-    let mut running = config;
+    watchdog::start(&manager, &broker.mailboxes);
+    let mut reloading = Reloading {
+        running: config,
+        source,
+        mailboxes: Arc::clone(&broker.mailboxes),
+        visitors: Arc::clone(&broker.visitors),
+        verifier: Arc::clone(&broker.verifier),
+        in_force: Arc::clone(&broker.in_force),
+    };
     let mut stopping = false;
     let handle = signals.handle();
     let mailboxes = Arc::clone(&broker.mailboxes);
@@ -134,7 +146,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
             match signal {
                 SIGHUP => {
                     manager.reloading(clock::monotonic_micros());
-                    reload(&mut running, &source, &mailboxes, &visitors, &verifier);
+                    reloading.reload();
                     manager.ready();
                 }
                 _ if stopping => {
@@ -158,55 +170,6 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let _ = waiter.join();
     tracing::info!("stopped");
     outcome
-}
-
-fn reload(
-    running: &mut Config,
-    source: &Source,
-    mailboxes: &[Mailbox],
-    visitors: &Visitors,
-    verifier: &Verifier,
-) {
-    let config = match source.load() {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed:\n{error}");
-            return;
-        }
-    };
-    let waiting = running.waiting_for_restart(&config);
-    // Which listeners there are waits for a restart: connections are known by their place among
-    // those that run, and so are their doors and rules.
-    let config = Config { listeners: running.listeners.clone(), ..config };
-    let doors = match doors::open(&config) {
-        Ok(doors) => doors,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed: {error}");
-            return;
-        }
-    };
-    if !waiting.is_empty() {
-        tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
-    }
-    let (policy, chain) = match policy(&config, &Hooks::default()) {
-        Ok(policy) => policy,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed: {error}");
-            return;
-        }
-    };
-    if let Err(error) = verifier.set_chain(chain) {
-        tracing::error!("configuration not reloaded, nothing changed: {error}");
-        return;
-    }
-    crate::cli::logging::set_levels(&config.log.level);
-    visitors.set_rule(ban_rule(&config));
-    for mailbox in mailboxes {
-        mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
-        mailbox.send(Letter::Doors(Arc::clone(&doors)));
-    }
-    tracing::info!("configuration reloaded");
-    *running = config;
 }
 
 /// What the shards go by and who is asked about clients, with what is in the files that the
@@ -251,6 +214,7 @@ pub struct Broker {
     visitors: Arc<Visitors>,
     verifier: Arc<Verifier>,
     hooks: Hooks,
+    in_force: Arc<InForce>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
     control: Control,
@@ -285,6 +249,7 @@ impl Broker {
         let (listening, bound) =
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
         let visitors = Visitors::new(&config.listeners, ban_rule(config));
+        let in_force = InForce::new(config, &doors);
         let entrance = Entrance { listening, doors, visitors: Arc::clone(&visitors) };
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
@@ -308,12 +273,13 @@ impl Broker {
             visitors,
             verifier,
             hooks,
+            in_force,
             directory,
             control,
             locals,
         };
         if let Some(admin) = admin {
-            broker.control.serve(admin, broker.counter());
+            broker.control.serve(admin, broker.counter(config));
         }
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -354,10 +320,21 @@ impl Broker {
     }
 
     /// A way to ask every shard what it has counted.
-    fn counter(&self) -> Counter {
+    fn counter(&self, config: &Config) -> Counter {
         Counter {
             mailboxes: Arc::clone(&self.mailboxes),
-            log_damages: self.directory.as_ref().map_or(0, |directory| directory.damages as u64),
+            durability: config.durability.name(),
+            ready_at: clock::since_1970(),
+            in_force: Arc::clone(&self.in_force),
+            visitors: Arc::clone(&self.visitors),
+            listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            connections_max: counter::connections_max(config, self.mailboxes.len()),
+            log: self.directory.as_ref().map(|directory| LogFacts {
+                bytes_max: config.storage.log_bytes_max,
+                segment_bytes: directory.layout().segment_bytes,
+                damages: directory.damages,
+                read_in: directory.read_in,
+            }),
         }
     }
 
@@ -379,24 +356,6 @@ fn in_turn(mailboxes: &Arc<Vec<Mailbox>>) -> impl Fn(OwnedFd) + Send + Sync + us
     move |fd| {
         let shard = next.fetch_add(1, Ordering::Relaxed) % mailboxes.len();
         mailboxes[shard].send(Letter::Local(fd));
-    }
-}
-
-/// Asks the shards what they have counted.
-#[derive(Clone)]
-pub(crate) struct Counter {
-    mailboxes: Arc<Vec<Mailbox>>,
-    /// Damaged places of the log that were left out at the start.
-    pub(crate) log_damages: u64,
-}
-
-impl Counter {
-    /// Every shard answers once.
-    pub(crate) fn ask(&self, answer: &UnboundedSender<Counted>) -> usize {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::Count(answer.clone()));
-        }
-        self.mailboxes.len()
     }
 }
 
@@ -506,8 +465,10 @@ fn open_stores(
             sync_interval: Duration::from_millis(config.storage.sync_interval_ms.into()),
         },
     };
-    let Opened { directory, shards } =
+    let start = Instant::now();
+    let Opened { mut directory, shards } =
         recovery::open(config, seeds.len(), seeds[0].placement).map_err(RunError::Recovery)?;
+    directory.read_in = start.elapsed();
     for seed in seeds {
         seed.placement = directory.layout().placement;
     }

@@ -67,6 +67,7 @@ impl Shard {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         match seat.session.outbox.inflight.finish(ack.packet_id) {
             Ok(Finished { ordinal, share }) => {
+                self.inflight_count -= 1;
                 self.journal.progress(seat.number, ordinal, Step::Done);
                 self.share_done(key, share.as_deref());
                 self.pump(now, key);
@@ -90,6 +91,7 @@ impl Shard {
 
     /// A message is complete: there is room for another.
     fn completed(&mut self, now: Time, key: Key, delivery: &Delivery) {
+        self.inflight_count -= 1;
         self.delivery_over(key, delivery);
         self.pump(now, key);
     }

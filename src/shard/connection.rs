@@ -11,6 +11,7 @@ use super::effect::{ConnectionId, Peer};
 use super::rate::Pacer;
 use super::write::WriteBuffer;
 use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
+use crate::metrics::Paused;
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
 use crate::time::Time;
 
@@ -71,6 +72,19 @@ pub enum Pause {
     Rate = 32,
 }
 
+impl From<Pause> for Paused {
+    fn from(why: Pause) -> Paused {
+        match why {
+            Pause::Lane => Paused::Lane,
+            Pause::Acknowledgements => Paused::Acknowledgements,
+            Pause::Replies => Paused::Replies,
+            Pause::Subscribing => Paused::Subscribing,
+            Pause::Verdict => Paused::Login,
+            Pause::Rate => Paused::Rate,
+        }
+    }
+}
+
 /// How far a connection is.
 #[derive(Debug)]
 pub enum Phase {
@@ -98,6 +112,8 @@ pub struct Verifying {
     /// The CONNECT packet, acted on once its sender is known.
     pub connect: Zeroizing<Vec<u8>>,
     pub version: Version,
+    /// When the question was asked.
+    pub since: Time,
 }
 
 /// A connection with a session.

@@ -52,7 +52,7 @@ mod timers;
 mod write;
 
 pub use arena::Key;
-pub use census::{Census, LogSize};
+pub use census::{Census, Holdings, LogSize};
 pub use consult::{
     Advice, Client, Consults, Event, Forward, MayGet, Question, Receiver, Replacement,
 };
@@ -190,6 +190,10 @@ pub struct Shard {
     scratch: Scratch,
     metrics: ShardMetrics,
     queue_memory: QueueMemory,
+    /// Of all sessions.
+    subscription_count: usize,
+    /// Messages in flight to all clients.
+    inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
     /// Sessions whose queues go on at the next one.
@@ -291,6 +295,8 @@ impl Shard {
             scratch: Scratch::default(),
             metrics: ShardMetrics::default(),
             queue_memory: QueueMemory::default(),
+            subscription_count: 0,
+            inflight_count: 0,
             pumped_bytes: 0,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
@@ -479,7 +485,7 @@ impl Shard {
     fn pause(&mut self, id: ConnectionId, why: Pause) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.paused == 0 {
-            self.metrics.reading_paused_total += 1;
+            self.metrics.reading_paused_total.count(why.into());
             self.outputs.push_back(Output::PauseReading(id));
         }
         connection.paused |= why as u8;

@@ -24,6 +24,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct PendingPublish {
     connection: ConnectionId,
+    /// When it came.
+    since: Time,
     /// Which of the connection's acknowledgements.
     number: u64,
     /// Answers that are still to come.
@@ -410,6 +412,7 @@ impl Shard {
         let (session, packet_id) = taken.unzip();
         let ticket = self.publishes.insert(PendingPublish {
             connection: ConnectionId::NOBODY,
+            since: self.now,
             number: 0,
             missing: remote.count_ones(),
             session: session.unwrap_or(Key::LAST),
@@ -471,6 +474,7 @@ impl Shard {
         }
         let ticket = self.publishes.insert(PendingPublish {
             connection,
+            since: now,
             number,
             missing,
             session,
@@ -501,6 +505,8 @@ impl Shard {
             return;
         };
         active.acknowledgements.ready(pending.number);
+        let waited = now.since(pending.since);
+        self.metrics.publish_acknowledge_seconds.observe(waited.as_micros() as u64);
         self.send_acknowledgements(now, id);
     }
 

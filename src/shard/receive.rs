@@ -40,7 +40,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return self.append_to_move(id, bytes);
         };
-        self.metrics.received_bytes_total += bytes.len() as u64;
+        // Until its client's home is known, `consume` counts: what moves is counted there.
+        if !matches!(connection.phase, Phase::AwaitConnect) {
+            self.metrics.received_bytes_total += bytes.len() as u64;
+        }
         connection.last_received = now;
         if connection.paused == 0 && connection.partial.is_empty() {
             let consumed = self.consume(now, id, bytes);
@@ -83,6 +86,7 @@ impl Shard {
     /// Acts on the whole packets at the front; returns how many bytes they had.
     fn consume(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) -> usize {
         let packet_bytes_max = self.mqtt().packet_bytes_max;
+        let is_first = self.is_first(id);
         let mut consumed = 0;
         while consumed < bytes.len() {
             let unread = &bytes[consumed..];
@@ -107,13 +111,23 @@ impl Shard {
                 Next::Stop => break,
                 Next::Move(to) => {
                     self.connections.remove(id);
+                    self.metrics.packets_received_total -= 1;
                     let unread = bytes[consumed..].to_vec();
                     self.outputs.push_back(Output::Move { connection: id, to, unread });
                     return bytes.len();
                 }
             }
         }
+        if is_first && !self.is_first(id) {
+            self.metrics.received_bytes_total += bytes.len() as u64;
+        }
         consumed
+    }
+
+    /// Whether nothing but CONNECT may come.
+    fn is_first(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id);
+        connection.is_some_and(|connection| matches!(connection.phase, Phase::AwaitConnect))
     }
 
     fn handle_frame(

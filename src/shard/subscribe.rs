@@ -155,6 +155,7 @@ impl Shard {
         let is_new = earlier.is_none();
         seat.session.subscriptions.insert(Arc::clone(&name), subscription);
         seat.shares += u32::from(is_new && group.is_some());
+        self.subscription_count += usize::from(is_new);
         if earlier != Some(subscription) {
             self.keep_subscription(now, session, &name, subscription);
         }
@@ -329,6 +330,7 @@ impl Shard {
         let Some((filter, _)) = seat.session.subscriptions.remove_entry(filter) else {
             return false;
         };
+        self.subscription_count -= 1;
         if super::share::is_share(&filter) {
             seat.shares -= 1;
             self.leave_group(session, filter);
