@@ -65,14 +65,19 @@ impl std::error::Error for DoorError {}
 pub struct Entry {
     door: Door,
     proxy_from: Vec<Network>,
+    forwarded_from: Vec<Network>,
     certificates_end: Option<Duration>,
 }
 
 impl Entry {
     /// What stands before MQTT for those who come from an address.
     pub fn door(&self, from: IpAddr) -> Door {
-        let is_behind_proxy = self.proxy_from.iter().any(|network| network.contains(from));
-        Door { is_behind_proxy, ..self.door.clone() }
+        let is_of = |networks: &[Network]| networks.iter().any(|network| network.contains(from));
+        Door {
+            is_behind_proxy: is_of(&self.proxy_from),
+            is_forwarded: is_of(&self.forwarded_from),
+            ..self.door.clone()
+        }
     }
 
     /// When the first of the certificates that it shows ends, since 1970: after that, clients that
@@ -90,7 +95,9 @@ impl Entry {
 pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
     let entry = |listener: &ListenerConfig| {
         let (door, certificates_end) = door(config, listener)?;
-        Ok(Entry { door, proxy_from: listener.proxy_from.clone(), certificates_end })
+        let (proxy_from, forwarded_from) =
+            (listener.proxy_from.clone(), listener.forwarded_from.clone());
+        Ok(Entry { door, proxy_from, forwarded_from, certificates_end })
     };
     let entries: Result<_, _> = config.listeners.iter().map(entry).collect();
     entries.map(Arc::new)
@@ -124,7 +131,7 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Option<Dura
         issuers: asked.map(|asked| asked.issuers.clone()),
         error,
     })?;
-    Ok((Door { tls: Some(tls), web, is_mux, is_behind_proxy: false }, end))
+    Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, end))
 }
 
 /// When the first of several certificates in PEM ends.

@@ -575,8 +575,8 @@ impl Driver {
     fn greet(&mut self, now: Time, fd: OwnedFd, peer: Peer) -> io::Result<()> {
         let door = self.doors[usize::from(peer.listener.index)].door(peer.address.ip());
         // Whose connection a proxy brings is known later.
-        let visit = if door.is_behind_proxy { None } else { self.enter(now, peer) };
-        if visit.is_none() && !door.is_behind_proxy {
+        let visit = if door.learns_client() { None } else { self.enter(now, peer) };
+        if visit.is_none() && !door.learns_client() {
             return Ok(());
         }
         let transport = match Transport::new(&door) {
