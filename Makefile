@@ -16,13 +16,16 @@ CRASHES ?= 250
 # --install to get them first.
 PEERS ?=
 
+# Connections that `hostile` holds half made.
+ATTACKERS ?= 5000
+
 CARGO ?= cargo
 # Where `build` puts the binaries.
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak compare \
+.PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak hostile compare \
     observe observe-check docs site deb deb-try
 
 help: ## list the targets
@@ -87,6 +90,9 @@ sim: ## simulate SEEDS fresh seeds, or replay SEED=N
 
 crash-soak: ## kill the broker CRASHES times under load in each way and judge what arrives
 	HAWKER_CRASHES=$(CRASHES) $(CARGO) test --release --all-features --test durability crash -- --nocapture
+
+hostile: ## hold ATTACKERS half-made connections while honest clients go on, and say what that does to them
+	HAWKER_HOSTILE=$(ATTACKERS) $(CARGO) test --release --all-features --test hostile -- --nocapture --test-threads 1
 
 compare: build ## measure Hawker beside the peers that are installed (PEERS, SHAPES, ROUNDS, SECONDS_EACH)
 	loadtest/compare $(PEERS)
