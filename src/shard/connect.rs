@@ -329,7 +329,10 @@ impl Shard {
                     Ok(())
                 }
                 Ok(_) => Err(ReasonCode::NotAuthorized),
-                Err(error) => Err(scram_reason(&error)),
+                Err(error) => {
+                    self.login_failed(id);
+                    Err(scram_reason(&error))
+                }
             },
             _ => Err(ReasonCode::ProtocolError),
         };
