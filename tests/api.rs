@@ -5,6 +5,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -624,4 +626,93 @@ fn the_broker_says_of_itself_what_mosquitto_would() {
     assert!(status.success());
     let broker = Setup::shards(2).variable("HAWKER_MQTT__SYS_INTERVAL_S", "0").start_in(directory);
     assert_eq!(get(&broker, "/retained")["total"], 0);
+}
+
+#[test]
+fn a_terminal_shows_and_changes_the_same() {
+    let broker = in_memory(2).start();
+    let mut client = Client::connect(broker.address(), "term/1", 600);
+    client.subscribe("a/#", 1);
+    let ctl = |arguments: &[&str]| {
+        let admin = format!("http://{}", broker.admin().expect("it says so"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
+        let output = command.args(["ctl", "--admin", &admin]).args(arguments).output();
+        let output = output.expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said, complained)
+    };
+    let done = |arguments: &[&str], expected: &str| {
+        let (code, said, complained) = ctl(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}{complained}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    };
+    done(&["status"], "connections              1");
+    done(&["status", "--json"], "\"sessions\": 1");
+    done(&["clients", "--search", "TERM"], "term/1");
+    done(&["client", "term/1"], "a/#");
+    done(&["explain", "term/1", "a/b", "--qos", "1"], "everybody may do everything");
+    done(&["publish", "a/b", "hello", "--retain"], "success");
+    assert_eq!(client.read().0 & 0xf0, 0x30);
+    done(&["retained"], "a/b");
+    done(&["retained", "a/b", "--show"], "hello");
+    done(&["retained", "a/b", "--delete"], "success");
+    assert_eq!(
+        client.read().1,
+        [&text("a/b")[..], b"\0\x02\0"].concat(),
+        "what deletes it is live"
+    );
+    done(&["ban", "192.0.2.7", "60", "--why", "noise"], "operator");
+    done(&["bans"], "noise");
+    done(&["unban", "192.0.2.7"], "192.0.2.7");
+    done(&["reload"], "applied                  yes");
+    done(&["config"], "mqtt.receive_maximum");
+    done(&["kick", "term/1", "--forget"], "forgotten");
+    assert_eq!(client.read().0, 0xe0);
+    let (code, _, complained) = ctl(&["client", "term/1"]);
+    assert_eq!(code, Some(1));
+    assert!(complained.contains("no client"), "{complained}");
+    let (code, ..) = ctl(&["--admin", "http://127.0.0.1:1", "status"]);
+    assert!(code != Some(0));
+
+    let mut follower = Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .args(["ctl", "--admin", &format!("http://{}", broker.admin().expect("it says so"))])
+        .args(["subscribe", "news/#"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    until(|| get(&broker, "/subscriptions?topic=news/x")["total"] == 1);
+    done(&["publish", "news/x", "read all about it"], "success");
+    let mut line = String::new();
+    let out = follower.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    assert_eq!(line, "news/x read all about it\n");
+    follower.kill().expect("it is ours");
+    follower.wait().expect("it ends");
+}
+
+#[test]
+fn a_token_from_the_command_line_is_taken() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .args(["token", "add", "ops", "operator"])
+        .output()
+        .expect("it can be started");
+    assert!(output.status.success());
+    let token = String::from_utf8(output.stdout).expect("text");
+    let said = String::from_utf8(output.stderr).expect("text");
+    let entry = said.lines().last().expect("the text for the file");
+    let broker = in_memory(1).config(&format!("admin_tokens = [{entry}]\n")).start();
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    assert_eq!(request(&broker, "GET", "/overview", &[&bearer], "").body["admin"]["who"], "ops");
+    let file = broker.directory().join("token");
+    std::fs::write(&file, &token).expect("the directory is writable");
+    let status = |mode: u32| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("ours");
+        let admin = format!("http://{}", broker.admin().expect("it says so"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
+        command.args(["ctl", "--admin", &admin, "--token-file"]).arg(&file).arg("status");
+        command.output().expect("it can be started").status.code()
+    };
+    assert_eq!(status(0o600), Some(0));
+    assert_eq!(status(0o644), Some(1), "everybody could read it");
 }

@@ -26,7 +26,7 @@ const FAILURES_KEPT: Duration = Duration::from_secs(60);
 const ADDRESSES_MAX: usize = 10_000;
 
 /// The header that a web page elsewhere cannot send unasked.
-pub(super) const OWN_HEADER: &str = "x-hawker";
+pub(crate) const OWN_HEADER: &str = "x-hawker";
 
 /// What proxies add.
 const PROXY_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];

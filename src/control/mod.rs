@@ -10,7 +10,7 @@ mod exposition;
 mod metrics;
 mod sys_topics;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, OWN_HEADER};
 pub(crate) use api::Api;
 
 use std::io;
