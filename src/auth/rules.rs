@@ -5,6 +5,7 @@
 //! denied if one that denies meets any of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use super::Rates;
@@ -43,11 +44,23 @@ struct Whom {
 /// name of the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
+    place: Place,
     action: Action,
     denies: bool,
     filter: Box<str>,
     qos_max: QoS,
     retain: bool,
+}
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the configuration, counted from 0.
+    Rule(usize),
+    /// In the line of the `acl_file`.
+    AclLine(usize),
+    /// With what is known of its user alone.
+    Own,
 }
 
 /// What is done.
@@ -84,7 +97,7 @@ impl Rules {
     /// Those of a configuration, whose groups have these users.
     pub fn of(configs: &[RuleConfig], groups: &BTreeMap<String, Vec<String>>) -> Rules {
         let (mut rules, mut limits) = (Vec::new(), Vec::new());
-        for config in configs {
+        for (index, config) in configs.iter().enumerate() {
             let whom = Whom {
                 users: config.users.clone(),
                 anonymous: false,
@@ -110,7 +123,8 @@ impl Rules {
                 for filter in filters {
                     let qos_max = QoS::from_bits(config.qos_max).unwrap_or(QoS::ExactlyOnce);
                     let (filter, retain) = (filter.as_str().into(), config.retain);
-                    let entry = Entry { action, denies, filter, qos_max, retain };
+                    let place = Place::Rule(index);
+                    let entry = Entry { place, action, denies, filter, qos_max, retain };
                     rules.push(Rule { whom: whom.clone(), entry });
                 }
             }
@@ -139,15 +153,17 @@ impl Rules {
             let rest = rest.trim();
             match word {
                 "user" => whom = Whom { users: vec![rest.to_owned()], ..Whom::default() },
-                "topic" => self.add_acl_line(&whom, rest).map_err(fault)?,
-                "pattern" => self.add_acl_line(&Whom::default(), rest).map_err(fault)?,
+                "topic" => self.add_acl_line(&whom, index + 1, rest).map_err(fault)?,
+                "pattern" => {
+                    self.add_acl_line(&Whom::default(), index + 1, rest).map_err(fault)?;
+                }
                 _ => return Err(fault("a line begins with user, topic or pattern")),
             }
         }
         Ok(())
     }
 
-    fn add_acl_line(&mut self, whom: &Whom, rest: &str) -> Result<(), &'static str> {
+    fn add_acl_line(&mut self, whom: &Whom, line: usize, rest: &str) -> Result<(), &'static str> {
         let (access, filter) = match rest.split_once(char::is_whitespace) {
             Some((access @ ("read" | "write" | "readwrite" | "deny"), filter)) => {
                 (access, filter.trim())
@@ -164,6 +180,7 @@ impl Rules {
         };
         for action in actions {
             let entry = Entry {
+                place: Place::AclLine(line),
                 action: *action,
                 denies: access == "deny",
                 filter: filter.into(),
@@ -246,8 +263,8 @@ fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
 
 impl Grants {
     /// These and those.
-    pub fn join(&mut self, mut other: Grants) {
-        self.0.append(&mut other.0);
+    pub fn join(&mut self, other: Grants) {
+        self.0.extend(other.0.into_iter().map(|entry| Entry { place: Place::Own, ..entry }));
     }
 
     /// Whether a message may be published.
@@ -264,6 +281,30 @@ impl Grants {
         allowed
     }
 
+    /// As [`Grants::may_publish`], and by which rule, or for want of which.
+    pub fn explain_publish(&self, topic: &str, qos: QoS, retain: bool) -> (bool, String) {
+        let about = |entry: &&Entry| entry.action == Action::Publish;
+        let covering: Vec<&Entry> =
+            self.0.iter().filter(about).filter(|entry| covers(&entry.filter, topic)).collect();
+        if let Some(entry) = covering.iter().find(|entry| entry.denies) {
+            return (false, format!("{} denies {:?}", entry.place, entry.filter));
+        }
+        let fits = |entry: &&&Entry| qos <= entry.qos_max && (entry.retain || !retain);
+        if let Some(entry) = covering.iter().find(fits) {
+            return (true, format!("{} allows {:?}", entry.place, entry.filter));
+        }
+        let why = match covering.first() {
+            Some(Entry { place, filter, qos_max, .. }) if qos > *qos_max => {
+                format!("{place} allows {filter:?} up to QoS {} alone", *qos_max as u8)
+            }
+            Some(Entry { place, filter, .. }) => {
+                format!("{place} allows {filter:?}, but not to be retained")
+            }
+            None => "there are rules, and none allows it".to_owned(),
+        };
+        (false, why)
+    }
+
     /// The QoS at which a subscription may be made, at most; nothing if it may not.
     pub fn may_subscribe(&self, filter: &str) -> Option<QoS> {
         let entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);
@@ -277,6 +318,16 @@ impl Grants {
             }
         }
         greatest
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Rule(index) => write!(f, "auth.rules[{index}]"),
+            Place::AclLine(line) => write!(f, "line {line} of auth.acl_file"),
+            Place::Own => f.write_str("a rule of its user alone"),
+        }
     }
 }
 
@@ -400,6 +451,32 @@ mod tests {
         assert_eq!(rules.grants(elsewhere), Grants::default());
         let other_door = Actor { listener: "wan", ..actor(Some("ann"), "c") };
         assert_eq!(rules.grants(other_door), Grants::default());
+    }
+
+    #[test]
+    fn it_is_told_by_which_rule_something_is_allowed() {
+        let limited = RuleConfig {
+            publish: vec!["low/#".into()],
+            qos_max: 1,
+            retain: false,
+            ..RuleConfig::default()
+        };
+        let mut rules = Rules::of(&[limited], &BTreeMap::new());
+        rules.add_acl("pattern write own/%u/#\npattern deny own/%u/secret\n").expect("it is right");
+        let grants = rules.grants(actor(Some("ann"), "c"));
+        for (topic, qos, retain, expected) in [
+            ("low/a", QoS::AtLeastOnce, false, (true, "auth.rules[0] allows \"low/#\"")),
+            ("low/a", QoS::ExactlyOnce, false, (false, "up to QoS 1")),
+            ("low/a", QoS::AtMostOnce, true, (false, "not to be retained")),
+            ("own/ann/a", QoS::ExactlyOnce, true, (true, "line 1 of auth.acl_file")),
+            ("own/ann/secret", QoS::AtMostOnce, false, (false, "line 2 of auth.acl_file denies")),
+            ("else", QoS::AtMostOnce, false, (false, "none allows it")),
+        ] {
+            let (allowed, why) = grants.explain_publish(topic, qos, retain);
+            assert_eq!(allowed, expected.0, "{topic}: {why}");
+            assert!(why.contains(expected.1), "{topic}: {why}");
+            assert_eq!(allowed, grants.may_publish(topic, qos, retain), "{topic}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ScramVerifier, Source};
+use super::ctl::Ctl;
+use crate::config::{Role, ScramVerifier, Source};
 
 /// An MQTT broker for Linux servers.
 #[derive(Debug, Parser)]
@@ -59,6 +60,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         action: PasswdAction,
     },
+    /// Make a token of the admin API.
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
+    /// Ask a running broker, or tell it, by its admin API.
+    Ctl(Ctl),
     /// Ask for a user's password and print the line for [auth.scram_users].
     ///
     /// The password comes from the terminal, or is the first line of standard input.
@@ -103,6 +111,23 @@ pub(super) enum PasswdAction {
         /// The file.
         file: PathBuf,
     },
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenAction {
+    /// Print a new token, this once, and the text for admin_tokens.
+    Add {
+        /// What the log calls its holder.
+        name: String,
+        /// viewer, operator or admin.
+        #[arg(value_parser = role)]
+        role: Role,
+    },
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    text.parse().map_err(|expected| format!("expected {expected}"))
 }
 
 /// What to do with a data directory.

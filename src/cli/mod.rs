@@ -7,12 +7,14 @@
 //! | 2 | the command line or the configuration is wrong |
 
 mod arguments;
+mod ctl;
 mod doctor;
 mod log;
 pub mod logging;
 mod passwd;
 mod prompt;
 mod scram;
+mod token;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -25,7 +27,7 @@ use crate::config::{Config, Source};
 use crate::embed::Hooks;
 use crate::runtime::{self, doors};
 use crate::sys::{self, Finding, Verdict};
-use arguments::{Arguments, Command, LogAction, PasswdAction};
+use arguments::{Arguments, Command, LogAction, PasswdAction, TokenAction};
 
 /// What this build calls itself: version and commit.
 pub const VERSION: &str = env!("HAWKER_VERSION");
@@ -50,6 +52,19 @@ pub fn main() -> ExitCode {
             log::import(file.as_deref(), mosquitto, &data_dir)
         }
         Command::Passwd { action } => passwd(&action),
+        Command::Token { action: TokenAction::Add { name, role } } => {
+            match token::add(&name, role) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => refuse(&error),
+            }
+        }
+        Command::Ctl(ctl) => match ctl.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "{error}");
+                ExitCode::from(RUN_FAILED)
+            }
+        },
         Command::Scram { user, iterations } => match scram::print(&user, iterations) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error),

@@ -122,6 +122,7 @@ impl Draft {
 
     /// Replaces the listeners by those at the addresses.
     pub(super) fn take_addresses(&mut self, origin: Origin, addresses: &[&str]) {
+        self.origins.insert("listeners".to_owned(), origin.clone());
         let mut listeners = Vec::new();
         for address in addresses {
             let key = "listeners".to_owned();
@@ -156,6 +157,8 @@ impl Draft {
             data_dir: self.process.data_dir,
             durability: self.process.durability,
             admin: self.process.admin,
+            admin_tokens: self.process.admin_tokens,
+            admin_hosts: self.process.admin_hosts,
             log: self.log,
             mqtt: self.mqtt,
             storage: self.storage,

@@ -1,8 +1,10 @@
 //! What the operator decides.
 
+mod admin;
 mod auth;
 mod check;
 mod draft;
+mod effective;
 mod error;
 mod found;
 mod kind;
@@ -20,7 +22,9 @@ mod tls;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use admin::{AdminToken, Role};
 pub use auth::{AuthConfig, RateExceeded, RefusedPublish, ScramVerifier, ScramVerifierError};
+pub use effective::{Origins, Setting};
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use listener::{
     CertificateUser, ClientCertificates, ListenAddress, ListenAddressError, ListenerConfig, Scheme,
@@ -47,6 +51,10 @@ pub struct Config {
     pub durability: Durability,
     /// Where the admin HTTP server listens; `None` turns it off.
     pub admin: Option<SocketAddr>,
+    /// Who may use it; empty: programs of this machine alone.
+    pub admin_tokens: Vec<AdminToken>,
+    /// Names that it is called by, beside `localhost` and addresses.
+    pub admin_hosts: Vec<String>,
     /// What is logged and how.
     pub log: LogConfig,
     /// What clients are promised and how much they may ask for.
@@ -117,6 +125,8 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             durability: Durability::DEFAULT,
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
+            admin_tokens: Vec::new(),
+            admin_hosts: Vec::new(),
             log: LogConfig::default(),
             mqtt: Mqtt::default(),
             storage: Storage::default(),

@@ -136,6 +136,11 @@ table! {
         /// write everything.
         pub anonymous_allowed: Option<bool> = None, Optional(Switch), Connect;
 
+        /// How often the broker says of itself, in topics below `$SYS/broker/` with Mosquitto's
+        /// names, how many clients, messages and bytes there are; 0: never. Clients may not
+        /// publish below `$SYS/`. What it says is retained, in memory alone.
+        pub sys_interval_s: u16 = 10, seconds(0..=3600), Live;
+
         /// How long a stopping broker waits for its connections to take what was written for
         /// them; then it closes them.
         pub stop_timeout_ms: u32 = 5_000, milliseconds(0..=600_000), Live;

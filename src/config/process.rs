@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Durability;
+use super::admin::{AdminToken, Hosts, Tokens};
 use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
 use super::listener::{CertificateUser, ListenAddress};
 use super::rules::{Network, Networks};
@@ -35,10 +36,25 @@ table! {
         /// `memory` that it is in memory and ends with the broker.
         pub(super) durability: Durability = Durability::DEFAULT, Choice(Durability::WORDS), Restart;
 
-        /// Where the admin server listens (health, metrics); `off` turns it off. It asks nobody
-        /// for a password: keep it on an address that only operators reach.
+        /// Where the admin server listens (health, metrics, the admin API); `off` turns it off.
+        /// Health, version and metrics are there for everybody who reaches it; the API asks for a
+        /// token, see `admin_tokens`. It speaks HTTP without TLS: beyond this machine, put a proxy
+        /// with TLS before it.
         pub(super) admin: Option<SocketAddr> = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
             kind::admin_address(), Restart;
+
+        /// Who may use the admin API: `NAME:ROLE:HASH` for each token. `hawker token add NAME ROLE`
+        /// makes one, prints it once, and the text for here. A `viewer` reads, message payloads
+        /// included; an `operator` also ends connections, publishes, bans and deletes retained
+        /// messages; an `admin` also sees and reloads the configuration. Without any token
+        /// the API answers programs of this machine alone, all of them as `admin`, and only while
+        /// `admin` is an address of the machine itself, such as 127.0.0.1.
+        pub(super) admin_tokens: Vec<AdminToken> = Vec::new(), Tokens, Live;
+
+        /// Names by which web browsers and proxies may call the admin API, beside `localhost` and
+        /// addresses. Requests to other names are refused: a page elsewhere could have made its own
+        /// name mean this machine.
+        pub(super) admin_hosts: Vec<String> = Vec::new(), Hosts, Live;
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
+use super::effective::Origins;
 use super::error::{ConfigError, Fault, Origin, Problem};
 use super::{Config, reference};
 
@@ -82,6 +83,11 @@ impl Source {
     ///
     /// Reads a file, so it is for the thread that starts and controls, not for a shard.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.load_with_origins().map(|(config, _)| config)
+    }
+
+    /// As [`Source::load`], and says where each value that is not the built-in one comes from.
+    pub fn load_with_origins(&self) -> Result<(Config, Origins), ConfigError> {
         let mut draft = Draft::default();
         if let Some(file) = &self.file {
             let bytes = read_bounded(file)
@@ -101,7 +107,8 @@ impl Source {
                 }
             }
         }
-        draft.finish()
+        let origins = draft.origins.clone();
+        Ok((draft.finish()?, origins))
     }
 }
 

@@ -1,13 +1,21 @@
 //! The control thread: one tokio runtime beside the shards, never on the path of a message.
 //!
-//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address. What `/metrics`
-//! tells is in `metrics`, how it is written in `exposition`.
+//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address, and the admin API
+//! below `/api/v1`. What `/metrics` tells is in `metrics`, how it is written in `exposition`; what
+//! the broker tells MQTT clients of itself is in `sys_topics`.
 
+mod access;
+mod api;
 mod exposition;
 mod metrics;
+mod sys_topics;
+
+pub(crate) use access::{Access, OWN_HEADER};
+pub(crate) use api::Api;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::exposition::Format;
 use crate::cli::VERSION;
-use crate::runtime::{Counted, Counter, RunError};
+use crate::runtime::{Counted, Counter, Desk, RunError};
 
 /// How long a scrape waits for the shards.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,19 +71,26 @@ impl Control {
     }
 
     /// Serves the admin address.
-    pub(crate) fn serve(&self, listener: TcpListener, counter: Counter) {
+    pub(crate) fn serve(&self, listener: TcpListener, counter: Counter, api: Api) {
         if let Ok(address) = listener.local_addr() {
             tracing::info!("admin on http://{address}");
         }
         self.handle.spawn(async {
             let serve = async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, routes(counter)).await
+                let routes = routes(counter).nest("/api/v1", api.router());
+                let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+                axum::serve(listener, service).await
             };
             if let Err(error) = serve.await {
                 tracing::error!("the admin server ended: {error}");
             }
         });
+    }
+
+    /// Lets the broker say of itself what `$SYS/` is for.
+    pub(crate) fn announce(&self, desk: Arc<Desk>) {
+        self.handle.spawn(sys_topics::run(desk));
     }
 
     /// Ends it with all its tasks.

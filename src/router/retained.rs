@@ -1,5 +1,7 @@
 //! Retained messages by topic, and which of them a filter matches.
 
+use std::ops::Range;
+
 use super::trie::Trie;
 
 /// Values by topic name.
@@ -38,6 +40,16 @@ impl<V> RetainedStore<V> {
     /// Takes a topic out.
     pub fn remove(&mut self, topic: &str) -> Option<V> {
         self.topics.remove(topic)
+    }
+
+    /// Parts of the store that can be looked at one by one; most hold a value.
+    pub fn parts(&self) -> usize {
+        self.topics.nodes()
+    }
+
+    /// The values in some of its parts, in no order that means anything.
+    pub fn part(&self, parts: Range<usize>) -> impl Iterator<Item = &V> {
+        self.topics.values_within(parts)
     }
 
     /// The values of all topics that a filter matches; only the levels it names are looked at.

@@ -68,6 +68,18 @@ impl<V> TopicTree<V> {
     }
 }
 
+impl<V> TopicTree<V> {
+    /// As [`TopicTree::for_each_match`], and says which filter each is.
+    pub fn for_each_named_match<'a>(&'a self, topic: &str, mut f: impl FnMut(&str, &'a V)) {
+        if let Some(value) = self.exact.get(topic) {
+            f(topic, value);
+        }
+        if self.wild.len() > 0 {
+            self.wild.for_each_named_filter(topic, &mut f);
+        }
+    }
+}
+
 fn has_wildcard(filter: &str) -> bool {
     filter.bytes().any(|byte| byte == b'+' || byte == b'#')
 }
@@ -92,6 +104,12 @@ mod tests {
     fn matches(tree: &TopicTree<String>, topic: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         tree.for_each_match(topic, |filter| assert!(found.insert(filter.clone()), "only once"));
+        let mut named = BTreeSet::new();
+        tree.for_each_named_match(topic, |name, filter| {
+            assert_eq!(name, filter);
+            named.insert(filter.clone());
+        });
+        assert_eq!(named, found);
         found
     }
 

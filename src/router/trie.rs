@@ -1,6 +1,7 @@
 //! A trie whose edges are topic levels: what both filters and retained topics stand in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Values by topic filter or topic name, level by level.
 ///
@@ -87,6 +88,26 @@ impl<V> Trie<V> {
         Some(value)
     }
 
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The values of some of its nodes.
+    pub(super) fn values_within(&self, nodes: Range<usize>) -> impl Iterator<Item = &V> {
+        let nodes = nodes.start.min(self.nodes.len())..nodes.end.min(self.nodes.len());
+        self.nodes[nodes].iter().filter_map(|node| node.value.as_ref())
+    }
+
+    /// As [`Trie::for_each_filter`], and says which filter each is.
+    pub(super) fn for_each_named_filter<'a>(
+        &'a self,
+        topic: &str,
+        f: &mut impl FnMut(&str, &'a V),
+    ) {
+        let mut path = Vec::new();
+        self.named_filters_below(ROOT, Some(topic), topic.starts_with('$'), &mut path, f);
+    }
+
     /// The values of all filters in the trie that match a topic name.
     pub(super) fn for_each_filter<'a>(&'a self, topic: &str, f: &mut impl FnMut(&'a V)) {
         // Wildcards do not match a first level that begins with $. [MQTT-4.7.2-1]
@@ -120,6 +141,36 @@ impl<V> Trie<V> {
         }
         if let Some(child) = node.children.get(level) {
             self.filters_below(child, rest, false, f);
+        }
+    }
+
+    fn named_filters_below<'a, 't>(
+        &'a self,
+        node: u32,
+        rest: Option<&'t str>,
+        is_reserved: bool,
+        path: &mut Vec<&'t str>,
+        f: &mut impl FnMut(&str, &'a V),
+    ) {
+        let node = &self.nodes[node as usize];
+        let mut tell = |value: &'a Option<V>, path: &[&str]| {
+            if let Some(value) = value {
+                f(&path.join("/"), value);
+            }
+        };
+        if node.hash != NONE && !is_reserved {
+            path.push("#");
+            tell(&self.nodes[node.hash as usize].value, path);
+            path.pop();
+        }
+        let Some(rest) = rest else { return tell(&node.value, path) };
+        let (level, rest) = split(rest);
+        let plus = (node.plus != NONE && !is_reserved).then_some((node.plus, "+"));
+        let child = node.children.get(level).map(|child| (child, level));
+        for (child, level) in plus.into_iter().chain(child) {
+            path.push(level);
+            self.named_filters_below(child, rest, false, path, f);
+            path.pop();
         }
     }
 

@@ -128,6 +128,8 @@ pub(super) struct Driver {
     stop_by: Option<Time>,
     /// Taken from the ring and not acted on.
     completions: VecDeque<Completion>,
+    /// Letters wait that were not read.
+    may_have_letters: bool,
     turns: u64,
     /// How long the work of a turn took, from the kernel's answer to the next question.
     turn_times: Durations,
@@ -215,6 +217,7 @@ impl Driver {
             stop_timeout,
             stop_by: None,
             completions: VecDeque::new(),
+            may_have_letters: false,
             turns: 0,
             turn_times: Durations::default(),
         };
@@ -253,7 +256,7 @@ impl Driver {
 
     /// How long the next enter may sleep; not at all if something is to be done already.
     fn wait(&mut self) -> Option<Wait> {
-        if !self.completions.is_empty() {
+        if !self.completions.is_empty() || self.may_have_letters {
             return None;
         }
         if self.ends.is_stuck() {
@@ -336,6 +339,7 @@ impl Driver {
     }
 
     fn read_letters(&mut self, now: Time) -> io::Result<()> {
+        self.may_have_letters = false;
         while let Some(letter) = self.mailboxes[self.index].receive() {
             match letter {
                 Letter::Stop => {
@@ -374,6 +378,24 @@ impl Driver {
                     }
                 }
                 Letter::DiskFailed(failure) => disk_failed(&failure),
+                Letter::Look(look) => {
+                    look(&self.shard, now);
+                    // Clients do not wait for more than one.
+                    self.may_have_letters = true;
+                    return Ok(());
+                }
+                Letter::Kick { client_id, forget, answer } => {
+                    let known = self.shard.is_connected(&client_id);
+                    self.shard.handle(now, Input::Kick { client_id: &client_id, forget });
+                    // Whoever asked has gone on.
+                    let _ = answer.send(known);
+                }
+                Letter::Announce(announcements) => {
+                    for (topic, payload) in announcements {
+                        self.shard
+                            .handle(now, Input::Announce { topic: &topic, payload: &payload });
+                    }
+                }
                 Letter::Count(answer) => {
                     // Nobody listens any more: nobody is told.
                     let _ = answer.send(Counted {

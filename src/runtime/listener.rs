@@ -60,6 +60,8 @@ pub(super) struct Listening {
 /// Where clients can connect.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
+    /// Position in the configuration.
+    pub(super) listener: usize,
     /// As it was asked for, with the port that the kernel chose.
     pub(super) name: String,
     /// Of the network.
@@ -94,7 +96,11 @@ fn open_one(
     if let Some(path) = config.address.path() {
         let listener = Listener { index: index as u16, loopback: true };
         open_path(path, listener, by_shard).map_err(|source| error(None, source))?;
-        return Ok(vec![Bound { name: config.address.to_string(), address: None }]);
+        return Ok(vec![Bound {
+            listener: index,
+            name: config.address.to_string(),
+            address: None,
+        }]);
     }
     let resolved = config.address.resolve().map_err(|source| error(None, source))?;
     let mut bound = Vec::new();
@@ -107,7 +113,7 @@ fn open_one(
             if shard == 0 {
                 let address = socket.local_addr().map_err(|source| error(Some(address), source))?;
                 let name = format!("{}://{address}", config.address.scheme.name());
-                bound.push(Bound { name, address: Some(address) });
+                bound.push(Bound { listener: index, name, address: Some(address) });
             }
             by_shard[shard].push(Listening { socket: socket.into(), listener, peer: None });
         }

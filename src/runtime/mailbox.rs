@@ -6,15 +6,21 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use crossbeam_queue::SegQueue;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
 use super::visitors::Refusal;
 use crate::auth::Verdict;
 use crate::metrics::{Durations, ShardMetrics, Tally};
-use crate::shard::{Advice, ConnectionId, Holdings, LogSize, Policy};
+use crate::shard::{Advice, ConnectionId, Holdings, LogSize, Policy, Shard};
+use crate::time::Time;
+
+/// A look at the core; what it sees it hands to whoever asked.
+pub(super) type Look = Box<dyn FnOnce(&Shard, Time) + Send>;
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -36,6 +42,13 @@ pub(super) enum Letter {
     Synced(Duration),
     /// What was written could not be synced.
     DiskFailed(DiskFailure),
+    /// Somebody looks at the core; it answers by itself.
+    Look(Look),
+    /// An operator ends a client's connection, and its session if that is to be forgotten. The
+    /// answer: whether it was connected; nothing if its home is elsewhere or it is unknown.
+    Kick { client_id: Arc<str>, forget: bool, answer: oneshot::Sender<Option<bool>> },
+    /// The broker says something of itself.
+    Announce(Vec<(Arc<str>, Bytes)>),
     /// Say what was counted.
     Count(UnboundedSender<Counted>),
 }

@@ -10,6 +10,7 @@ pub mod doors;
 mod driver;
 mod entropy;
 mod in_force;
+mod inquiry;
 mod lanes;
 mod listener;
 mod mailbox;
@@ -24,8 +25,10 @@ mod watchdog;
 
 pub(crate) use counter::{Counter, LogFacts};
 pub(crate) use in_force::Figures;
+pub(crate) use inquiry::{Inquiry, Silent};
 pub(crate) use mailbox::Counted;
-pub(crate) use visitors::Refusal;
+pub(crate) use reload::{ReloadError, Reloader};
+pub(crate) use visitors::{Ban, BanRefusal, Refusal, Visitors};
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -52,11 +55,11 @@ use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
-use self::reload::Reloading;
-use self::visitors::{BanRule, Visitors};
+use self::reload::GoesBy;
+use self::visitors::BanRule;
 use crate::auth::{Asks, ScramUsers};
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
-use crate::control::{self, Control};
+use crate::control::{self, Access, Api, Control};
 use crate::embed::{Builder, Events, Hooks};
 use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
@@ -130,14 +133,8 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let manager = Arc::new(ServiceManager::from_environment());
     manager.ready();
     watchdog::start(&manager, &broker.mailboxes);
-    let mut reloading = Reloading {
-        running: config,
-        source,
-        mailboxes: Arc::clone(&broker.mailboxes),
-        visitors: Arc::clone(&broker.visitors),
-        verifier: Arc::clone(&broker.verifier),
-        in_force: Arc::clone(&broker.in_force),
-    };
+    let reloader = Arc::clone(&broker.reloader);
+    reloader.set_source(source);
     let mut stopping = false;
     let handle = signals.handle();
     let mailboxes = Arc::clone(&broker.mailboxes);
@@ -146,7 +143,8 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
             match signal {
                 SIGHUP => {
                     manager.reloading(clock::monotonic_micros());
-                    reloading.reload();
+                    // What came of it is in the log.
+                    let _ = reloader.reload();
                     manager.ready();
                 }
                 _ if stopping => {
@@ -212,9 +210,9 @@ pub struct Broker {
     mailboxes: Arc<Vec<Mailbox>>,
     bound: Vec<Bound>,
     visitors: Arc<Visitors>,
-    verifier: Arc<Verifier>,
     hooks: Hooks,
     in_force: Arc<InForce>,
+    reloader: Arc<Reloader>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
     control: Control,
@@ -264,23 +262,36 @@ impl Broker {
             control: control.handle(),
             mailboxes: Arc::clone(&mailboxes),
         };
-        let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
+        let clock = Clock::start();
+        let (directory, shards) = start_shards(config, count, &cpus, clock, entrance, &staff)?;
+        let access = Arc::new(Access::new(config));
+        let goes_by = GoesBy {
+            mailboxes: Arc::clone(&mailboxes),
+            visitors: Arc::clone(&visitors),
+            verifier,
+            in_force: Arc::clone(&in_force),
+            access: Arc::clone(&access),
+        };
+        let reloader = Arc::new(Reloader::new(config, goes_by));
         let locals = Locals::new(in_turn(&mailboxes), control.handle());
         let broker = Broker {
             shards,
             mailboxes,
             bound,
             visitors,
-            verifier,
             hooks,
             in_force,
+            reloader,
             directory,
             control,
             locals,
         };
+        let desk = Arc::new(broker.desk(config, clock, access));
         if let Some(admin) = admin {
-            broker.control.serve(admin, broker.counter(config));
+            let api = Api::new(config, Arc::clone(&desk));
+            broker.control.serve(admin, desk.counter.clone(), api);
         }
+        broker.control.announce(desk);
         broker.announce(config, count, &cpus);
         Ok(broker)
     }
@@ -319,6 +330,21 @@ impl Broker {
         &self.locals
     }
 
+    /// What operators see and change the broker by.
+    fn desk(&self, config: &Config, clock: Clock, access: Arc<Access>) -> Desk {
+        let bound = self.bound.iter().map(|bound| (bound.listener, bound.name.clone()));
+        Desk {
+            counter: self.counter(config),
+            inquiry: Inquiry::new(&self.mailboxes),
+            reloader: Arc::clone(&self.reloader),
+            visitors: Arc::clone(&self.visitors),
+            access,
+            locals: self.locals.clone(),
+            listeners: bound.collect(),
+            clock,
+        }
+    }
+
     /// A way to ask every shard what it has counted.
     fn counter(&self, config: &Config) -> Counter {
         Counter {
@@ -339,7 +365,7 @@ impl Broker {
     }
 
     fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
-        for Bound { name, address } in &self.bound {
+        for Bound { name, address, .. } in &self.bound {
             let asked = config.auth.password_file.is_some();
             let local = address.is_none_or(|address| address.ip().is_loopback()) && !asked;
             let open = config.mqtt.anonymous_allowed.unwrap_or(local);
@@ -357,6 +383,20 @@ fn in_turn(mailboxes: &Arc<Vec<Mailbox>>) -> impl Fn(OwnedFd) + Send + Sync + us
         let shard = next.fetch_add(1, Ordering::Relaxed) % mailboxes.len();
         mailboxes[shard].send(Letter::Local(fd));
     }
+}
+
+/// What operators see and change a running broker by.
+pub(crate) struct Desk {
+    pub(crate) counter: Counter,
+    pub(crate) inquiry: Inquiry,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) visitors: Arc<Visitors>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) locals: Locals,
+    /// Where clients connect: the position in the configuration, and the address with the port
+    /// that the kernel chose.
+    pub(crate) listeners: Vec<(usize, String)>,
+    pub(crate) clock: Clock,
 }
 
 /// Where clients come in: sockets by shard, doors by listener.
@@ -393,6 +433,7 @@ fn start_shards(
     config: &Config,
     count: usize,
     cpus: &[usize],
+    clock: Clock,
     entrance: Entrance,
     staff: &Staff,
 ) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
@@ -401,7 +442,6 @@ fn start_shards(
     let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
     let lanes = Lanes::new(count);
     let rings = Rings::new(count);
-    let clock = Clock::start();
     let (ready, is_ready) = mpsc::channel();
     let Entrance { listening, doors, visitors } = entrance;
     let mut shards = Vec::new();

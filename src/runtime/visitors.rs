@@ -13,6 +13,9 @@ use crate::time::Time;
 /// Addresses whose failed logins are remembered; beyond them new ones are not.
 const ADDRESSES_MAX: usize = 100_000;
 
+/// Addresses that operators keep out.
+const BANS_MAX: usize = 10_000;
+
 /// How many connections a listener takes; 0 is any number.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
@@ -30,7 +33,7 @@ pub(super) struct BanRule {
 }
 
 /// See the module.
-pub(super) struct Visitors {
+pub(crate) struct Visitors {
     listeners: Vec<Limits>,
     state: Mutex<State>,
 }
@@ -42,6 +45,28 @@ struct State {
     /// By listener and address.
     by_address: HashMap<(usize, IpAddr), u32>,
     failures: HashMap<IpAddr, Failures>,
+    /// Those whom an operator keeps out.
+    banned: HashMap<IpAddr, (Time, String)>,
+}
+
+/// An address that is kept out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ban {
+    /// Of IPv6 the network of 64 bits.
+    pub(crate) address: IpAddr,
+    /// How long.
+    pub(crate) until: Time,
+    /// Why; absent: too many logins from there failed.
+    pub(crate) why: Option<String>,
+}
+
+/// Why an operator cannot keep an address out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BanRefusal {
+    /// Programs of this machine never are.
+    Loopback,
+    /// There are as many as can be.
+    Full,
 }
 
 #[derive(Clone, Copy)]
@@ -93,6 +118,7 @@ impl Visitors {
             connections: vec![0; listeners.len()],
             by_address: HashMap::new(),
             failures: HashMap::new(),
+            banned: HashMap::new(),
         };
         Arc::new(Visitors { listeners, state: Mutex::new(state) })
     }
@@ -155,16 +181,71 @@ impl Visitors {
         failures.count == rule.failures
     }
 
+    /// Keeps an address out; connections that are there stay.
+    pub(crate) fn ban(
+        &self,
+        now: Time,
+        address: IpAddr,
+        duration: Duration,
+        why: String,
+    ) -> Result<Ban, BanRefusal> {
+        let address = place(address);
+        if address.is_loopback() {
+            return Err(BanRefusal::Loopback);
+        }
+        let mut state = self.state();
+        state.banned.retain(|_, (until, _)| *until > now);
+        if state.banned.len() >= BANS_MAX && !state.banned.contains_key(&address) {
+            return Err(BanRefusal::Full);
+        }
+        let until = now.after(duration);
+        state.banned.insert(address, (until, why.clone()));
+        Ok(Ban { address, until, why: Some(why) })
+    }
+
+    /// Lets an address in again and forgets its failures; whether it was kept out.
+    pub(crate) fn unban(&self, now: Time, address: IpAddr) -> bool {
+        let address = place(address);
+        let mut state = self.state();
+        let was_banned = state.is_banned(now, address);
+        state.banned.remove(&address);
+        state.failures.remove(&address);
+        was_banned
+    }
+
+    /// Who is kept out, in the order of addresses.
+    pub(crate) fn bans(&self, now: Time) -> Vec<Ban> {
+        let state = self.state();
+        let ordered = state.banned.iter().filter(|(_, (until, _))| *until > now);
+        let ordered = ordered.map(|(address, (until, why))| Ban {
+            address: *address,
+            until: *until,
+            why: Some(why.clone()),
+        });
+        let failed = state.failures.iter().filter(|(_, failures)| state.is_out(now, failures));
+        let failed = failed.filter(|(address, _)| !state.banned.contains_key(address));
+        let failed = failed.map(|(address, failures)| Ban {
+            address: *address,
+            until: failures.until,
+            why: None,
+        });
+        let mut bans: Vec<Ban> = ordered.chain(failed).collect();
+        bans.sort_by_key(|ban| ban.address);
+        bans
+    }
+
     /// Connections now, by listener.
-    pub(super) fn connections(&self) -> Vec<u32> {
+    pub(crate) fn connections(&self) -> Vec<u32> {
         self.state().connections.clone()
     }
 
-    /// Addresses that are banned now: a walk over those whose failures are remembered, which are
+    /// Addresses that are kept out now: a walk over those whose failures are remembered, which are
     /// [`ADDRESSES_MAX`] at most.
     pub(super) fn banned(&self, now: Time) -> usize {
         let state = self.state();
-        state.failures.keys().filter(|address| state.is_banned(now, **address)).count()
+        let failed = state.failures.keys().filter(|address| !state.banned.contains_key(address));
+        let known = failed.chain(state.banned.keys());
+        known.filter(|address| state.is_banned(now, **address)).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -174,10 +255,13 @@ impl Visitors {
 
 impl State {
     fn is_banned(&self, now: Time, address: IpAddr) -> bool {
-        let failures = self.failures.get(&address);
-        let too_many = |failures: &Failures| failures.count >= self.rule.failures;
-        self.rule.failures > 0
-            && failures.is_some_and(|failures| failures.until > now && too_many(failures))
+        self.banned.get(&address).is_some_and(|(until, _)| *until > now)
+            || self.failures.get(&address).is_some_and(|failures| self.is_out(now, failures))
+    }
+
+    fn is_out(&self, now: Time, failures: &Failures) -> bool {
+        let rule = self.rule;
+        rule.failures > 0 && failures.until > now && failures.count >= rule.failures
     }
 }
 
@@ -238,6 +322,32 @@ mod tests {
         drop(others);
         assert!(visitors.state().by_address.is_empty());
         assert_eq!(visitors.state().connections, [0, 0]);
+    }
+
+    #[test]
+    fn an_operator_keeps_an_address_out_for_a_while() {
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE);
+        let is_out = |now, from| visitors.enter(now, 0, address(from)).err();
+        let minute = Duration::from_secs(60);
+        let ban = visitors.ban(at(1), address("2001:db8::1"), minute, "noise".into());
+        assert_eq!(ban.map(|ban| ban.address), Ok(address("2001:db8::")));
+        assert_eq!(is_out(at(60), "2001:db8::7"), Some(Refusal::Banned));
+        assert_eq!(is_out(at(61), "2001:db8::7"), None);
+        assert_eq!(
+            visitors.ban(at(1), address("::ffff:127.0.0.1"), minute, String::new()),
+            Err(BanRefusal::Loopback)
+        );
+        for now in 2..5 {
+            visitors.failed(at(now), address("10.0.0.1"));
+        }
+        let bans = visitors.bans(at(5));
+        let whys: Vec<_> = bans.iter().map(|ban| ban.why.as_deref()).collect();
+        assert_eq!(whys, [None, Some("noise")]);
+        assert!(visitors.unban(at(5), address("10.0.0.1")));
+        assert!(!visitors.unban(at(5), address("10.0.0.1")));
+        assert_eq!(is_out(at(5), "10.0.0.1"), None);
+        assert!(visitors.unban(at(5), address("2001:db8::ffff")));
+        assert!(visitors.bans(at(5)).is_empty());
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Outbox {
         self.queue.len()
     }
 
+    /// Their bytes: topics, properties and payloads.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queue_bytes
+    }
+
     /// Whether a message offered now would be sent before any other: nothing waits before it.
     pub fn is_caught_up(&self) -> bool {
         self.queue.is_empty() && !self.inflight.is_resending()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Shard;
+use super::announce::is_own;
 use super::effect::ConnectionId;
 use crate::auth::{Actor, Grants, Identity, Rates};
 use crate::proto::{Connect, Publish, QoS};
@@ -42,8 +43,10 @@ impl Shard {
 
     /// Whether the will of a CONNECT may be published.
     pub(super) fn may_leave_will(grants: Option<&Grants>, connect: &Connect<'_>) -> bool {
-        let Some((grants, will)) = grants.zip(connect.will.as_ref()) else { return true };
-        grants.may_publish(will.topic.as_str(), will.qos, will.retain)
+        let Some(will) = connect.will.as_ref() else { return true };
+        let topic = will.topic.as_str();
+        !is_own(topic)
+            && grants.is_none_or(|grants| grants.may_publish(topic, will.qos, will.retain))
     }
 
     /// Whether a client may publish a message.
@@ -53,6 +56,9 @@ impl Shard {
         topic: &str,
         publish: &Publish<'_>,
     ) -> bool {
+        if is_own(topic) {
+            return false;
+        }
         let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
         let grants = active.and_then(|active| active.grants.as_deref());
         grants.is_none_or(|grants| grants.may_publish(topic, publish.qos, publish.retain))

@@ -79,6 +79,11 @@ impl<T> Arena<T> {
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
+    /// Positions there are, with an entry or without.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The key of the entry at a position.
     pub fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;

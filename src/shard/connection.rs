@@ -317,6 +317,13 @@ impl Connection {
         }
     }
 
+    pub fn active(&self) -> Option<&Active> {
+        match &self.phase {
+            Phase::Active(active) => Some(active),
+            _ => None,
+        }
+    }
+
     pub fn active_mut(&mut self) -> Option<&mut Active> {
         match &mut self.phase {
             Phase::Active(active) => Some(active),

@@ -145,6 +145,21 @@ pub enum Input<'a> {
     Timeout,
     /// The configuration changed.
     Reconfigure(Arc<Policy>),
+    /// An operator ends the connection of a client, and its session, too, if that is to be
+    /// forgotten. [reason 0x98]
+    Kick {
+        /// Whose; nothing happens if its home is elsewhere.
+        client_id: &'a str,
+        /// Whether its session ends as well.
+        forget: bool,
+    },
+    /// The broker says something of itself, in a topic below `$SYS/`: retained, and in no log.
+    Announce {
+        /// Where.
+        topic: &'a str,
+        /// What.
+        payload: &'a [u8],
+    },
     /// Say goodbye to every client and take no new one. [MQTT-3.14.4-1, reason 0x8B]
     Stop,
 }

@@ -21,6 +21,7 @@
 
 mod acknowledge;
 mod allow;
+mod announce;
 mod arena;
 #[cfg(feature = "sim")]
 mod audit;
@@ -36,6 +37,7 @@ mod journal;
 mod keep;
 mod lane;
 mod limit;
+mod look;
 mod message;
 mod missing;
 mod publish;
@@ -51,6 +53,7 @@ mod subscribe;
 mod timers;
 mod write;
 
+pub use announce::is_own as is_own_topic;
 pub use arena::Key;
 pub use census::{Census, Holdings, LogSize};
 pub use consult::{
@@ -59,10 +62,15 @@ pub use consult::{
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
+pub use look::{
+    ClientQuery, ClientRow, ClientView, Intent, Place, QueueBounds, RetainedQuery, RetainedRow,
+    Rights, Seen, Subscribed, SubscriptionKey, SubscriptionQuery, SubscriptionRow,
+};
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
 pub use missing::Missing;
 pub use record::describe;
 pub use rehome::rehome;
+pub use share::parts_of as share_of;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -337,6 +345,8 @@ impl Shard {
                 self.policy = policy;
                 self.judge_all(now);
             }
+            Input::Kick { client_id, forget } => self.handle_kick(now, client_id, forget),
+            Input::Announce { topic, payload } => self.announce(now, topic, payload),
             Input::Stop => self.handle_stop(now),
         }
         while let Some(message) = self.loopback.pop_front() {

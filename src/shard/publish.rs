@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::announce::is_own;
 use super::connection::{Acknowledgement, Pause};
 use super::consult::{Consulting, Event, Question};
 use super::effect::{ConnectionId, Output};
@@ -288,7 +289,7 @@ impl Shard {
             Err(refusal) => return self.refuse_for_space(now, origin, owed, refusal),
         };
         let receivers = local.remote | remote_store;
-        if !local.matched && receivers == 0 {
+        if !local.matched && receivers == 0 && !is_own(publication.topic) {
             self.metrics.publishes_unmatched_total += 1;
         }
         let ticket = owed.and_then(|owed| {

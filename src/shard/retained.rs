@@ -31,7 +31,7 @@ use crate::time::Time;
 /// This shard's retained messages.
 #[derive(Debug)]
 pub struct Retention {
-    store: RetainedStore<Retained>,
+    pub(super) store: RetainedStore<Retained>,
     bytes: u64,
     cleared: Cleared,
     /// Questions that are answered when the round in progress is over.

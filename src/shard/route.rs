@@ -1,5 +1,6 @@
 //! Who wants a message: this shard's sessions and groups, and which other shards.
 
+use super::announce::is_own;
 use super::deliver::Granted;
 use super::effect::ShardId;
 use super::record::{MessageHead, QueueNumber, Taken, Target};
@@ -216,7 +217,7 @@ impl Shard {
         let mut kept = None;
         if self.journal.is_enabled() {
             let mut head = MessageHead::of(publication);
-            head.stored = verdict == RetainedVerdict::Keep;
+            head.stored = verdict == RetainedVerdict::Keep && !is_own(publication.topic);
             head.origin = intake.origin;
             let receivers = remote | intake.receivers;
             // What may be sent again is refused by all or none: who got it would get it again.

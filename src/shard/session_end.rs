@@ -72,6 +72,18 @@ impl Shard {
         self.check_session(now, key);
     }
 
+    /// An operator wants a client gone.
+    pub(super) fn handle_kick(&mut self, now: Time, client_id: &str, forget: bool) {
+        let Some(&key) = self.session_by_client_id.get(client_id) else { return };
+        if let Some(id) = self.sessions.get(key).and_then(|seat| seat.connection) {
+            self.disconnect(now, id, ReasonCode::AdministrativeAction);
+        }
+        // The end of the connection may have ended the session.
+        if forget && self.sessions.get(key).is_some() {
+            self.end_session(now, key);
+        }
+    }
+
     /// Publishes a will that is due, ends a session that has expired, or sees to it later.
     pub(super) fn check_session(&mut self, now: Time, key: Key) {
         let Some(seat) = self.sessions.get_mut(key) else { return };

@@ -17,7 +17,7 @@ use super::limit::Limit;
 use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
-use super::{Key, Random, Shard, ShardMessage};
+use super::{Key, Random, Shard, ShardMessage, Subscribed};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
@@ -83,12 +83,18 @@ pub fn is_share(filter: &str) -> bool {
     filter.starts_with("$share/") || filter.starts_with("$queue/")
 }
 
+/// The group and the filter of a shared subscription; nothing if it is none. All that use `$queue/`
+/// are one group without a name.
+pub fn parts_of(name: &str) -> Option<(&str, &str)> {
+    match name.strip_prefix("$queue/") {
+        Some(filter) => Some(("", filter)),
+        None => name.strip_prefix("$share/")?.split_once('/'),
+    }
+}
+
 /// The filter within a shared group's name; nothing if it is none.
 pub fn filter_of(name: &str) -> Option<&str> {
-    match name.strip_prefix("$queue/") {
-        Some(filter) => Some(filter),
-        None => name.strip_prefix("$share/")?.split_once('/').map(|(_, filter)| filter),
-    }
+    parts_of(name).map(|(_, filter)| filter)
 }
 
 impl Groups {
@@ -106,6 +112,18 @@ impl Groups {
 
     pub fn queued(&self) -> usize {
         self.groups.iter().map(|(_, group)| group.queue.len()).sum()
+    }
+}
+
+impl Shard {
+    /// Who is in a group, `count_max` members at most, and what waits.
+    pub(super) fn look_at_group(&self, group: Key, count_max: usize) -> Option<Subscribed> {
+        let group = self.groups.groups.get(group)?;
+        let members = group.members.iter().take(count_max);
+        let members =
+            members.map(|Seat { member, .. }| (member.id, member.options.qos, member.window > 0));
+        let (name, queued) = (Arc::clone(&group.name), group.queue.len());
+        Some(Subscribed::Group { name, members: members.collect(), queued })
     }
 }
 

@@ -1,0 +1,256 @@
+//! The table of everything the API does.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use axum::http::Method;
+
+use super::call::Call;
+use super::{
+    Answer, bans, clients, config, explain, openapi, overview, publish, retained, subscribe,
+    subscriptions,
+};
+use crate::config::Role;
+
+/// A method and a path, and what they do.
+pub(super) struct Route {
+    pub(super) verb: Verb,
+    /// Below `/api/v1`.
+    pub(super) path: &'static str,
+    /// The least that may.
+    pub(super) role: Role,
+    /// What it does, for people.
+    pub(super) about: &'static str,
+    /// What the query may say.
+    pub(super) query: &'static [(&'static str, &'static str)],
+    /// What the body is, if there is one.
+    pub(super) body: Option<&'static str>,
+    pub(super) handler: Handler,
+}
+
+/// What a route does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+impl From<Verb> for Method {
+    fn from(verb: Verb) -> Method {
+        match verb {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Delete => Method::DELETE,
+        }
+    }
+}
+
+const PAGE: [(&str, &str); 3] = [
+    ("search", "a part of the name, whatever its case"),
+    ("limit", "rows of a page, 1 to 1000; 50 unless said"),
+    ("cursor", "next_cursor of the page before"),
+];
+
+/// See the module.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/overview",
+        role: Role::Viewer,
+        about: "The broker as a whole: sums over all shards.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(overview::overview(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/shards",
+        role: Role::Viewer,
+        about: "Each shard with its log and its counters.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(overview::shards(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/listeners",
+        role: Role::Viewer,
+        about: "Where clients connect, and how many are.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(overview::listeners(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/log",
+        role: Role::Viewer,
+        about: "How large the log of each shard is.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(overview::log(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/clients",
+        role: Role::Viewer,
+        about: "Clients, connected or away, in the order of client ids.",
+        query: &[("state", "connected or away"), PAGE[0], PAGE[1], PAGE[2]],
+        body: None,
+        handler: |call| Box::pin(clients::list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/clients/{client_id}",
+        role: Role::Viewer,
+        about: "One client, its session and its subscriptions.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(clients::one(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/clients/{client_id}",
+        role: Role::Operator,
+        about: "Ends the connection of a client (0x98, administrative action).",
+        query: &[("session", "keep, or forget to end its session, too")],
+        body: None,
+        handler: |call| Box::pin(clients::kick(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/subscriptions",
+        role: Role::Viewer,
+        about: "All subscriptions, or those that match a topic.",
+        query: &[
+            ("topic", "a topic name: who gets what is published there"),
+            PAGE[0],
+            PAGE[1],
+            PAGE[2],
+        ],
+        body: None,
+        handler: |call| Box::pin(subscriptions::list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/retained",
+        role: Role::Viewer,
+        about: "Retained messages, in the order of topics.",
+        query: &[("filter", "a topic filter that matches them"), PAGE[0], PAGE[1], PAGE[2]],
+        body: None,
+        handler: |call| Box::pin(retained::list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/retained/{*topic}",
+        role: Role::Viewer,
+        about: "One retained message with its payload.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(retained::one(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/retained/{*topic}",
+        role: Role::Operator,
+        about: "Deletes a retained message, on every shard.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(retained::delete(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/publish",
+        role: Role::Operator,
+        about: "Publishes a message; QoS 1 and 2 wait until it is acknowledged.",
+        query: &[],
+        body: Some("{topic, payload or payload_base64, qos, retain}"),
+        handler: |call| Box::pin(publish::one(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/publish/batch",
+        role: Role::Operator,
+        about: "Publishes up to 1000 messages in their order.",
+        query: &[],
+        body: Some("[{topic, payload or payload_base64, qos, retain}]"),
+        handler: |call| Box::pin(publish::batch(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/subscribe",
+        role: Role::Viewer,
+        about: "Messages as they come, as a stream of events.",
+        query: &[
+            ("filter", "a topic filter, $share/GROUP/FILTER included"),
+            ("qos", "0, 1 or 2; 0 unless said"),
+        ],
+        body: None,
+        handler: |call| Box::pin(subscribe::stream(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/bans",
+        role: Role::Viewer,
+        about: "Addresses that are kept out, by operators or for failed logins.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(bans::list(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/bans",
+        role: Role::Operator,
+        about: "Keeps an address out for a while; its connections stay.",
+        query: &[],
+        body: Some("{address, seconds, why}"),
+        handler: |call| Box::pin(bans::ban(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/bans/{address}",
+        role: Role::Operator,
+        about: "Lets an address in again.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(bans::unban(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/explain",
+        role: Role::Viewer,
+        about: "What would become of a message: whether a client may publish it, and who would get it.",
+        query: &[],
+        body: Some("{client_id, topic, qos, retain, user}"),
+        handler: |call| Box::pin(explain::explain(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/config",
+        role: Role::Admin,
+        about: "Every key with its value and where that comes from; secrets are left out.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(config::settings(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/reload",
+        role: Role::Admin,
+        about: "Reads the configuration again, as SIGHUP does, and says what came of it.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(config::reload(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/openapi.json",
+        role: Role::Viewer,
+        about: "This document.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(openapi::document(call)),
+    },
+];
