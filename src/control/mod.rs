@@ -1,6 +1,9 @@
 //! The control thread: one tokio runtime beside the shards, never on the path of a message.
 //!
-//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address.
+//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address, and the dashboard
+//! at `/`.
+
+mod dashboard;
 
 use std::fmt::Write as _;
 use std::io;
@@ -89,6 +92,7 @@ fn routes(counter: Counter) -> Router {
         .route("/readyz", get(ready))
         .route("/version", get(|| async { format!("{VERSION}\n") }))
         .route("/metrics", get(metrics))
+        .merge(dashboard::routes())
         .with_state(counter)
 }
 
