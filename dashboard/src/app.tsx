@@ -89,34 +89,36 @@ export function App() {
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); main.current?.focus(); }}>Skip to the content</a>
-      <div class="topbar">
-        <Button kind="quiet" aria-label={open ? 'Close the menu' : 'Open the menu'} aria-expanded={open} aria-controls="menu" onClick={() => setOpen(!open)}>
-          <Icon name={open ? 'close' : 'menu'} size={22} />
-        </Button>
-        <Brand />
-        <Health />
-      </div>
-      {open && <div class="shade" onClick={() => setOpen(false)} />}
-      <div class={`sidebar ${open ? 'open' : ''}`} id="menu">
-        <Brand />
-        <nav aria-label="Pages">
-          {PLACES.map(([group, places]) => (
-            <div key={group} class="nav-group">
-              <p class="nav-title" id={`nav-${group}`}>{group}</p>
-              <ul aria-labelledby={`nav-${group}`}>
-                {places.map((place) => (
-                  <li key={place.page}>
-                    <a href={link(place.page)} aria-current={place.page === page ? 'page' : undefined} onClick={() => setOpen(false)}>
-                      <Icon name={place.page} />{place.name}
-                    </a>
-                  </li>
-                ))}
-              </ul>
-            </div>
-          ))}
-        </nav>
-        <Foot />
-      </div>
+      <header class="chrome">
+        <div class="topbar">
+          <Button kind="quiet" aria-label={open ? 'Close the menu' : 'Open the menu'} aria-expanded={open} aria-controls="menu" onClick={() => setOpen(!open)}>
+            <Icon name={open ? 'close' : 'menu'} size={22} />
+          </Button>
+          <Brand />
+          <Health />
+        </div>
+        {open && <div class="shade" onClick={() => setOpen(false)} />}
+        <div class={`sidebar ${open ? 'open' : ''}`} id="menu">
+          <Brand />
+          <nav aria-label="Pages">
+            {PLACES.map(([group, places]) => (
+              <div key={group} class="nav-group">
+                <p class="nav-title" id={`nav-${group}`}>{group}</p>
+                <ul aria-labelledby={`nav-${group}`}>
+                  {places.map((place) => (
+                    <li key={place.page}>
+                      <a href={link(place.page)} aria-current={place.page === page ? 'page' : undefined} onClick={() => setOpen(false)}>
+                        <Icon name={place.page} />{place.name}
+                      </a>
+                    </li>
+                  ))}
+                </ul>
+              </div>
+            ))}
+          </nav>
+          <Foot />
+        </div>
+      </header>
       <main ref={main} id="main" tabIndex={-1}><Page key={`${page}/${argument ?? ''}`} /></main>
       <TokenDialog />
       <Toasts />

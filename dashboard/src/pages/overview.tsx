@@ -42,7 +42,8 @@ function Troubles({ now }: { now: Live }) {
   }
   return (
     <Card title="Right now" class="troubles">
-      <ul role="status">
+      <p class="visually-hidden" role="status">{plural(found.length, 'thing')} to look at</p>
+      <ul>
         {found.map((trouble) => (
           <li key={trouble.what} class={trouble.level}>
             <Icon name={trouble.level === 'note' ? 'note' : 'bad'} />
