@@ -89,7 +89,10 @@ export async function open(key: number): Promise<void> {
       timerVariant: 'native',
     });
   } catch (error) {
-    change(key, { state: 'off', error: error instanceof Error ? error.message : String(error) });
+    const text = error instanceof Error ? error.message : String(error);
+    // An older page with a newer broker: its scripts are not there any more.
+    const shown = /import/i.test(text) ? 'The client could not be loaded. Load this page again.' : text;
+    change(key, { state: 'off', error: shown });
     return;
   }
   clients.set(key, client);
@@ -156,7 +159,9 @@ function list(key: number, message: Shown): void {
 export async function subscribe(key: number, filter: string, qos: 0 | 1 | 2): Promise<void> {
   const client = clients.get(key);
   if (!client) throw new Error('It is not connected.');
-  const granted = await client.subscribeAsync(filter, { qos });
+  const granted = await client.subscribeAsync(filter, { qos }).catch((error: Error) => {
+    throw new Error(`The broker refused the subscription: ${error.message.replace(/^Subscribe error: /, '').toLowerCase()}.`);
+  });
   const code = granted[0]?.qos ?? qos;
   if (code >= 0x80) throw new Error(`The broker refused the subscription: 0x${code.toString(16)}.`);
   const one = find(key);

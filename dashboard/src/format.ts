@@ -68,6 +68,6 @@ export function plural(value: number, one: string, many = `${one}s`): string {
 
 /** snake_case of the API as words. */
 export function words(name: string): string {
-  const text = name.replace(/_/g, ' ');
+  const text = name.replace(/_/g, ' ').replace(/\bqos ?(\d?)\b/gi, (_, level) => (level ? `QoS ${level}` : 'QoS'));
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -82,7 +82,7 @@ function Subscriptions({ client }: { client: ClientDetail }) {
         ? <Empty title="It has subscribed to nothing."><p>It gets no messages until it does.</p></Empty>
         : <Table label="Subscriptions" rows={rows} id={(row) => row.filter} columns={[
             { name: 'Filter', head: true, cell: (row) => <code>{row.filter}</code> },
-            { name: 'QoS', numeric: true, cell: (row) => row.qos },
+            { name: 'QoS', cell: (row) => row.qos },
             { name: 'Options', cell: (row) => <Options of={[row.no_local && 'no local', row.retain_as_published && 'retain as published', row.subscription_id != null && `identifier ${row.subscription_id}`]} /> },
           ]} />}
     </Card>

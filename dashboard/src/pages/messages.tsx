@@ -78,7 +78,8 @@ function Watch() {
       <form class="form-row" onSubmit={start}>
         <Field label="Filter" value={filter} onValue={setFilter} required mono wide disabled={on} />
         <Choice label="QoS" value={qos} onValue={setQos} options={[['0', '0'], ['1', '1'], ['2', '2']]} disabled={on} />
-        {on ? <Button onClick={stop}>Stop</Button> : <Button kind="primary" type="submit">Watch</Button>}
+        {/* Two buttons, not one that changes: it would submit by the click that stopped. */}
+        {on ? <Button key="stop" onClick={stop}>Stop</Button> : <Button key="watch" kind="primary" type="submit">Watch</Button>}
       </form>
       {error && <Notice level="bad" title={error} />}
       <p class="visually-hidden" role="status">{state === 'on' ? `Watching ${filter}` : ''}</p>

@@ -66,8 +66,8 @@ function Tiles({ now }: { now: Live }) {
     { name: 'Messages in', value: rate(last?.received), unit: '/s', note: `${short(overview.messages_received_total)} in all`, spark: 'received', color: '--in' },
     { name: 'Messages out', value: rate(last?.sent), unit: '/s', note: `${short(overview.messages_sent_total)} in all`, spark: 'sent', color: '--out' },
     { name: 'Dropped', value: rate(last?.dropped), unit: '/s', note: `${short(overview.messages_dropped_total)} in all`, spark: 'dropped', color: '--bad' },
-    { name: 'Subscriptions', value: count(overview.subscriptions), page: 'subscriptions' },
-    { name: 'Retained', value: count(overview.retained), page: 'retained' },
+    { name: 'Subscriptions', value: count(overview.subscriptions), note: 'who gets which topic', page: 'subscriptions' },
+    { name: 'Retained', value: count(overview.retained), note: 'last values of topics', page: 'retained' },
     { name: 'Queued', value: count(overview.queued), note: 'wait for their clients', page: 'clients?state=away' },
     { name: 'Traffic out', value: last?.bytesOut == null ? '–' : bytes(last.bytesOut), unit: '/s', note: `${bytes(last?.bytesIn)}/s in` },
   ];
@@ -105,13 +105,13 @@ function Plots({ now }: { now: Live }) {
       </div>
       <div class="plots">
         <Card title="Messages a second" class="wide">
-          <Plot label="Messages a second" data={messages} show={short} height={210} series={[{ label: 'in', color: '--in', fill: true }, { label: 'out', color: '--out' }, { label: 'dropped', color: '--bad' }]} />
+          <Plot label="Messages a second" data={messages} show={short} seconds={span * 2} least={10} height={210} series={[{ label: 'in', color: '--in', fill: true }, { label: 'out', color: '--out' }, { label: 'dropped', color: '--bad' }]} />
         </Card>
         <Card title="Bytes a second">
-          <Plot label="Bytes a second" data={traffic} show={bytes} series={[{ label: 'in', color: '--in', fill: true }, { label: 'out', color: '--out' }]} />
+          <Plot label="Bytes a second" data={traffic} show={bytes} seconds={span * 2} least={1024} binary series={[{ label: 'in', color: '--in', fill: true }, { label: 'out', color: '--out' }]} />
         </Card>
         <Card title="Connections">
-          <Plot label="Connections" data={connections} show={short} series={[{ label: 'connections', color: '--accent', fill: true }]} />
+          <Plot label="Connections" data={connections} show={short} seconds={span * 2} least={10} series={[{ label: 'connections', color: '--accent', fill: true }]} />
         </Card>
       </div>
     </section>

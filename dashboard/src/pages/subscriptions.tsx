@@ -9,7 +9,7 @@ type Answer = Page & { subscriptions: Subscription[] };
 const COLUMNS: Column<Subscription>[] = [
   { name: 'Client id', head: true, cell: (row) => <a class="id" href={link('clients', row.client_id)}>{row.client_id}</a> },
   { name: 'Filter', cell: (row) => <Filter text={row.filter} /> },
-  { name: 'QoS', numeric: true, cell: (row) => row.qos },
+  { name: 'QoS', cell: (row) => row.qos },
   { name: 'Group', cell: (row) => row.group ? <Badge kind="accent">{row.group}</Badge> : <span class="muted">–</span> },
 ];
 

@@ -19,9 +19,18 @@ interface Props {
   data: (number | null)[][];
   show: (value: number) => string;
   height?: number;
+  /** From the left edge to the right one. */
+  seconds: number;
+  /** The top of an empty plot. */
+  least: number;
+  /** Lines at powers of two. */
+  binary?: boolean;
 }
 
-export function Plot({ label, series, data, show, height = 180 }: Props) {
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const WHOLE = Array.from({ length: 36 }, (_, index) => [1, 2, 5][index % 3]! * 10 ** Math.floor(index / 3));
+
+export function Plot({ label, series, data, show, seconds, least, binary, height = 180 }: Props) {
   const frame = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const latest = useRef(data);
@@ -39,10 +48,13 @@ export function Plot({ label, series, data, show, height = 180 }: Props) {
         padding: [10, 8, 0, 0],
         cursor: { points: { size: 7 }, y: false },
         legend: { show: false },
-        scales: { x: { time: true }, y: { range: (_plot, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] } },
+        scales: {
+          x: { time: true, range: (_plot, _min, max) => [(max ?? 0) - seconds, max ?? 0] },
+          y: { range: (_plot, _min, max) => [0, Math.max(least, (max ?? 0) * 1.15)] },
+        },
         axes: [
-          { ...axis, space: 70, values: [[60, '{HH}:{mm}', null, null, null, null, null, null, 1], [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1]] },
-          { ...axis, size: 54, values: (_plot, values) => values.map((value) => show(value)) },
+          { ...axis, size: 32, space: 70, values: [[60, '{HH}:{mm}', null, null, null, null, null, null, 1], [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1]] },
+          { ...axis, size: 62, space: 34, incrs: binary ? POWERS : WHOLE, values: (_plot, values) => values.map((value) => show(value)) },
         ],
         series: [
           {},
@@ -62,7 +74,7 @@ export function Plot({ label, series, data, show, height = 180 }: Props) {
       observer.disconnect();
       made.destroy();
     };
-  }, [themed, height, label]);
+  }, [themed, height, label, seconds]);
 
   useEffect(() => plot.current?.setData(data as uPlot.AlignedData), [data]);
 
