@@ -1,5 +1,6 @@
 // The browser tests. `node test/main.mjs` drives the mock; with BROKER=http://HOST:PORT, and WS=URL
-// for its WebSocket listener, a real one. SHOTS=FOLDER keeps pictures, ONLY=TEXT runs what has it.
+// for its WebSocket listener, a real one. SHOTS=FOLDER keeps pictures, LOOK=390-dark
+// takes one width and theme, ONLY=TEXT the tests that have it in their name.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { listen } from '../mock/broker.mjs';
@@ -13,7 +14,7 @@ import { REAL } from './real.mjs';
 /** Browsers complain of each answer that is an error, also of one that a test asks for. */
 const REFUSED = [/status of 40[04].*\/api\/v1\//];
 
-const LOOKS = [[1280, 'light'], [1280, 'dark'], [390, 'light'], [390, 'dark']];
+const LOOKS = [[1280, 'light'], [1280, 'dark'], [390, 'light'], [390, 'dark']].filter(([width, theme]) => !process.env.LOOK || process.env.LOOK === `${width}-${theme}`);
 
 async function freePort() {
   return new Promise((done) => {
@@ -30,12 +31,13 @@ let passed = 0;
 /** One test in a page of its own, which nothing may have gone wrong in. */
 async function test(name, browser, origin, look, body) {
   if (process.env.ONLY && !name.includes(process.env.ONLY)) return;
+  const start = Date.now();
   const { page, context, wrong } = await open(browser, origin, look);
   try {
     await body(page);
     assert.deepEqual(wrong, [], 'nothing goes wrong in the page');
     passed += 1;
-    console.log(`ok ${name}`);
+    console.log(`ok ${name} (${Date.now() - start} ms)`);
   } catch (error) {
     failed += 1;
     console.log(`not ok ${name}\n${error.stack ?? error}\n${wrong.join('\n')}`);

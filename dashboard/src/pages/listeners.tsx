@@ -1,6 +1,6 @@
 import { useApi, type Listener } from '../api';
 import { count } from '../format';
-import { Await, Badge, Button, Card, Code, Empty, PageHead, Table } from '../parts/parts';
+import { Await, Badge, Card, Code, Empty, PageHead, Table } from '../parts/parts';
 import { link } from '../router';
 
 const SPEAKS: Record<string, string> = {
@@ -40,7 +40,7 @@ export function Listeners() {
           <Code>{WS_EXAMPLE}</Code>
         </Card>
       )}
-      <p class="after"><Button kind="quiet" onClick={() => (location.hash = link('config', undefined, { search: 'listeners' }))}>Listeners in the configuration</Button></p>
+      <p class="after"><a href={link('config', undefined, { search: 'listeners' })}>Listeners in the configuration</a></p>
     </>
   );
 }

@@ -1,7 +1,7 @@
 import { useMemo } from 'preact/hooks';
 import { bytes, count, duration, percent, plural, rate, short } from '../format';
 import { live, type Live, type Sample } from '../live';
-import { Badge, Button, Card, Empty, Failure, Loading, PageHead } from '../parts/parts';
+import { Badge, Card, Empty, Failure, Loading, PageHead } from '../parts/parts';
 import { Icon } from '../parts/icons';
 import { Plot, Spark } from '../parts/plot';
 import { useState } from 'preact/hooks';
@@ -26,7 +26,7 @@ export function Overview() {
           <Tiles now={now} />
           <Plots now={now} />
           <div class="columns">
-            <Balance now={now} />
+            <Balance now={now} details />
             <Doors now={now} />
           </div>
         </>
@@ -47,13 +47,18 @@ function Troubles({ now }: { now: Live }) {
         {found.map((trouble) => (
           <li key={trouble.what} class={trouble.level}>
             <Icon name={trouble.level === 'note' ? 'note' : 'bad'} />
-            <div><b>{trouble.what}</b><p>{trouble.mend}</p></div>
+            <div><b>{trouble.what}</b><p><Keys text={trouble.mend} /></p></div>
             {trouble.page !== 'overview' && <a class="button small" href={`#/${trouble.page}`}>Look<span class="visually-hidden"> at it: {trouble.what}</span></a>}
           </li>
         ))}
       </ul>
     </Card>
   );
+}
+
+/** Keys of the configuration look like what one types. */
+function Keys({ text }: { text: string }) {
+  return <>{text.split(/([a-z]+\.[a-z_]+_[a-z_]+|\[\[listeners\]\])/).map((part, index) => (index % 2 ? <code key={index}>{part}</code> : part))}</>;
 }
 
 function Tiles({ now }: { now: Live }) {
@@ -98,7 +103,7 @@ function Plots({ now }: { now: Live }) {
   return (
     <section aria-label="Plots">
       <div class="plots-head">
-        <h2>The last minutes</h2>
+        <h2>History</h2>
         <div class="segments" role="group" aria-label="How far back">
           {SPANS.map(([name, samples]) => <button key={name} type="button" aria-pressed={span === samples} onClick={() => setSpan(samples)}>{name}</button>)}
         </div>
@@ -118,12 +123,12 @@ function Plots({ now }: { now: Live }) {
   );
 }
 
-export function Balance({ now }: { now: Live }) {
+export function Balance({ now, details }: { now: Live; details?: boolean }) {
   const shards = now.shards ?? [];
   const all = shards.reduce((sum, shard) => sum + shard.connections, 0);
   const most = Math.max(1, ...shards.map((shard) => shard.connections));
   return (
-    <Card title="Balance of the shards" hint="Connections of each, and its turns a second." aside={<Button kind="quiet" small onClick={() => (location.hash = '#/shards')}>Details</Button>}>
+    <Card title="Balance of the shards" hint="Connections of each, and its turns a second." aside={details && <a class="button quiet small" href={link('shards')}>Details</a>}>
       <ul class="bars">
         {shards.map((shard, index) => (
           <li key={shard.shard}>
