@@ -18,6 +18,7 @@ class Refusal extends Error {
 /** Options: `token` is asked for where set; `empty` is a broker that nobody uses. */
 export function serve(port, options = {}) {
   const state = new State(options);
+  state.role = options.role ?? 'admin';
   const watchers = new Set();
   const server = createServer(async (request, response) => {
     const url = new URL(request.url, 'http://localhost');
@@ -25,6 +26,8 @@ export function serve(port, options = {}) {
       if (!url.pathname.startsWith('/api/v1/')) return await page(url.pathname, response);
       if (options.down?.()) throw new Refusal(503, 'not_ready', 'a shard does not answer');
       if (options.token && request.headers.authorization !== `Bearer ${options.token}`) throw new Refusal(401, 'unauthorized', 'a token is needed');
+      if (request.method !== 'GET' && !request.headers['x-hawker']) throw new Refusal(403, 'guard_missing', 'a request that changes something needs the header X-Hawker: 1');
+      if (options.role === 'viewer' && (request.method !== 'GET' || /config$/.test(url.pathname)) && !/explain$/.test(url.pathname)) throw new Refusal(403, 'role_too_low', 'this needs a token of the role admin; guest is viewer');
       const body = await read(request);
       const place = url.pathname.slice('/api/v1'.length);
       if (place === '/subscribe') return watch(url, request, response, watchers);
@@ -61,7 +64,7 @@ async function page(path, response) {
 
 function watch(url, request, response, watchers) {
   const filter = url.searchParams.get('filter') ?? '';
-  if (filter === '' || /#./.test(filter)) throw new Refusal(400, 'bad_filter', `"${filter}" is no topic filter`);
+  if (filter === '' || /#./.test(filter)) throw new Refusal(422, 'unprocessable', `"${filter}" is no topic filter`);
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
   response.write(': watching\n\n');
   const tell = (message) => matches(filter, message.topic) && response.write(`data: ${JSON.stringify(message)}\n\n`);
@@ -81,7 +84,7 @@ function api(state, method, place, query, body, watchers) {
   const route = `${method} ${first}${name === null ? '' : '/'}`;
   const client = () => state.clients.find((one) => one.client_id === name) ?? lost('session');
   switch (route) {
-    case 'GET overview': return state.overview('admin');
+    case 'GET overview': return state.overview({ who: state.role === 'admin' ? 'local' : 'guest', role: state.role });
     case 'GET shards': return state.shards;
     case 'GET listeners': return state.listeners;
     case 'GET clients': return clients(state, query);
@@ -96,13 +99,14 @@ function api(state, method, place, query, body, watchers) {
       const [topic, search] = [query.get('topic'), query.get('search') ?? ''];
       const rows = state.subscriptions().filter((row) => (topic === null ? `${row.filter}\n${row.client_id}`.includes(search) : matches(row.filter, topic)));
       const [subscriptions, next_cursor] = part(rows, query);
-      return { subscriptions, next_cursor };
+      const away = (row) => !state.clients.find((one) => one.client_id === row.client_id).connected;
+      return { subscriptions: topic === null ? subscriptions : subscriptions.map((row) => ({ ...row, connected: !away(row) })), next_cursor, total: rows.length };
     }
     case 'GET retained': {
       const filter = query.get('filter') ?? '#';
       const rows = [...state.retained.values()].filter((row) => matches(filter, row.topic));
       const [found, next_cursor] = part(rows, query);
-      return { retained: found.map(({ topic, qos, content }) => ({ topic, qos, bytes: content.length, payload_preview: content.subarray(0, 100).toString('utf8') })), next_cursor };
+      return { retained: found.map(({ topic, qos, content }) => ({ topic, qos, bytes: content.length, payload_preview: topic === 'firmware/image' ? undefined : content.subarray(0, 100).toString('utf8') })), next_cursor, total: rows.length };
     }
     case 'GET retained/': {
       const { topic, qos, content } = state.retained.get(name) ?? lost('message');
@@ -112,13 +116,13 @@ function api(state, method, place, query, body, watchers) {
     case 'POST publish': return publish(state, body, watchers);
     case 'GET bans': return state.bans;
     case 'POST bans':
-      if (!/^[0-9a-f.:]+$/i.test(body.address)) throw new Refusal(400, 'bad_address', `"${body.address}" is no IP address`);
+      if (!/^[0-9a-f.:]+$/i.test(body.address)) throw new Refusal(422, 'unprocessable', `"${body.address}" is no IP address`);
       state.bans.push({ address: body.address, until_ms: Date.now() + body.seconds * 1000, why: body.why });
       return state.bans.at(-1);
     case 'DELETE bans/': return void (state.bans = state.bans.filter((ban) => ban.address !== name));
-    case 'GET config': return { values: CONFIG };
-    case 'POST reload': return { applied: ['mqtt.queue_messages_max'], restart_needed: ['shards'], error: null };
-    case 'GET log': return state.shards.map(({ shard, log }) => ({ shard, ...log }));
+    case 'GET config': return { settings: CONFIG };
+    case 'POST reload': return { applied: true, restart_needed: ['shards'] };
+    case 'GET log': return { durability: 'fsync', damages: 0, shards: state.shards.map(({ shard, log }) => ({ shard, ...log, commits_total: 81_004 + shard })) };
     case 'POST explain': return explain(body);
     default: return lost('address');
   }
@@ -137,7 +141,7 @@ function clients(state, query) {
 }
 
 function publish(state, { topic, payload, payload_base64, qos, retain }, watchers) {
-  if (/[+#]/.test(topic)) throw new Refusal(400, 'bad_topic', `"${topic}" has a wildcard`);
+  if (/[+#]/.test(topic)) throw new Refusal(422, 'unprocessable', `"${topic}" has a wildcard`);
   const content = payload_base64 !== undefined ? Buffer.from(payload_base64, 'base64') : Buffer.from(payload ?? '');
   if (retain && content.length === 0) state.retained.delete(topic);
   else if (retain) state.retained.set(topic, { topic, qos, content });
@@ -145,10 +149,14 @@ function publish(state, { topic, payload, payload_base64, qos, retain }, watcher
   return watchers.size > 0 ? { reason: 'success', reason_code: 0 } : { reason: 'no matching subscribers', reason_code: 0x10 };
 }
 
-function explain({ topic }) {
+function explain({ client_id, topic, qos, retain }) {
   const allowed = !topic.startsWith('secret/');
+  const matches = [
+    { client_id: 'worker/2', filter: 'home/+/sensor/#', qos: 1, group: 'workers', what: 'one member of the group gets it; 0 wait for the group' },
+    { client_id: 'panel-hall-007', filter: 'home/hall/#', qos: 0, what: 'sent at once' },
+  ];
   return {
-    allowed, rule: allowed ? 'allow publish home/# (auth.rules, 2)' : 'deny publish secret/# (auth.rules, 1)', retained: false,
-    subscribers: allowed ? [{ client_id: 'worker/2', filter: '$share/workers/home/+/sensor/#', qos: 1 }] : [],
+    client_id, topic, qos, retain, log_full: false, outcome: allowed ? 'delivered' : 'refused', total: matches.length, matches,
+    publish: { allowed, by: allowed ? 'auth.rules, 2: allow publish home/#' : 'auth.rules, 1: deny publish secret/#', judged: 'as it is connected' },
   };
 }

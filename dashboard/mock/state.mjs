@@ -56,7 +56,7 @@ export class State {
     }
   }
 
-  overview(role) {
+  overview(admin) {
     this.turn();
     const count = (name) => this.shards.reduce((sum, shard) => sum + shard[name], 0);
     return {
@@ -65,7 +65,7 @@ export class State {
       queued: this.clients.reduce((sum, client) => sum + client.queued, 0),
       messages_received_total: this.totals.received, messages_sent_total: this.totals.sent, messages_dropped_total: this.totals.dropped,
       bytes_received_total: this.totals.in, bytes_sent_total: this.totals.out,
-      listeners: this.listeners.map(({ name, address }) => ({ name, address })), durability: 'fsync', role,
+      listeners: this.listeners.map(({ name, address }) => ({ name, address })), durability: 'fsync', role: 'single', admin,
     };
   }
 
@@ -97,9 +97,9 @@ function client(client_id, index, connected, subscriptions) {
   return {
     client_id, user: index % 5 === 0 ? null : `user${index % 9}`, connected, address: connected ? `198.51.100.${index % 250}:${40_000 + index}` : null,
     listener: connected ? (index % 3 ? 'tls' : 'plain') : null, protocol: index % 4 === 0 ? '3.1.1' : '5.0', subscriptions: subscriptions.length,
-    queued: connected ? 0 : (index * 37) % 1_001, inflight: connected ? index % 3 : 0, connected_at_ms: connected ? NOW() - index * 713_000 : null,
+    queued: connected ? 0 : (index * 37) % 1_001, inflight: connected ? index % 3 : 0, connected_at_ms: connected ? NOW() - index * 713_000 : null, disconnected_at_ms: connected ? null : NOW() - index * 91_000,
     session_expiry_s: index % 2 ? 86_400 : 0xffff_ffff, keep_alive_s: 60, queued_bytes: connected ? 0 : (index * 37 * 180) % 180_001, inflight_in: 0,
-    will: index % 7 === 0 ? { topic: `home/gone/${client_id}`, qos: 1, retain: false, delay_s: 30 } : null,
+    will: index % 7 === 0,
     subscriptions_list: subscriptions.map((one) => ({ no_local: false, retain_as_published: index % 2 === 0, subscription_id: index % 4 === 0 ? 7 : null, ...one })),
   };
 }
@@ -134,4 +134,5 @@ export const CONFIG = [
   ['mqtt.queue_messages_max', 1_000, 'file'], ['mqtt.queue_policy', 'drop-oldest', 'default'], ['mqtt.retained_messages_max', 1_000_000, 'default'],
   ['storage.log_bytes_max', 10_737_418_240, 'default'], ['storage.segment_bytes', 67_108_864, 'default'], ['auth.password_file', '/etc/hawker/passwords', 'file'],
   ['auth.ban_failures', 10, 'default'],
-].map(([key, value, origin]) => ({ key, value, origin }));
+].map(([key, value, origin]) => ({ key, value, origin, hidden: false, needs_restart: !/^(log|mqtt|auth)/.test(key) }));
+CONFIG.push({ key: 'auth.http_token', value: null, origin: 'file', hidden: true, needs_restart: false });

@@ -19,8 +19,14 @@ export interface Overview {
   bytes_sent_total: number;
   listeners: { name: string; address: string }[];
   durability: string;
+  /** Of the broker among others. */
   role: string;
+  /** Who asks, and what that may do. */
+  admin?: { who: string; role: Role };
 }
+
+/** The first reads; the second ends connections, publishes and bans, too; the last sees the configuration. */
+export type Role = 'viewer' | 'operator' | 'admin';
 
 export interface Log {
   segments: number;
@@ -58,6 +64,7 @@ export interface Client {
   queued: number;
   inflight: number;
   connected_at_ms: number | null;
+  disconnected_at_ms?: number | null;
 }
 
 export interface ClientSubscription {
@@ -82,13 +89,16 @@ export interface Subscription {
   filter: string;
   qos: number;
   group?: string | null;
+  /** Where a topic was asked for. */
+  connected?: boolean;
 }
 
 export interface Retained {
   topic: string;
   bytes: number;
   qos: number;
-  payload_preview: string;
+  /** Nothing if it is no text. */
+  payload_preview?: string | null;
 }
 
 export interface RetainedMessage {
@@ -111,12 +121,16 @@ export interface Ban {
   address: string;
   until_ms: number | null;
   why: string;
+  by?: string;
 }
 
 export interface ConfigValue {
   key: string;
   value: unknown;
   origin: string;
+  /** A secret, whose value stays with the broker. */
+  hidden?: boolean;
+  needs_restart?: boolean;
 }
 
 export interface Reload {
@@ -146,6 +160,8 @@ const TOKEN = 'hawker.token';
 
 /** Whether the broker wants a token that it has not got. */
 export const tokenWanted = store<'no' | 'missing' | 'wrong'>('no');
+/** What the broker said. */
+export const tokenWhy = store('');
 /** Counts tokens entered, so that pages ask again. */
 export const tokenEntered = store(0);
 
@@ -174,7 +190,8 @@ export function path(base: string, query: Query = {}): string {
 }
 
 async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
-  const headers: Record<string, string> = { accept: 'application/json' };
+  // The second one no form of another web page can send.
+  const headers: Record<string, string> = { accept: 'application/json', 'x-hawker': '1' };
   const secret = token();
   if (secret) headers.authorization = `Bearer ${secret}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
@@ -192,8 +209,12 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     throw new ApiError(0, 'unreachable', 'The broker does not answer. Is it running, and is the network up?');
   }
   if (response.ok) return response;
-  if (response.status === 401) tokenWanted.set(secret ? 'wrong' : 'missing');
-  throw await refusal(response);
+  const error = await refusal(response);
+  if (response.status === 401) {
+    tokenWhy.set(error.message);
+    tokenWanted.set(secret ? 'wrong' : 'missing');
+  }
+  throw error;
 }
 
 async function refusal(response: Response): Promise<ApiError> {

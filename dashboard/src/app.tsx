@@ -1,7 +1,7 @@
 // The frame around the pages: where one is, where one can go, who one is.
 import type { ComponentType } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { setToken, token, tokenWanted } from './api';
+import { setToken, token, tokenWanted, tokenWhy } from './api';
 import { duration } from './format';
 import { live } from './live';
 import { Client } from './pages/client';
@@ -168,6 +168,7 @@ function Foot() {
 
 function TokenDialog() {
   const wanted = useStore(tokenWanted);
+  const why = useStore(tokenWhy);
   const [value, setValue] = useState('');
   const [closed, setClosed] = useState(false);
   useEffect(() => setClosed(false), [wanted]);
@@ -176,8 +177,10 @@ function TokenDialog() {
   return (
     <Dialog title="This broker asks for a token" onClose={() => setClosed(true)}>
       <form onSubmit={(event) => { event.preventDefault(); if (value.trim()) setToken(value.trim()); setValue(''); }}>
-        <p class="dialog-text">It is in the broker's configuration, or your administrator has it. The browser forgets it with this tab.</p>
-        {wanted === 'wrong' && <Notice level="bad" title="The broker did not accept that token." />}
+        <p class="dialog-text">Whoever runs the broker has made one for you. The browser forgets it with this tab.</p>
+        {wanted === 'wrong'
+          ? <Notice level="bad" title="The broker did not accept that token.">{why}</Notice>
+          : <p class="hint">The broker says: {why}</p>}
         <Field label="Token" type="password" value={value} onValue={setValue} required mono autocomplete="off" />
         <div class="dialog-actions"><Button kind="primary" type="submit">Sign in</Button></div>
       </form>

@@ -1,5 +1,5 @@
 // What is asked every two seconds while the dashboard is open, and the rates it makes.
-import { ApiError, request, tokenEntered, tokenWanted, type Overview, type Shard } from './api';
+import { ApiError, request, tokenEntered, tokenWanted, type Overview, type Role, type Shard } from './api';
 import { store } from './store';
 
 const EVERY_MS = 2000;
@@ -36,6 +36,14 @@ export interface Live {
 }
 
 export const live = store<Live>({ overview: null, shards: null, samples: [], turns: [], recent: {}, error: null });
+
+const RANKS: Record<Role, number> = { viewer: 0, operator: 1, admin: 2 };
+
+/** Whether who asks may do what needs this role; the broker decides, this hides what it would refuse. */
+export function may(role: Role): boolean {
+  const own = live.get().overview?.admin?.role;
+  return own === undefined || RANKS[own] >= RANKS[role];
+}
 
 let before: { ms: number; overview: Overview; shards: Shard[] } | null = null;
 let history: Counted[] = [];

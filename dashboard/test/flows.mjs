@@ -53,11 +53,12 @@ export const FLOWS = {
     await page.getByText('$share/workers/home/+/sensor/#').waitFor();
     await page.getByLabel('Topic').fill('secret/door');
     await page.getByRole('button', { name: 'Explain' }).click();
-    await page.getByText('It is not allowed.').waitFor();
-    await page.getByText('deny publish secret/#').waitFor();
+    await page.getByText('It is not allowed: nobody would get it.').waitFor();
+    await page.getByText('auth.rules, 1: deny publish secret/#').waitFor();
     await page.getByLabel('Topic').fill('home/hall/sensor/1');
     await page.keyboard.press('Enter');
-    await page.getByText('It is allowed.').waitFor();
+    await page.getByText('It is allowed. 2 subscriptions').waitFor();
+    await row(page, 'panel-hall-007').getByText('sent at once').waitFor();
     await check(page, label);
     await shoot(page, `${label}-client`);
     await visit(page, origin, 'clients/nobody');
@@ -67,7 +68,7 @@ export const FLOWS = {
   async topics_find_their_subscribers({ page, origin, label }) {
     await visit(page, origin, 'subscriptions');
     await page.getByRole('searchbox').fill('alarm');
-    await page.getByText('1 subscriptions').waitFor();
+    await page.getByText('1 of 1 subscriptions').waitFor();
     await page.getByRole('button', { name: 'Who gets a topic' }).click();
     await page.getByRole('searchbox').fill('home/kitchen/sensor/7');
     await page.getByText(/gets? a message to/).waitFor();
@@ -82,7 +83,7 @@ export const FLOWS = {
   async retained_messages_are_read_and_deleted({ page, origin, label, state }) {
     await visit(page, origin, 'retained');
     await page.getByRole('searchbox').fill('home/+/temperature');
-    await page.getByText('6 messages').waitFor();
+    await page.getByText('6 of 6 messages').waitFor();
     await page.getByRole('button', { name: 'Read home/hall/temperature' }).click();
     const dialog = page.getByRole('dialog');
     await dialog.getByText('"celsius": 18.7').waitFor();
@@ -93,7 +94,7 @@ export const FLOWS = {
     await dialog.getByRole('button', { name: 'Close' }).click();
     await page.getByRole('button', { name: 'Delete home/hall/temperature' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
-    await page.getByText('5 messages').waitFor();
+    await page.getByText('5 of 5 messages').waitFor();
     assert.ok(!state.retained.has('home/hall/temperature'));
     await page.getByRole('searchbox').fill('firmware/image');
     await page.getByRole('button', { name: 'Read firmware/image' }).click();
@@ -151,9 +152,9 @@ export const FLOWS = {
   async the_configuration_is_searched({ page, origin, label }) {
     await visit(page, origin, 'config');
     await page.getByRole('searchbox').fill('queue');
-    await page.getByText('2 of 17 values').waitFor();
+    await page.getByText('2 of 18 values').waitFor();
     await page.getByRole('button', { name: 'Only those set' }).click();
-    await page.getByText('1 of 17 values').waitFor();
+    await page.getByText('1 of 18 values').waitFor();
     await row(page, 'mqtt.queue_messages_max').getByText('file').waitFor();
     await check(page, label);
   },

@@ -12,7 +12,7 @@ import { STATES } from './states.mjs';
 import { REAL } from './real.mjs';
 
 /** Browsers complain of each answer that is an error, also of one that a test asks for. */
-const REFUSED = [/status of 40[04].*\/api\/v1\//];
+const REFUSED = [/status of 4\d\d.*\/api\/v1\//];
 
 const LOOKS = [[1280, 'light'], [1280, 'dark'], [390, 'light'], [390, 'dark']].filter(([width, theme]) => !process.env.LOOK || process.env.LOOK === `${width}-${theme}`);
 

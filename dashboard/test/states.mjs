@@ -42,6 +42,22 @@ export const STATES = {
     },
   },
 
+  a_viewer_sees_and_changes_nothing: {
+    options: () => ({ role: 'viewer' }),
+    allow: [/403/],
+    async run({ page, origin, label }) {
+      await visit(page, origin, 'clients');
+      await page.getByText('50 of 127 clients').waitFor();
+      assert.equal(await page.getByRole('button', { name: /^Disconnect/ }).count(), 0);
+      await visit(page, origin, 'security');
+      await page.getByText('This needs a token of an administrator.').waitFor();
+      await visit(page, origin, 'config');
+      await page.getByText('Your role does not allow this.').waitFor();
+      await check(page, `${label}, viewer`);
+      await shoot(page, `${label}-viewer`);
+    },
+  },
+
   the_broker_is_gone_and_back: {
     options() {
       const made = { gone: false, down: () => made.gone };

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks';
 import { request, useApi, type ClientDetail } from '../api';
-import { bytes, count, duration, moment } from '../format';
+import { bytes, count, duration, moment, plural } from '../format';
+import { may } from '../live';
 import { Anything, Await, Badge, Button, Card, Check, Choice, Empty, Facts, Field, Notice, PageHead, State, Table } from '../parts/parts';
 import { go, link, route } from '../router';
 import { Kick, protocol } from './clients';
@@ -14,7 +15,7 @@ export function Client() {
     <>
       <nav class="crumbs" aria-label="Where this is"><a href={link('clients')}>Clients</a><span aria-hidden="true"> / </span></nav>
       <PageHead title={<span class="id">{id}</span>} lead={client && <State connected={client.connected} />}>
-        {client && <Button kind="danger" onClick={() => setKick(true)}>{client.connected ? 'Disconnect' : 'Forget'}</Button>}
+        {client && may('operator') && <Button kind="danger" onClick={() => setKick(true)}>{client.connected ? 'Disconnect' : 'Forget'}</Button>}
       </PageHead>
       {answer.error?.status === 404
         ? <Card><Empty title="There is no such session."><p>It has ended, or it never was. Sessions end when their time runs out or a client starts clean.</p><a class="button" href={link('clients')}>All clients</a></Empty></Card>
@@ -47,7 +48,7 @@ function Connection({ client }: { client: ClientDetail }) {
         ['Address', client.address && <code>{client.address}</code>],
         ['Listener', client.listener],
         ['Protocol', protocol(client.protocol)],
-        ['Connected since', since],
+        client.connected ? ['Connected since', since] : ['Away since', moment(client.disconnected_at_ms)],
         ['Keep-alive', client.keep_alive_s === 0 ? 'off' : client.keep_alive_s != null ? duration(client.keep_alive_s) : null],
       ]} />
     </Card>
@@ -99,7 +100,7 @@ function Explain({ id }: { id: string }) {
   const [topic, setTopic] = useState('');
   const [qos, setQos] = useState('1');
   const [retain, setRetain] = useState(false);
-  const [answer, setAnswer] = useState<Record<string, unknown> | null>(null);
+  const [answer, setAnswer] = useState<Explained | null>(null);
   const [error, setError] = useState<string | null>(null);
   const ask = async (event: Event) => {
     event.preventDefault();
@@ -127,12 +128,34 @@ function Explain({ id }: { id: string }) {
   );
 }
 
-export function Explanation({ answer }: { answer: Record<string, unknown> }) {
-  const { allowed, ...rest } = answer;
+interface Explained {
+  publish?: { allowed: boolean; by?: string | null; judged?: string | null };
+  log_full?: boolean;
+  outcome?: string;
+  matches?: { client_id: string; filter: string; qos: number; what?: string; group?: string | null }[];
+  total?: number;
+}
+
+function Explanation({ answer }: { answer: Explained }) {
+  const { publish, matches = [], total = matches.length } = answer;
+  const allowed = publish?.allowed ?? true;
+  const reach = matches.length === 0 ? 'Nobody would get it: no subscription matches.' : `${plural(total, 'subscription')} of sessions and groups would match.`;
   return (
     <div class="explanation">
-      {typeof allowed === 'boolean' && <Notice level={allowed ? 'good' : 'bad'} title={allowed ? 'It is allowed.' : 'It is not allowed.'} />}
-      <Anything value={rest} />
+      <Notice level={allowed ? 'good' : 'bad'} title={allowed ? `It is allowed. ${reach}` : 'It is not allowed: nobody would get it.'}>
+        {publish?.by && <p>Decided by: <code>{publish.by}</code></p>}
+        {publish?.judged && <p class="muted">Judged {publish.judged}.</p>}
+      </Notice>
+      {answer.log_full && <Notice level="bad" title="The log is full: QoS 1 and 2 messages for sessions that are kept would be refused." />}
+      {allowed && matches.length > 0 && (
+        <Table label="Who would get it" rows={matches} id={(row) => `${row.client_id}\n${row.filter}\n${row.group ?? ''}`} columns={[
+          { name: 'Client id', head: true, cell: (row) => <a class="id" href={link('clients', row.client_id)}>{row.client_id}</a> },
+          { name: 'Filter', cell: (row) => <code>{row.filter}</code> },
+          { name: 'Group', cell: (row) => row.group ? <Badge kind="accent">{row.group}</Badge> : <span class="muted">–</span> },
+          { name: 'QoS', cell: (row) => row.qos },
+          { name: 'What happens', cell: (row) => row.what ?? '' },
+        ]} />
+      )}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks';
 import { path, request, usePages, type Client, type Page } from '../api';
 import { count, duration } from '../format';
+import { may } from '../live';
 import { Await, Button, Card, Confirm, Empty, PageHead, Pager, Search, Segments, State, Table, say, useSettled, type Column } from '../parts/parts';
 import { link, route } from '../router';
 
@@ -26,7 +27,7 @@ export function Clients() {
             ? <NoClients filtered={settled !== '' || state !== ''} clear={() => { setSearch(''); setState(''); }} />
             : (
               <>
-                <Table label="Clients" rows={answer.clients} id={(client) => client.client_id} columns={columns(setKicked)} />
+                <Table label="Clients" rows={answer.clients} id={(client) => client.client_id} columns={columns(setKicked).filter((column) => !column.actions || may('operator'))} />
                 <Pager pages={pages} shown={answer.clients.length} what="clients" />
               </>
             )}
@@ -44,11 +45,16 @@ function columns(kick: (client: Client) => void): Column<Client>[] {
     { name: 'User', cell: (client) => client.user ?? <span class="muted">anonymous</span> },
     { name: 'Address', cell: (client) => client.address ? <code>{client.address}</code> : <span class="muted">–</span> },
     { name: 'Protocol', cell: (client) => protocol(client.protocol).replace('MQTT ', '') },
-    { name: 'Since', cell: (client) => client.connected && client.connected_at_ms ? <span class="nowrap">{duration((Date.now() - client.connected_at_ms) / 1000)}</span> : <span class="muted">–</span> },
+    { name: 'Since', cell: (client) => <span class="nowrap">{since(client)}</span> },
     { name: 'Subscriptions', numeric: true, cell: (client) => count(client.subscriptions) },
     { name: 'Queued', numeric: true, cell: (client) => <span class={client.queued > 0 ? 'strong' : ''}>{count(client.queued)}</span> },
     { name: 'Actions', actions: true, cell: (client) => <Button small kind="quiet" aria-label={`${client.connected ? 'Disconnect' : 'Forget'} ${client.client_id}`} onClick={() => kick(client)}>{client.connected ? 'Disconnect' : 'Forget'}</Button> },
   ];
+}
+
+function since(client: Client): string {
+  const ms = client.connected ? client.connected_at_ms : client.disconnected_at_ms;
+  return ms == null ? '–' : duration((Date.now() - ms) / 1000);
 }
 
 /** 4 and "3.1.1" are the same. */

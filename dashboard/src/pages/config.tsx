@@ -1,12 +1,13 @@
 import { useState } from 'preact/hooks';
 import { useApi, type ConfigValue } from '../api';
 import { count } from '../format';
+import { may } from '../live';
 import { Await, Badge, Button, Card, Empty, PageHead, Search, Segments, Table } from '../parts/parts';
 import { ReloadPanel } from '../parts/reload';
 import { route } from '../router';
 
 export function Config() {
-  const answer = useApi<{ values: ConfigValue[] }>('/config');
+  const answer = useApi<{ settings: ConfigValue[] }>('/config');
   const [search, setSearch] = useState(route.get().query.get('search') ?? '');
   const [origin, setOrigin] = useState('');
   return (
@@ -18,7 +19,7 @@ export function Config() {
       </div>
       <Card>
         <Await answer={answer}>
-          {({ values }) => {
+          {({ settings: values }) => {
             const wanted = search.trim().toLowerCase();
             const rows = values.filter((row) => (origin === '' || row.origin !== 'default') && `${row.key} ${text(row.value)}`.toLowerCase().includes(wanted));
             return rows.length === 0
@@ -27,8 +28,9 @@ export function Config() {
                 <>
                   <Table label="Configuration" rows={rows} id={(row) => row.key} columns={[
                     { name: 'Key', head: true, cell: (row) => <code>{row.key}</code> },
-                    { name: 'Value', cell: (row) => <code class="value">{text(row.value)}</code> },
+                    { name: 'Value', cell: (row) => row.hidden ? <Badge>hidden</Badge> : <code class="value">{text(row.value)}</code> },
                     { name: 'Origin', cell: (row) => <Badge kind={row.origin === 'default' ? 'plain' : 'accent'}>{row.origin}</Badge> },
+                    { name: 'Change', cell: (row) => row.needs_restart === undefined ? '' : <span class="muted">{row.needs_restart ? 'at a restart' : 'at a reload'}</span> },
                   ]} />
                   <div class="pager"><span role="status">{count(rows.length)} of {count(values.length)} values</span></div>
                 </>
@@ -36,9 +38,9 @@ export function Config() {
           }}
         </Await>
       </Card>
-      <Card title="Reload" hint="Change the file, then have it read again. What needs a restart is named.">
+      {may('admin') && <Card title="Reload" hint="Change the file, then have it read again. What needs a restart is named.">
         <ReloadPanel onDone={answer.reload} />
-      </Card>
+      </Card>}
     </>
   );
 }

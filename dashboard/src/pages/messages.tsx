@@ -1,6 +1,7 @@
 // Through the admin API: needs no WebSocket listener and no login of MQTT.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { events, path, request, type Message } from '../api';
+import { may } from '../live';
 import { Button, Card, Choice, Field, Notice, PageHead, say } from '../parts/parts';
 import { MESSAGES_MAX, Messages as List, type Shown } from '../parts/messages';
 import { asText, contentOf, toBase64 } from '../parts/payload';
@@ -13,7 +14,7 @@ export function Messages() {
       <PageHead title="Watch and publish" lead={<>Through the broker's admin API, without a client. To try a listener and a login, use the <a href={link('tool')}>MQTT client</a>.</>} />
       <div class="columns uneven">
         <Watch />
-        <Card title="Publish"><PublishForm publish={publish} /></Card>
+        <Card title="Publish">{may('operator') ? <PublishForm publish={publish} /> : <p class="muted">Your role reads. To publish, sign in with a token of an operator.</p>}</Card>
       </div>
     </>
   );

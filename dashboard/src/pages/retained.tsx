@@ -1,7 +1,8 @@
 import { useState } from 'preact/hooks';
 import { path, request, useApi, usePages, type Page, type Retained as Message, type RetainedMessage } from '../api';
 import { bytes } from '../format';
-import { Await, Button, Card, Confirm, Dialog, Empty, PageHead, Pager, Search, Table, say, useSettled } from '../parts/parts';
+import { may } from '../live';
+import { Await, Badge, Button, Card, Confirm, Dialog, Empty, PageHead, Pager, Search, Table, say, useSettled } from '../parts/parts';
 import { Payload, contentOf } from '../parts/payload';
 import { link } from '../router';
 
@@ -34,13 +35,13 @@ export function Retained() {
               <>
                 <Table label="Retained messages" rows={answer.retained} id={(row) => row.topic} columns={[
                   { name: 'Topic', head: true, cell: (row) => <button type="button" class="linklike id" onClick={() => setRead(row.topic)}>{row.topic}</button> },
-                  { name: 'Payload', cell: (row) => <span class="preview">{row.payload_preview}</span> },
+                  { name: 'Payload', cell: (row) => row.payload_preview == null ? <Badge>binary</Badge> : <span class="preview">{row.payload_preview}</span> },
                   { name: 'Size', numeric: true, cell: (row) => bytes(row.bytes) },
                   { name: 'QoS', numeric: true, cell: (row) => row.qos },
                   { name: 'Actions', actions: true, cell: (row) => (
                     <>
                       <Button small kind="quiet" aria-label={`Read ${row.topic}`} onClick={() => setRead(row.topic)}>Read</Button>
-                      <Button small kind="quiet" aria-label={`Delete ${row.topic}`} onClick={() => setDeleted(row.topic)}>Delete</Button>
+                      {may('operator') && <Button small kind="quiet" aria-label={`Delete ${row.topic}`} onClick={() => setDeleted(row.topic)}>Delete</Button>}
                     </>
                   ) },
                 ]} />

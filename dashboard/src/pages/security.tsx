@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { request, setToken, token, useApi, type Ban } from '../api';
 import { duration, moment } from '../format';
-import { live } from '../live';
+import { live, may } from '../live';
 import { Await, Badge, Button, Card, Choice, Confirm, Dialog, Empty, Facts, Field, Notice, PageHead, Table, say } from '../parts/parts';
 import { ReloadPanel } from '../parts/reload';
 import { useStore } from '../store';
@@ -15,7 +15,8 @@ export function Security() {
       <div class="columns">
         <Card title="You">
           <Facts facts={[
-            ['Role', overview ? <Badge kind="accent">{overview.role}</Badge> : null],
+            ['Role', overview ? <Badge kind="accent">{overview.admin?.role ?? overview.role}</Badge> : null],
+            ['Name', overview?.admin?.who ?? null],
             ['Token', token() ? 'in use until this tab is closed' : 'none is needed from this address'],
             ['Failed logins', `${recent.logins_refused_total ?? 0} in the last minute`],
             ['Refused messages', `${recent.publishes_not_allowed_total ?? 0} in the last minute`],
@@ -23,7 +24,7 @@ export function Security() {
           {token() && <Button onClick={() => setToken(null)}>Sign out</Button>}
         </Card>
         <Card title="Reload" hint="Certificates, passwords, rules and limits are read again; connections stay.">
-          <ReloadPanel />
+          {may('admin') ? <ReloadPanel /> : <p class="muted">This needs a token of an administrator.</p>}
         </Card>
       </div>
     </>
@@ -35,7 +36,7 @@ function Bans() {
   const [adding, setAdding] = useState(false);
   const [lifted, setLifted] = useState<string | null>(null);
   return (
-    <Card title="Banned addresses" hint="Their connections are closed as they come." aside={<Button kind="primary" small onClick={() => setAdding(true)}>Ban an address</Button>}>
+    <Card title="Banned addresses" hint="Their connections are closed as they come." aside={may('operator') && <Button kind="primary" small onClick={() => setAdding(true)}>Ban an address</Button>}>
       <Await answer={answer}>
         {(data) => {
           const bans = Array.isArray(data) ? data : data.bans;
@@ -45,7 +46,7 @@ function Bans() {
                 { name: 'Address', head: true, cell: (ban) => <code>{ban.address}</code> },
                 { name: 'Why', cell: (ban) => ban.why },
                 { name: 'Until', cell: (ban) => ban.until_ms == null ? 'lifted by hand' : <>{moment(ban.until_ms)} <span class="muted">({duration((ban.until_ms - Date.now()) / 1000)})</span></> },
-                { name: 'Actions', actions: true, cell: (ban) => <Button small kind="quiet" aria-label={`Lift the ban of ${ban.address}`} onClick={() => setLifted(ban.address)}>Lift</Button> },
+                ...(may('operator') ? [{ name: 'Actions', actions: true, cell: (ban: Ban) => <Button small kind="quiet" aria-label={`Lift the ban of ${ban.address}`} onClick={() => setLifted(ban.address)}>Lift</Button> }] : []),
               ]} />;
         }}
       </Await>

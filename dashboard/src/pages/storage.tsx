@@ -1,7 +1,7 @@
 import { useApi, type Shard } from '../api';
 import { bytes, count, percent } from '../format';
 import { live } from '../live';
-import { Anything, Await, Badge, Card, Failure, Facts, Loading, Notice, PageHead } from '../parts/parts';
+import { Await, Badge, Card, Failure, Facts, Loading, Notice, PageHead } from '../parts/parts';
 import { useStore } from '../store';
 
 const PROMISES: Record<string, string> = {
@@ -38,8 +38,28 @@ function ShardLog({ shard: { shard, log } }: { shard: Shard }) {
   );
 }
 
+interface Logs {
+  damages?: number;
+  shards?: { shard: number; commits_total?: number }[];
+}
+
+/** What the shards do not say. */
 function Details() {
-  const answer = useApi<unknown>('/log', 5000);
+  const answer = useApi<Logs>('/log', 5000);
   if (answer.error?.status === 404) return null;
-  return <Card title="The log"><Await answer={answer}>{(log) => <Anything value={log} label="Log" />}</Await></Card>;
+  return (
+    <Card title="The log as a whole">
+      <Await answer={answer}>
+        {({ damages = 0, shards = [] }) => (
+          <>
+            <Facts facts={[
+              ['Damaged places left out at the start', count(damages)],
+              ...shards.filter((one) => one.commits_total != null).map((one): [string, string] => [`Commits of shard ${one.shard}`, count(one.commits_total)]),
+            ]} />
+            {damages > 0 && <Notice level="bad" title="A part of the log was damaged."><code>quarantine-*/report.txt</code> in the data directory names what is missing.</Notice>}
+          </>
+        )}
+      </Await>
+    </Card>
+  );
 }

@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { path, usePages, type Page, type Subscription } from '../api';
 import { count } from '../format';
-import { Await, Badge, Button, Card, Empty, PageHead, Pager, Search, Segments, Table, useSettled, type Column } from '../parts/parts';
+import { Await, Badge, Button, Card, Empty, PageHead, Pager, Search, Segments, State, Table, useSettled, type Column } from '../parts/parts';
 import { link, route } from '../router';
 
 type Answer = Page & { subscriptions: Subscription[] };
@@ -12,6 +12,8 @@ const COLUMNS: Column<Subscription>[] = [
   { name: 'QoS', cell: (row) => row.qos },
   { name: 'Group', cell: (row) => row.group ? <Badge kind="accent">{row.group}</Badge> : <span class="muted">–</span> },
 ];
+
+const STATE: Column<Subscription> = { name: 'State', cell: (row) => row.connected === undefined ? <span class="muted">–</span> : <State connected={row.connected} /> };
 
 /** Wildcards stand out. */
 export function Filter({ text }: { text: string }) {
@@ -43,7 +45,7 @@ export function Subscriptions() {
               : (
                 <>
                   {way === 'topic' && <p class="verdict">{reach(answer.subscriptions)} <code>{settled}</code>.</p>}
-                  <Table label="Subscriptions" rows={answer.subscriptions} columns={COLUMNS} id={(row) => `${row.client_id}\n${row.filter}\n${row.group ?? ''}`} />
+                  <Table label="Subscriptions" rows={answer.subscriptions} columns={way === 'topic' ? [...COLUMNS, STATE] : COLUMNS} id={(row) => `${row.client_id}\n${row.filter}\n${row.group ?? ''}`} />
                   <Pager pages={pages} shown={answer.subscriptions.length} what="subscriptions" />
                 </>
               )}

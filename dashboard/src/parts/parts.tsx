@@ -75,10 +75,11 @@ export function Notice({ level, title, children }: { level: 'bad' | 'warn' | 'no
 
 export function Failure({ error, retry }: { error: ApiError; retry?: () => void }) {
   if (error.status === 401) return <Notice level="note" title="The broker asks for a token." />;
-  const title = error.status === 403 ? 'Your token does not allow this.' : error.message;
+  const low = error.code === 'role_too_low';
+  const title = low ? 'Your role does not allow this.' : error.message;
   return (
     <Notice level="bad" title={title}>
-      {error.status === 403 && <p>{error.message} Sign in with a token of a role that may.</p>}
+      {low && <p>The broker says: {error.message}.</p>}
       {retry && <Button small onClick={retry}>Try again</Button>}
     </Notice>
   );
