@@ -95,7 +95,7 @@ async function real(browser, origin) {
   for (const [width, theme] of LOOKS) {
     const label = `${width}-${theme}`;
     for (const [name, flow] of Object.entries(REAL)) {
-      await test(`real ${label} ${name}`, browser, origin, { width, theme, token: process.env.TOKEN }, (page) => flow({ page, origin, label: `real-${label}`, width, ws: process.env.WS }));
+      await test(`real ${label} ${name}`, browser, origin, { width, theme, token: process.env.TOKEN, allow: REFUSED }, (page) => flow({ page, origin, label: `real-${label}`, width, ws: process.env.WS }));
     }
   }
 }
