@@ -104,7 +104,8 @@ function api(state, method, place, query, body, watchers) {
     }
     case 'GET retained': {
       const filter = query.get('filter') ?? '#';
-      const rows = [...state.retained.values()].filter((row) => matches(filter, row.topic));
+      const search = query.get('search') ?? '';
+      const rows = [...state.retained.values()].filter((row) => matches(filter, row.topic) && row.topic.includes(search));
       const [found, next_cursor] = part(rows, query);
       return { retained: found.map(({ topic, qos, content }) => ({ topic, qos, bytes: content.length, payload_preview: topic === 'firmware/image' ? undefined : content.subarray(0, 100).toString('utf8') })), next_cursor, total: rows.length };
     }

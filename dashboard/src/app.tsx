@@ -153,7 +153,7 @@ function Foot() {
       <p class="foot-state">
         <span class={`dot ${error ? 'bad' : 'good'}`} aria-hidden="true" />
         {error ? 'no answer' : overview ? `up ${duration(overview.uptime_s)}` : 'connecting'}
-        {overview && <span class="muted"> · {overview.version}</span>}
+        {overview && <span class="muted">· {overview.version.split(' ')[0]}</span>}
       </p>
       <div class="foot-row">
         <Segments

@@ -30,6 +30,8 @@ export interface Connection {
 }
 
 const COLORS = ['#0b7285', '#7048e8', '#c2410c', '#2b8a3e', '#c2255c', '#1864ab'];
+/** How long a session of 5.0 is kept that is not clean: a day. */
+const KEPT_S = 86_400;
 const SETTINGS = 'hawker.tool';
 
 export const connections = store<Connection[]>([]);
@@ -85,6 +87,8 @@ export async function open(key: number): Promise<void> {
       clientId, clean, protocolVersion: Number(version) as 4 | 5,
       username: user || undefined, password: user && password ? password : undefined,
       reconnectPeriod: 0, connectTimeout: 10_000, keepalive: 30,
+      // From 5.0 on the client says how long; before, it is the broker's longest.
+      properties: version === '5' && !clean ? { sessionExpiryInterval: KEPT_S } : undefined,
       // The other kinds start a worker from a blob, which the page's policy forbids.
       timerVariant: 'native',
     });

@@ -57,7 +57,7 @@ export const FLOWS = {
     await page.getByText('auth.rules, 1: deny publish secret/#').waitFor();
     await page.getByLabel('Topic').fill('home/hall/sensor/1');
     await page.keyboard.press('Enter');
-    await page.getByText('It is allowed. 2 subscriptions').waitFor();
+    await page.getByText('It is allowed. 2 sessions and groups are subscribed to it.').waitFor();
     await row(page, 'panel-hall-007').getByText('sent at once').waitFor();
     await check(page, label);
     await shoot(page, `${label}-client`);

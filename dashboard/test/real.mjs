@@ -44,7 +44,7 @@ export const REAL = {
     await page.getByText('house/+/light').waitFor();
     await page.getByLabel('Topic').fill('house/2/light');
     await page.getByRole('button', { name: 'Explain' }).click();
-    await page.getByText('It is allowed. 1 subscription').waitFor();
+    await page.getByText('It is allowed. One session or group is subscribed to it.').waitFor();
     await page.getByText('sent at once').waitFor();
     await check(page, label);
     await shoot(page, `${label}-client`);

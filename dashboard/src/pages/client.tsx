@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 import { request, useApi, type ClientDetail } from '../api';
-import { bytes, count, duration, moment, plural } from '../format';
+import { bytes, count, duration, moment } from '../format';
 import { may } from '../live';
 import { Anything, Await, Badge, Button, Card, Check, Choice, Empty, Facts, Field, Notice, PageHead, State, Table } from '../parts/parts';
 import { go, link, route } from '../router';
@@ -139,7 +139,7 @@ interface Explained {
 function Explanation({ answer }: { answer: Explained }) {
   const { publish, matches = [], total = matches.length } = answer;
   const allowed = publish?.allowed ?? true;
-  const reach = matches.length === 0 ? 'Nobody would get it: no subscription matches.' : `${plural(total, 'subscription')} of sessions and groups would match.`;
+  const reach = matches.length === 0 ? 'Nobody would get it: no subscription matches.' : `${total === 1 ? 'One session or group is' : `${count(total)} sessions and groups are`} subscribed to it.`;
   return (
     <div class="explanation">
       <Notice level={allowed ? 'good' : 'bad'} title={allowed ? `It is allowed. ${reach}` : 'It is not allowed: nobody would get it.'}>

@@ -134,7 +134,7 @@ export function Balance({ now, details }: { now: Live; details?: boolean }) {
           <li key={shard.shard}>
             <span class="bar-name">Shard {shard.shard}</span>
             <span class="bar" aria-hidden="true"><i style={{ width: `${(shard.connections / most) * 100}%` }} /></span>
-            <span class="bar-value">{count(shard.connections)}<small> {percent(shard.connections, all)}</small></span>
+            <span class="bar-value">{count(shard.connections)}{all > 0 && <small> {percent(shard.connections, all)}</small>}</span>
             <span class="bar-note">{rate(now.turns[index])} turns/s</span>
           </li>
         ))}
@@ -149,7 +149,7 @@ function Doors({ now }: { now: Live }) {
     <Card title="Where clients connect">
       {listeners.length === 0
         ? <Empty title="No listener is open."><p>Add one to the configuration: <a href={link('listeners')}>how</a>.</p></Empty>
-        : <ul class="doors">{listeners.map((listener) => <li key={listener.name + listener.address}><b>{listener.name}</b><code>{listener.address}</code></li>)}</ul>}
+        : <ul class="doors">{listeners.map((listener) => <li key={listener.name + listener.address}>{listener.name !== listener.address && <b>{listener.name}</b>}<code>{listener.address}</code></li>)}</ul>}
     </Card>
   );
 }

@@ -2,34 +2,39 @@ import { useState } from 'preact/hooks';
 import { path, request, useApi, usePages, type Page, type Retained as Message, type RetainedMessage } from '../api';
 import { bytes } from '../format';
 import { may } from '../live';
-import { Await, Badge, Button, Card, Confirm, Dialog, Empty, PageHead, Pager, Search, Table, say, useSettled } from '../parts/parts';
+import { Await, Badge, Button, Card, Confirm, Dialog, Empty, PageHead, Pager, Search, Segments, Table, say, useSettled } from '../parts/parts';
 import { Payload, contentOf } from '../parts/payload';
 import { link } from '../router';
 
 type Answer = Page & { retained: Message[] };
 
-/** The API keeps levels of a topic as they are in the path. */
 function at(topic: string): string {
   return `/retained/${encodeURIComponent(topic)}`;
 }
 
 export function Retained() {
-  const [filter, setFilter] = useState('');
+  const [text, setText] = useState('');
+  const [whose, setWhose] = useState('#');
   const [read, setRead] = useState<string | null>(null);
   const [deleted, setDeleted] = useState<string | null>(null);
-  const settled = useSettled(filter.trim());
-  const pages = usePages<Answer>(path('/retained', { filter: settled, limit: 50 }));
+  const settled = useSettled(text.trim());
+  // With a wildcard it is a filter, otherwise a part of a topic.
+  const query = /[+#]/.test(settled) ? { filter: settled } : { filter: whose, search: settled };
+  const pages = usePages<Answer>(path('/retained', { ...query, limit: 50 }));
   return (
     <>
       <PageHead title="Retained messages" lead="The last value of each topic that was published with retain. New subscribers get it at once.">
         <Button onClick={pages.reload}>Refresh</Button>
       </PageHead>
-      <div class="toolbar"><Search label="Topic filter" placeholder="Topic filter, such as sensors/+/temperature" value={filter} onValue={setFilter} /></div>
+      <div class="toolbar">
+        <Search label="Search retained messages" placeholder="Part of a topic, or a filter: home/+/light" value={text} onValue={setText} />
+        <Segments label="Whose" value={whose} onValue={setWhose} options={[['#', 'Of clients'], ['$SYS/#', '$SYS, of the broker']]} />
+      </div>
       <Card>
         <Await answer={pages}>
           {(answer) => answer.retained.length === 0
             ? settled !== ''
-              ? <Empty title="No retained message matches."><Button onClick={() => setFilter('')}>Show all</Button></Empty>
+              ? <Empty title="No retained message matches."><Button onClick={() => setText('')}>Show all</Button></Empty>
               : <Empty title="Nothing is retained."><p>Publish a message with retain set, here under <a href={link('messages')}>Watch and publish</a>.</p></Empty>
             : (
               <>
@@ -41,7 +46,7 @@ export function Retained() {
                   { name: 'Actions', actions: true, cell: (row) => (
                     <>
                       <Button small kind="quiet" aria-label={`Read ${row.topic}`} onClick={() => setRead(row.topic)}>Read</Button>
-                      {may('operator') && <Button small kind="quiet" aria-label={`Delete ${row.topic}`} onClick={() => setDeleted(row.topic)}>Delete</Button>}
+                      {may('operator') && !row.topic.startsWith('$SYS/') && <Button small kind="quiet" aria-label={`Delete ${row.topic}`} onClick={() => setDeleted(row.topic)}>Delete</Button>}
                     </>
                   ) },
                 ]} />

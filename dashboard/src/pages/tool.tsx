@@ -99,6 +99,7 @@ function SettingsForm({ one, urls }: { one: Connection; urls: string[] }) {
       </div>
       <div class="form-row">
         <Check label="Start with a clean session" checked={settings.clean} onValue={(clean) => set({ clean })} disabled={busy} />
+        {!settings.clean && settings.version === '5' && <span class="hint">kept for a day after the connection</span>}
         <span class="grow" />
         <Button kind="quiet" onClick={() => set({ clientId: freshId() })} disabled={busy}>New id</Button>
         <Button kind="primary" type="submit" disabled={busy}>{busy ? 'Connecting' : 'Connect'}</Button>
