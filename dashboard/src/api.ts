@@ -173,6 +173,12 @@ export function token(): string | null {
   }
 }
 
+/** Takes a token if the broker does, which is asked once. */
+export async function signIn(value: string): Promise<void> {
+  await send('GET', '/overview', undefined, undefined, value);
+  setToken(value);
+}
+
 export function setToken(value: string | null): void {
   if (value) sessionStorage.setItem(TOKEN, value);
   else sessionStorage.removeItem(TOKEN);
@@ -189,10 +195,9 @@ export function path(base: string, query: Query = {}): string {
   return text ? `${base}?${text}` : base;
 }
 
-async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+async function send(method: string, path: string, body?: unknown, signal?: AbortSignal, secret = token()): Promise<Response> {
   // The second one no form of another web page can send.
   const headers: Record<string, string> = { accept: 'application/json', 'x-hawker': '1' };
-  const secret = token();
   if (secret) headers.authorization = `Bearer ${secret}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
   let response: Response;
@@ -211,6 +216,8 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
   if (response.ok) return response;
   const error = await refusal(response);
   if (response.status === 401) {
+    // One that is not taken is not sent again: the broker counts wrong ones.
+    if (secret && secret === token()) sessionStorage.removeItem(TOKEN);
     tokenWhy.set(error.message);
     tokenWanted.set(secret ? 'wrong' : 'missing');
   }
@@ -282,7 +289,7 @@ export function useApi<T>(path: string | null, everyMs?: number): Answer<T> {
         const known = error instanceof ApiError ? error : new ApiError(0, 'unreadable', String(error));
         setState((old) => ({ path, data: old.path === path ? old.data : null, error: known }));
       }
-      if (everyMs && !abort.signal.aborted) timer = window.setTimeout(ask, everyMs);
+      if (everyMs && !abort.signal.aborted && tokenWanted.get() === 'no') timer = window.setTimeout(ask, everyMs);
     };
     void ask();
     const unfollow = tokenEntered.follow(() => setTurn((n) => n + 1));

@@ -1,7 +1,7 @@
 // The frame around the pages: where one is, where one can go, who one is.
 import type { ComponentType } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { setToken, token, tokenWanted, tokenWhy } from './api';
+import { ApiError, setToken, signIn, token, tokenWanted, tokenWhy } from './api';
 import { duration } from './format';
 import { live } from './live';
 import { Client } from './pages/client';
@@ -152,7 +152,7 @@ function Foot() {
     <div class="foot">
       <p class="foot-state">
         <span class={`dot ${error ? 'bad' : 'good'}`} aria-hidden="true" />
-        {error ? 'no answer' : overview ? `up ${duration(overview.uptime_s)}` : 'connecting'}
+        {error ? (error.status === 401 ? 'not signed in' : 'no answer') : overview ? `up ${duration(overview.uptime_s)}` : 'connecting'}
         {overview && <span class="muted">· {overview.version.split(' ')[0]}</span>}
       </p>
       <div class="foot-row">
@@ -171,17 +171,30 @@ function TokenDialog() {
   const why = useStore(tokenWhy);
   const [value, setValue] = useState('');
   const [closed, setClosed] = useState(false);
+  const [error, setError] = useState<string | null>(null);
+  const enter = async (event: Event) => {
+    event.preventDefault();
+    setError(null);
+    try {
+      await signIn(value.trim());
+    } catch (failure) {
+      // A wrong one is said below.
+      if (!(failure instanceof ApiError && failure.status === 401)) setError(failure instanceof Error ? failure.message : String(failure));
+    }
+    setValue('');
+  };
   useEffect(() => setClosed(false), [wanted]);
   if (wanted === 'no') return null;
   if (closed) return <div class="signin"><Button kind="primary" onClick={() => setClosed(false)}>Sign in</Button></div>;
   return (
     <Dialog title="This broker asks for a token" onClose={() => setClosed(true)}>
-      <form onSubmit={(event) => { event.preventDefault(); if (value.trim()) setToken(value.trim()); setValue(''); }}>
+      <form class="form" onSubmit={enter}>
         <p class="dialog-text">Whoever runs the broker has made one for you. The browser forgets it with this tab.</p>
         {wanted === 'wrong'
           ? <Notice level="bad" title="The broker did not accept that token.">{why}</Notice>
           : <p class="hint">The broker says: {why}</p>}
-        <Field label="Token" type="password" value={value} onValue={setValue} required mono autocomplete="off" />
+        {error && <Notice level="bad" title={error} />}
+        <Field label="Token" type="password" value={value} onValue={setValue} required mono autofocus autocomplete="off" />
         <div class="dialog-actions"><Button kind="primary" type="submit">Sign in</Button></div>
       </form>
     </Dialog>

@@ -27,6 +27,7 @@ export const STATES = {
       await page.goto(`${origin}/#/clients`);
       const dialog = page.getByRole('dialog', { name: 'This broker asks for a token' });
       await dialog.waitFor();
+      await page.waitForFunction(() => document.activeElement?.tagName === 'INPUT');
       await check(page, `${label}, token`);
       await shoot(page, `${label}-token`);
       await page.getByLabel('Token', { exact: true }).fill('wrong');

@@ -84,7 +84,7 @@ function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
   return (
     <Dialog title="Ban an address" onClose={onClose}>
       <form class="form" onSubmit={add}>
-        <Field label="Address" value={address} onValue={setAddress} required mono placeholder="192.0.2.7" hint="An IP address. Everybody behind it is kept out." />
+        <Field label="Address" value={address} onValue={setAddress} required mono autofocus placeholder="192.0.2.7" hint="An IP address. Everybody behind it is kept out." />
         <Field label="Why" value={why} onValue={setWhy} placeholder="guesses passwords" />
         <Choice label="For" value={seconds} onValue={setSeconds} options={[['600', '10 minutes'], ['3600', '1 hour'], ['86400', '1 day'], ['604800', '1 week']]} />
         {error && <Notice level="bad" title={error} />}

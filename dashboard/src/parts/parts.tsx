@@ -165,6 +165,8 @@ interface FieldProps {
   wide?: boolean;
   disabled?: boolean;
   autocomplete?: string;
+  /** Where a dialog begins. */
+  autofocus?: boolean;
 }
 
 export function Field({ label, value, onValue, hint, type = 'text', mono, rows, wide, ...rest }: FieldProps) {
