@@ -1,6 +1,6 @@
 // The connections of the client tool. They outlive their page, not the tab.
 import type { MqttClient } from 'mqtt';
-import { MESSAGES_MAX, type Shown } from './parts/messages';
+import { DRAWN_EVERY_MS, MESSAGES_MAX, type Shown } from './parts/messages';
 import { store } from './store';
 
 export interface Settings {
@@ -138,7 +138,7 @@ export function close(key: number): void {
   change(key, { state: 'off', error: null });
 }
 
-/** A message for the list; those of one frame are drawn at once. */
+/** A message for the list; however many come, they are drawn together. */
 function list(key: number, message: Shown): void {
   const queue = waiting.get(key);
   if (queue) {
@@ -147,7 +147,7 @@ function list(key: number, message: Shown): void {
   }
   const fresh = [message];
   waiting.set(key, fresh);
-  requestAnimationFrame(() => {
+  setTimeout(() => {
     waiting.delete(key);
     const one = find(key);
     if (!one) return;
@@ -157,7 +157,7 @@ function list(key: number, message: Shown): void {
       received: one.received + fresh.length - sent,
       sent: one.sent + sent,
     });
-  });
+  }, DRAWN_EVERY_MS);
 }
 
 export async function subscribe(key: number, filter: string, qos: 0 | 1 | 2): Promise<void> {

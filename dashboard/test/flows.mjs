@@ -119,6 +119,11 @@ export const FLOWS = {
     await page.getByLabel('Payload', { exact: true }).and(page.locator('textarea')).fill('00 ff 80');
     await page.getByRole('button', { name: 'Publish', exact: true }).click();
     await page.locator('.message-preview').getByText('00 ff 80').waitFor();
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.getByText('Paused, 1 newer').waitFor();
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await page.getByText('The last 3 messages').waitFor();
     await check(page, label);
     await shoot(page, `${label}-messages`);
     await page.getByRole('button', { name: 'Stop' }).click();

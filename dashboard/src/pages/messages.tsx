@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { events, path, request, type Message } from '../api';
 import { may } from '../live';
 import { Button, Card, Choice, Field, Notice, PageHead, say } from '../parts/parts';
-import { MESSAGES_MAX, Messages as List, type Shown } from '../parts/messages';
+import { DRAWN_EVERY_MS, MESSAGES_MAX, Messages as List, type Shown } from '../parts/messages';
 import { asText, contentOf, toBase64 } from '../parts/payload';
 import { PublishForm, type Draft } from '../parts/publish';
 import { link } from '../router';
@@ -38,7 +38,7 @@ function Watch() {
   const [error, setError] = useState<string | null>(null);
   const [messages, setMessages] = useState<Shown[]>([]);
   const abort = useRef<AbortController | null>(null);
-  // Messages of one frame are drawn at once, however many come.
+  // However many come, they are drawn together.
   const waiting = useRef<Shown[]>([]);
   useEffect(() => () => abort.current?.abort(), []);
 
@@ -46,11 +46,11 @@ function Watch() {
     const message = JSON.parse(data) as Message;
     if (typeof message.topic !== 'string') return;
     if (waiting.current.length === 0) {
-      requestAnimationFrame(() => {
+      setTimeout(() => {
         const fresh = waiting.current.reverse();
         waiting.current = [];
         setMessages((old) => [...fresh, ...old].slice(0, MESSAGES_MAX));
-      });
+      }, DRAWN_EVERY_MS);
     }
     waiting.current.push({ key: ++key, ms: Date.now(), topic: message.topic, content: contentOf(message), qos: message.qos, retain: message.retain });
   };

@@ -45,7 +45,7 @@ export function Plot({ label, series, data, show, seconds, least, binary, height
     const made = new uPlot(
       {
         width: Math.max(200, element.clientWidth), height,
-        padding: [10, 8, 0, 0],
+        padding: [10, 26, 0, 0],
         cursor: { points: { size: 7 }, y: false },
         legend: { show: false },
         scales: {
@@ -54,7 +54,7 @@ export function Plot({ label, series, data, show, seconds, least, binary, height
         },
         axes: [
           { ...axis, size: 32, space: 70, values: [[60, '{HH}:{mm}', null, null, null, null, null, null, 1], [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1]] },
-          { ...axis, size: 62, space: 34, incrs: binary ? POWERS : WHOLE, values: (_plot, values) => values.map((value) => show(value)) },
+          { ...axis, size: binary ? 62 : 46, space: 34, incrs: binary ? POWERS : WHOLE, values: (_plot, values) => values.map((value) => show(value)) },
         ],
         series: [
           {},
