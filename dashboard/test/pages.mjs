@@ -19,6 +19,8 @@ export async function visit(page, origin, name) {
 }
 
 export async function check(page, label) {
+  // What the bar at the top hides of a page that is scrolled is not hidden for good.
+  await page.evaluate(() => scrollTo(0, 0));
   const [wide, shown] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   assert.ok(wide <= shown, `${label}: ${wide} px wide on ${shown}`);
   // Playwright's own evaluation is not subject to the page's policy.

@@ -154,7 +154,7 @@ function Log({ one }: { one: Connection }) {
         <span class="visually-hidden" role="status">{plural(one.received, 'message')} received</span>
         {one.messages.length > 0 && <Button small kind="quiet" onClick={() => change(one.key, { messages: [], received: 0, sent: 0 })}>Clear</Button>}
       </div>
-      <Messages messages={shown} empty={one.subscriptions.length > 0 ? 'Waiting for a message.' : 'Subscribe to a filter to see messages.'} />
+      <Messages key={which} messages={shown} empty={one.subscriptions.length > 0 ? 'Waiting for a message.' : 'Subscribe to a filter to see messages.'} />
     </div>
   );
 }

@@ -33,7 +33,7 @@ export function Messages({ messages: coming, empty }: { messages: Shown[]; empty
     <>
       <div class="messages-head">
         <span class="muted">{held ? `Paused, ${newer < 0 ? `${MESSAGES_MAX} or more` : newer} newer` : `The last ${plural(coming.length, 'message')}`}</span>
-        <Button small kind="quiet" aria-pressed={held !== null} onClick={() => setHeld(held ? null : coming)}>{held ? 'Go on' : 'Pause'}</Button>
+        <Button small kind="quiet" onClick={() => setHeld(held ? null : coming)}>{held ? 'Go on' : 'Pause'}</Button>
       </div>
       <ol class="messages">
         {messages.slice(0, 200).map((message) => (
