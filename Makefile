@@ -12,6 +12,9 @@ SEED ?=
 SEEDS ?= 1000
 # How often `crash-soak` kills the broker, for each of its tests.
 CRASHES ?= 250
+# The brokers that `compare` measures, such as mosquitto; none for all that are installed, and
+# --install to get them first.
+PEERS ?=
 
 CARGO ?= cargo
 # Where `build` puts the binaries.
@@ -85,8 +88,8 @@ sim: ## simulate SEEDS fresh seeds, or replay SEED=N
 crash-soak: ## kill the broker CRASHES times under load in each way and judge what arrives
 	HAWKER_CRASHES=$(CRASHES) $(CARGO) test --release --all-features --test durability crash -- --nocapture
 
-compare: build ## measure Hawker beside Mosquitto, shape by shape, if that is installed (SHAPES, ROUNDS, SECONDS_EACH)
-	loadtest/compare-mosquitto
+compare: build ## measure Hawker beside the peers that are installed (PEERS, SHAPES, ROUNDS, SECONDS_EACH)
+	loadtest/compare $(PEERS)
 
 observe: build ## show it at work: a broker, a load, a Prometheus and, where installed, a Grafana on loopback
 	grafana/observe $(BUILT)/hawker

@@ -1,4 +1,4 @@
-//! Tells the program which commit it was built from.
+//! Tells the program which commit it was built from, and by which compiler.
 //!
 //! `HAWKER_COMMIT` is for who builds without a repository; then comes git, if this folder is the
 //! root of its work tree; then what cargo wrote into a published package. Without any of these the
@@ -21,10 +21,18 @@ fn main() {
         None => env("CARGO_PKG_VERSION"),
     };
     println!("cargo::rustc-env=HAWKER_VERSION={version}");
+    println!("cargo::rustc-env=HAWKER_RUSTC={}", compiler().unwrap_or_default());
 }
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
+}
+
+/// Its version alone, such as `1.88.0`.
+fn compiler() -> Option<String> {
+    let output = Command::new(env("RUSTC")).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.split_whitespace().nth(1).map(str::to_owned)
 }
 
 fn short(commit: &str) -> &str {

@@ -17,7 +17,7 @@ class Client:
     """A connection: what a scene says is sent at once, and answers are waited for."""
 
     def __init__(self, address, client_id, version=4, clean=True, keep_alive=60, will=None,
-                 user=None, password=None, properties=b"", receive_bytes=None):
+                 user=None, password=None, properties=b"", receive_bytes=None, before=b""):
         self.version = version
         self.acknowledges = True
         self.last_id = 0
@@ -26,6 +26,7 @@ class Client:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(address)
+        self.socket.sendall(before)
         self.unread = b""
         flags = (clean << 1) | (bool(will) << 2) | (bool(user) << 7) | (bool(password) << 6)
         body = text("MQTT") + bytes([version, flags]) + struct.pack("!H", keep_alive)
@@ -153,6 +154,11 @@ def packet_bytes_max(count):
 # Scenes
 
 SCENES = []
+# What the kernel tells of the process.
+PROCESS = [
+    "process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds",
+    "process_max_fds", "process_cpu_seconds_total", "process_start_time_seconds",
+]
 
 
 def scene(*metrics):
@@ -162,6 +168,11 @@ def scene(*metrics):
         SCENES.append(function)
         return function
     return add
+
+
+def be_seen():
+    """Waits for a scrape, which is due each second."""
+    time.sleep(1.5)
 
 
 def leave_behind(broker, client_id, topic_filter):
@@ -181,7 +192,9 @@ def forget(broker, client_id):
        *(f"publishes_received_qos{qos}_total" for qos in (0, 1, 2)),
        *(f"publishes_sent_qos{qos}_total" for qos in (0, 1, 2)),
        "lane_messages_sent_total", "lane_messages_received_total", "turns_total",
-       "ring_enters_total", "turn_seconds", "connections", "sessions")
+       "ring_enters_total", "turn_seconds", "connections", "sessions",
+       "publish_acknowledge_seconds",
+       "listener_connections", "connections_max", "sessions_max", "subscriptions", "build_info", "start_time_seconds", *PROCESS)
 def everybody_gets_everything(broker, name):
     # Eight of them: they live on both shards.
     subscribers = [Client(broker.address, f"{name}-s{n}", version=4 + n % 2) for n in range(8)]
@@ -196,17 +209,19 @@ def everybody_gets_everything(broker, name):
     publisher.disconnect()
 
 
-@scene("publishes_unmatched_total", "retained_refused_total")
+@scene("publishes_unmatched_total", "retained_refused_total", "retained_messages", "retained_bytes")
 def nobody_wants_it(broker, name):
     client = Client(broker.address, name)
     for number in range(8):
         client.publish(f"{name}/{number}", qos=1, retain=True)
+    be_seen()
     for number in range(8):
         client.publish(f"{name}/{number}", b"", qos=1, retain=True)
     client.disconnect()
 
 
-@scene("log_bytes", "log_live_bytes", "log_messages", "log_segments", "log_commits_total",
+@scene("log_limit_bytes", "log_segment_bytes", "recovery_seconds", "queued_messages", "queued_bytes",
+       "queue_memory_limit_bytes", "log_sync_seconds", "log_bytes", "log_live_bytes", "log_messages", "log_segments", "log_commits_total",
        "dropped_queue_full_total", "dropped_away_total")
 def away_for_too_long(broker, name):
     leave_behind(broker, name, f"{name}/#")
@@ -215,7 +230,7 @@ def away_for_too_long(broker, name):
     for _ in range(20):
         publisher.publish(f"{name}/a", qos=1)
     publisher.disconnect()
-    time.sleep(1.5)
+    be_seen()
     back = Client(broker.address, name, clean=False)
     back.receive(10)
     back.disconnect()
@@ -241,6 +256,13 @@ def publishers_are_told(broker, name):
         publisher.publish(f"{name}/a", qos=1)
     publisher.disconnect()
     Client(broker.address, name).disconnect()
+    broker.reload(queue_policy="drop-oldest")
+
+
+@scene("config_reloads_total", "config_last_reload_successful",
+       "config_last_reload_timestamp_seconds", "certificate_expiry_timestamp_seconds")
+def a_reload_is_refused(broker, name):
+    broker.reload(queue_policy="what-nobody-knows", says="not reloaded")
     broker.reload(queue_policy="drop-oldest")
 
 
@@ -283,7 +305,7 @@ def too_slow(broker, name):
     slow.drop()
 
 
-@scene("publishes_resent_total")
+@scene("publishes_resent_total", "inflight_messages")
 def lost_in_flight(broker, name):
     client = Client(broker.address, name, clean=False)
     client.subscribe(f"{name}/#", 1)
@@ -292,6 +314,7 @@ def lost_in_flight(broker, name):
     publisher.publish(f"{name}/a", qos=1)
     publisher.disconnect()
     client.receive(1)
+    be_seen()
     client.drop()
     back = Client(broker.address, name, clean=False)
     back.receive(1)
@@ -311,7 +334,8 @@ def silence(broker, name):
     watcher.disconnect()
 
 
-@scene("connects_refused_total", "logins_refused_total", "reading_paused_total")
+@scene("connects_refused_total", "logins_refused_total", "reading_paused_total", "logins_total",
+       "login_seconds")
 def wrong_passwords(broker, name):
     Client(broker.address, name, user="ann", password=broker.password).disconnect()
     for user in ("ann", "nobody"):
@@ -325,6 +349,14 @@ def not_allowed(broker, name):
     for _ in range(5):
         client.publish("secret/a", qos=1)
         client.subscribe("secret/#")
+    client.disconnect()
+
+
+@scene("rate_exceeded_total")
+def flood(broker, name):
+    client = Client(broker.address, "flood")
+    for _ in range(300):
+        client.publish(f"{name}/a")
     client.disconnect()
 
 
@@ -347,6 +379,20 @@ def beyond_the_limit(broker, name):
         else:
             raise AssertionError("the listener has a limit")
         first.drop()
+
+
+@scene("banned_addresses")
+def a_guesser_behind_a_proxy(broker, name):
+    header = b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 1883\r\n"
+    for _ in range(2):
+        Client(broker.proxied, name, user="ann", password="wrong", before=header).drop()
+    try:
+        Client(broker.proxied, name, before=header).drop()
+    except ConnectionError:
+        # Until the ban is over.
+        time.sleep(3.5)
+    else:
+        raise AssertionError("whoever guesses is kept out")
 
 
 @scene("log_full", "dropped_log_full_total")

@@ -13,12 +13,17 @@ from panels import (
     Page,
     Query,
     Row,
+    by_broker,
+    by_label,
+    by_label_now,
     by_shard,
     chosen,
     figure,
+    fullest,
     graph,
     greatest,
     heatmap,
+    percentiles,
     plus,
     quantile,
     rate,
@@ -244,11 +249,27 @@ SHARDS = Page(
             ),
             by_shard(
                 "Reading paused",
-                "How often reading from a client was paused: another shard, the log or the client "
-                "itself is behind, or its password is being checked. Now and then that is "
-                "back-pressure at work; all the time, something does not keep up.",
+                "How often reading from a client was paused, by shard.",
                 "cps",
                 rate("hawker_reading_paused_total", by="shard"),
+                width=12,
+            ),
+            by_label(
+                "Why reading is paused",
+                "lane: another shard is behind. acknowledgements: the log or another shard is, and "
+                "the client has sent all it may. replies: the client does not read what it is "
+                "answered. subscribing: it asks for many subscriptions. login: who it is is being "
+                "asked. Now and then that is back-pressure at work.",
+                "cps",
+                "hawker_reading_paused_total",
+                "cause",
+                width=12,
+            ),
+            percentiles(
+                "From PUBLISH to acknowledgement",
+                "QoS 1 and 2 messages that wait for the log or other shards; those that wait for "
+                "nothing are not counted.",
+                "hawker_publish_acknowledge_seconds",
                 width=12,
             ),
         )),
@@ -326,7 +347,7 @@ STORAGE = Page(
                 "short",
                 Query(greatest("hawker_log_full"), "full"),
                 warns=(1,),
-                width=6,
+                width=4,
             ),
             figure(
                 "Damaged places",
@@ -335,7 +356,7 @@ STORAGE = Page(
                 "short",
                 Query(f'max ({chosen("hawker_log_damages")})', "places"),
                 warns=(1,),
-                width=6,
+                width=4,
             ),
             figure(
                 "Refused for want of room",
@@ -343,7 +364,7 @@ STORAGE = Page(
                 "short",
                 Query(risen("hawker_dropped_log_full_total"), "refused"),
                 warns=(1,),
-                width=6,
+                width=4,
             ),
             figure(
                 "Still needed",
@@ -351,18 +372,33 @@ STORAGE = Page(
                 "given back segment by segment.",
                 "percentunit",
                 Query(f'{total("hawker_log_live_bytes")} / {total("hawker_log_bytes")}', "needed"),
-                width=6,
+                width=4,
                 most=1,
+            ),
+            figure(
+                "Size of a segment",
+                "Each file of the log has this size from its beginning (storage.segment_bytes).",
+                "bytes",
+                Query(greatest("hawker_log_segment_bytes"), "segment"),
+                width=4,
+            ),
+            figure(
+                "Read at the start in",
+                "How long the last start took to read the log. Of several brokers, the slowest.",
+                "s",
+                Query(greatest("hawker_recovery_seconds"), "read"),
+                width=4,
             ),
         )),
         Row("How large is the log?", (
             graph(
                 "Size",
-                "From the oldest record to the end, and of that what is still needed. "
-                "storage.log_bytes_max is the limit of the first, divided evenly among the shards.",
+                "From the oldest record to the end, and of that what is still needed. The limit, "
+                "storage.log_bytes_max, is divided evenly among the shards.",
                 "bytes",
                 Query(total("hawker_log_bytes"), "size", BLUE),
                 Query(total("hawker_log_live_bytes"), "still needed", GREEN),
+                Query(total("hawker_log_limit_bytes"), "limit", RED),
             ),
             by_shard(
                 "Size by shard",
@@ -402,6 +438,18 @@ STORAGE = Page(
                 'Commits each second; with durability = "fsync" each is one sync of the disk.',
                 "cps",
                 rate("hawker_log_commits_total", by="shard"),
+            ),
+            percentiles(
+                "Time of a sync",
+                'With durability = "fsync" from the beginning of a commit until it is on stable '
+                'storage: every acknowledgement waits for that. With "os" in the background.',
+                "hawker_log_sync_seconds",
+            ),
+            heatmap(
+                "Syncs",
+                "How many syncs took how long.",
+                "s",
+                "hawker_log_sync_seconds",
             ),
             graph(
                 "Messages in a commit",
@@ -455,6 +503,49 @@ SESSIONS = Page(
                 Query(rate("hawker_keep_alive_timeouts_total"), "keep-alive ran out", ORANGE),
                 Query(rate("hawker_sessions_expired_total"), "session expired", BLUE),
                 Query(rate("hawker_wills_published_total"), "will published", YELLOW),
+            ),
+            by_label_now(
+                "Connections, by listener",
+                "Where clients come in; those that speak no MQTT yet are included.",
+                "short",
+                "hawker_listener_connections",
+                "listener",
+            ),
+            graph(
+                "Subscriptions",
+                "Of all sessions, shared ones included.",
+                "short",
+                Query(total("hawker_subscriptions"), "subscriptions", BLUE),
+            ),
+            graph(
+                "Retained messages",
+                "Messages that new subscribers get. Topics that are never used again keep theirs.",
+                "short",
+                Query(total("hawker_retained_messages"), "retained", BLUE),
+            ),
+        )),
+        Row("Who is owed what?", (
+            graph(
+                "Messages owed",
+                "In queues: for clients that are away or slower than their messages come. In "
+                "flight: sent, and not completed by the client.",
+                "short",
+                Query(total("hawker_queued_messages"), "in queues", ORANGE),
+                Query(total("hawker_inflight_messages"), "in flight", BLUE),
+            ),
+            graph(
+                "Memory of queues",
+                "What messages in queues take in memory, and mqtt.queue_memory_bytes_max, of which "
+                "each shard may use an equal part. Payloads that are in the log take none.",
+                "bytes",
+                Query(total("hawker_queued_bytes"), "in queues", ORANGE),
+                Query(total("hawker_queue_memory_limit_bytes"), "limit", RED),
+            ),
+            graph(
+                "Bytes of retained messages",
+                "mqtt.retained_bytes_max bounds them.",
+                "bytes",
+                Query(total("hawker_retained_bytes"), "retained", BLUE),
             ),
         )),
         Row("What comes in and goes out?", (
@@ -617,15 +708,61 @@ SECURITY = Page(
                 Query(rate("hawker_connections_kept_out_total"), "kept out", RED),
                 width=12,
             ),
+            graph(
+                "Banned addresses",
+                "Addresses that are kept out now for auth.ban_failures failed logins.",
+                "short",
+                Query(total("hawker_banned_addresses"), "banned", RED),
+                width=12,
+            ),
+            by_label(
+                "CONNECT refused, by reason",
+                "The runbook says of each reason what mends it (HawkerRefusesClients).",
+                "cps",
+                "hawker_connects_refused_total",
+                "reason",
+                width=12,
+                stacked=True,
+            ),
+            by_label(
+                "Kept out, by what",
+                "A ban of the address, connections_max of the listener, or its "
+                "connections_per_address_max.",
+                "cps",
+                "hawker_connections_kept_out_total",
+                "why",
+                width=12,
+                stacked=True,
+            ),
+        )),
+        Row("Do those answer who know clients?", (
+            by_label(
+                "Logins, by outcome",
+                "Users with passwords, tokens and the web service. busy: too many wait; "
+                "unavailable: the service does not answer. SCRAM and certificates need no asking.",
+                "cps",
+                "hawker_logins_total",
+                "outcome",
+                width=12,
+                stacked=True,
+            ),
+            percentiles(
+                "Time of a login",
+                "From the question to the answer. A password takes some 50 ms on purpose; more "
+                "than that is a queue, or a slow service.",
+                "hawker_login_seconds",
+                width=12,
+            ),
         )),
         Row("What is not allowed?", (
             graph(
                 "Rules",
                 "Messages that no rule allowed to be published, and subscriptions that none "
-                "allowed.",
+                "allowed, and times that a client sent more than it may.",
                 "cps",
                 Query(rate("hawker_publishes_not_allowed_total"), "publish", ORANGE),
                 Query(rate("hawker_subscriptions_refused_total"), "subscribe", PURPLE),
+                Query(rate("hawker_rate_exceeded_total"), "too fast", BLUE),
                 width=12,
             ),
             graph(
@@ -641,4 +778,146 @@ SECURITY = Page(
     ),
 )
 
-PAGES = (OVERVIEW, SHARDS, STORAGE, SESSIONS, SECURITY)
+PROCESS = Page(
+    "process",
+    "Hawker: process and limits",
+    "What runs, what does the process use, and which limit is near.",
+    (
+        Row("What runs?", (
+            table(
+                "Brokers",
+                "Version, compiler and durability of each broker.",
+                chosen("hawker_build_info"),
+                width=12,
+            ),
+            figure(
+                "Running for",
+                "Since the process started. Of several brokers, the youngest.",
+                "s",
+                Query(f"time() - max ({chosen('process_start_time_seconds')})", "running"),
+                width=6,
+            ),
+            figure(
+                "Time to get ready",
+                "From the start of the process until clients were let in. Of several brokers, the "
+                "slowest.",
+                "s",
+                Query(
+                    f"max ({chosen('hawker_start_time_seconds')} - on (instance) "
+                    f"{chosen('process_start_time_seconds')})",
+                    "start",
+                ),
+                width=6,
+            ),
+        )),
+        Row("Is the configuration that of the file?", (
+            figure(
+                "Last reload",
+                "1 if it was applied, 0 if it was refused and the broker goes on with what it had. "
+                "Its log says what is wrong.",
+                "short",
+                Query(f"min ({chosen('hawker_config_last_reload_successful')})", "applied"),
+                width=6,
+            ),
+            figure(
+                "Since the last reload",
+                "Or, of a broker that was not reloaded, since its start.",
+                "s",
+                Query(
+                    f"time() - max ({chosen('hawker_config_last_reload_timestamp_seconds')})",
+                    "since",
+                ),
+                width=6,
+            ),
+            graph(
+                "Reloads",
+                "Times the configuration was read again in five minutes.",
+                "short",
+                *(
+                    Query(
+                        'sum (increase(hawker_config_reloads_total{instance=~"$instance", '
+                        f'outcome="{outcome}"}}[5m]))',
+                        outcome,
+                        colour,
+                    )
+                    for outcome, colour in (("applied", GREEN), ("refused", RED))
+                ),
+                width=12,
+            ),
+            graph(
+                "Certificates",
+                "How long the certificates of each listener still hold.",
+                "s",
+                Query(
+                    f"{chosen('hawker_certificate_expiry_timestamp_seconds')} - time()",
+                    "{{instance}} {{listener}}",
+                ),
+                width=12,
+            ),
+        )),
+        Row("What does it use?", (
+            graph(
+                "Memory",
+                "Memory in use, and address space; the log's segments are mapped and count in the "
+                "second.",
+                "bytes",
+                Query(total("process_resident_memory_bytes"), "in use", BLUE),
+                Query(total("process_virtual_memory_bytes"), "address space", PURPLE),
+            ),
+            by_broker(
+                "Processors",
+                "Processor time of all threads, a second: 2 is two processors.",
+                "short",
+                rate("process_cpu_seconds_total", by="instance"),
+            ),
+            graph(
+                "Descriptors",
+                "Each connection takes one. At the limit nobody else gets in.",
+                "short",
+                Query(total("process_open_fds"), "open", BLUE),
+                Query(total("process_max_fds"), "limit", RED),
+            ),
+        )),
+        Row("Which limit is near?", (
+            by_broker(
+                "Connections",
+                "Of those there can be: by the limit of open files, or connections_max of all "
+                "listeners if that is less.",
+                "percentunit",
+                f"{total('hawker_connections', by='instance')} / "
+                f"{greatest('hawker_connections_max', by='instance')}",
+                most=1,
+            ),
+            by_broker(
+                "Sessions",
+                "Of mqtt.sessions_max, by the fullest shard: each may have an equal part.",
+                "percentunit",
+                fullest("hawker_sessions", "hawker_sessions_max"),
+                most=1,
+            ),
+            by_broker(
+                "Memory of queues",
+                "Of mqtt.queue_memory_bytes_max, by the fullest shard.",
+                "percentunit",
+                fullest("hawker_queued_bytes", "hawker_queue_memory_limit_bytes"),
+                most=1,
+            ),
+            by_broker(
+                "Log",
+                "Of storage.log_bytes_max, by the fullest shard.",
+                "percentunit",
+                fullest("hawker_log_bytes", "hawker_log_limit_bytes"),
+                most=1,
+            ),
+            by_broker(
+                "Descriptors",
+                "Of those that the process may have open.",
+                "percentunit",
+                f"{chosen('process_open_fds')} / {chosen('process_max_fds')}",
+                most=1,
+            ),
+        )),
+    ),
+)
+
+PAGES = (OVERVIEW, SHARDS, STORAGE, SESSIONS, SECURITY, PROCESS)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 # The brokers that the variable `instance` selects.
 CHOSEN = '{instance=~"$instance"}'
+# The same of metrics that other programs have, too.
+OF_BROKERS = '{job="hawker", instance=~"$instance"}'
 # A page is this wide.
 COLUMNS = 24
 
@@ -64,7 +66,7 @@ class Page(NamedTuple):
 
 def chosen(metric):
     """The metric as it is, of the chosen brokers."""
-    return metric + CHOSEN
+    return metric + (OF_BROKERS if metric.startswith("process_") else CHOSEN)
 
 
 def total(metric, by=None):
@@ -82,9 +84,20 @@ def rate(metric, by=None):
     return f"sum{_by(by)} (rate({chosen(metric)}[$__rate_interval]))"
 
 
+def rate_by(metric, label):
+    """The same of each value of a label that all shards have."""
+    return f"sum by ({label}) (rate({chosen(metric)}[$__rate_interval]))"
+
+
 def risen(metric, over="$__range"):
     """How far a counter went up in the time that the page shows."""
     return f"sum (increase({chosen(metric)}[{over}]))"
+
+
+def fullest(metric, limit):
+    """The share of a limit that is used where each shard may have an equal part of it."""
+    shards = f"count by (instance) ({chosen(metric)})"
+    return f"{greatest(metric, by='instance')} * {shards} / {greatest(limit, by='instance')}"
 
 
 def quantile(share, histogram, by="shard"):
@@ -129,6 +142,33 @@ def heatmap(title, description, unit, histogram, width=12):
     buckets = f"sum by (le) (increase({chosen(histogram + '_bucket')}[$__rate_interval]))"
     query = Query(buckets, "{{le}}", kind="heatmap")
     return Panel("heatmap", title, description, unit, (query,), width, 8)
+
+
+def by_label(title, description, unit, metric, label, width=8, stacked=False):
+    """A line for each value of a label, over all shards."""
+    query = Query(rate_by(metric, label), "{{" + label + "}}")
+    return graph(title, description, unit, query, width=width, stacked=stacked)
+
+
+def by_label_now(title, description, unit, metric, label, width=8):
+    """The same of a figure that goes up and down."""
+    query = Query(f"sum by ({label}) ({chosen(metric)})", "{{" + label + "}}")
+    return graph(title, description, unit, query, width=width)
+
+
+def percentiles(title, description, histogram, width=8):
+    """How long half of all took, nearly all, and the slowest of a thousand."""
+    return graph(title, description, "s", *(
+        Query(quantile(share, histogram, by=None), legend, colour)
+        for share, legend, colour in (
+            (0.5, "half", GREEN), (0.99, "99 %", ORANGE), (0.999, "99.9 %", RED)
+        )
+    ), width=width)
+
+
+def by_broker(title, description, unit, expression, width=8, most=None):
+    """A line for each broker."""
+    return graph(title, description, unit, Query(expression, "{{instance}}"), width=width, most=most)
 
 
 def table(title, description, expression, width=24):
@@ -349,7 +389,7 @@ _OPTIONS = {
     "table": lambda panel: {"showHeader": True, "cellHeight": "sm"},
 }
 
-# Of an alert's series: its name, where, how grave, since when it is as it is.
+# Of a series, what its labels say; its value is always 1.
 _TRANSFORMATIONS = [
     {
         "id": "organize",
@@ -361,6 +401,9 @@ _TRANSFORMATIONS = [
                 "instance": "Broker",
                 "severity": "Severity",
                 "alertstate": "State",
+                "version": "Version",
+                "durability": "Durability",
+                "rustc": "Compiler",
             },
         },
     },

@@ -20,6 +20,8 @@ import urllib.request
 HERE = pathlib.Path(__file__).resolve().parent
 # Where `make clients` unpacks a Prometheus, if the system has none.
 UNPACKED = HERE.parent / "tests/clients/prometheus/usr"
+# A certificate and its key.
+TLS = HERE.parent / "tests/support/tls"
 os.environ["PATH"] += f":{UNPACKED / 'bin'}"
 # When a start or a stop that has not happened counts as never.
 PATIENCE_S = 60
@@ -39,6 +41,17 @@ name = "narrow"
 address = "tcp://127.0.0.1:0"
 connections_max = 1
 
+[[listeners]]
+name = "proxied"
+address = "tcp://127.0.0.1:0"
+proxy_from = ["127.0.0.1"]
+
+[[listeners]]
+name = "secure"
+address = "tls://127.0.0.1:0"
+certificate = "{tls}/certificate.pem"
+key = "{tls}/key.pem"
+
 [mqtt]
 anonymous_allowed = true
 queue_messages_max = 10
@@ -52,12 +65,18 @@ log_bytes_max = 524288
 
 [auth]
 password_file = "{folder}/passwords"
+ban_failures = 2
+ban_s = 3
 
 [[auth.rules]]
 publish = ["#"]
 subscribe = ["#"]
 deny_publish = ["secret/#"]
 deny_subscribe = ["secret/#"]
+
+[[auth.rules]]
+client_ids = ["flood"]
+messages_per_s_max = 100
 """
 
 
@@ -103,12 +122,12 @@ class Stack:
         """What a process has said so far."""
         return (self.folder / f"{name}.log").read_text()
 
-    def reload(self, queue_policy):
+    def reload(self, queue_policy, says="configuration reloaded"):
         """Has the broker read its configuration with another policy."""
-        before = self.log("hawker").count("configuration reloaded")
+        before = self.log("hawker").count(says)
         self._configure(queue_policy)
         self.processes[0].send_signal(signal.SIGHUP)
-        self._until(lambda: self.log("hawker").count("configuration reloaded") > before, "hawker")
+        self._until(lambda: self.log("hawker").count(says) > before, "hawker")
 
     def scrape(self):
         """The broker's metrics as it shows them."""
@@ -138,12 +157,12 @@ class Stack:
         self._until(lambda: "hawker is ready" in self.log("hawker"), "hawker")
         said = self.log("hawker")
         self.admin = said.split("admin on http://")[1].split()[0]
-        self.address, self.narrow = (
+        self.address, self.narrow, self.proxied = (
             place_of(place.split()[0]) for place in said.split("listening on tcp://")[1:]
         )
 
     def _configure(self, queue_policy):
-        text = CONFIGURATION.format(folder=self.folder, queue_policy=queue_policy)
+        text = CONFIGURATION.format(folder=self.folder, tls=TLS, queue_policy=queue_policy)
         (self.folder / "hawker.toml").write_text(text)
 
     def _start_prometheus(self):

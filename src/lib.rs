@@ -61,6 +61,8 @@ pub mod cli;
 #[cfg(feature = "runtime")]
 mod control;
 #[cfg(feature = "runtime")]
+pub mod embed;
+#[cfg(feature = "runtime")]
 pub mod local;
 #[cfg(feature = "runtime")]
 mod login;
@@ -74,3 +76,6 @@ pub mod sys;
 #[cfg(feature = "runtime")]
 #[deny(clippy::disallowed_methods)]
 pub mod transport;
+
+#[cfg(feature = "runtime")]
+pub use runtime::Broker;

@@ -1,20 +1,215 @@
 //! What a shard counts: plain cells, published by whoever drives it.
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Counters of one shard since its start.
+use std::marker::PhantomData;
+
+macro_rules! metrics {
+    (@kind) => { u64 };
+    (@kind $kind:ty) => { $kind };
+    ($($(#[doc = $doc:literal])+ $name:ident $(: $kind:ty)?,)+) => {
+        /// What one shard has counted since its start.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct ShardMetrics {
-            $($(#[doc = $doc])+ pub $name: u64,)+
+            $($(#[doc = $doc])+ pub $name: metrics!(@kind $($kind)?),)+
         }
 
         impl ShardMetrics {
-            /// Name, help text and value of every counter.
-            pub fn entries(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name),)+]
+            /// Everything that was counted.
+            pub fn entries(&self) -> Vec<Metric<'_>> {
+                vec![$(Metric {
+                    name: stringify!($name),
+                    help: concat!($($doc),+).trim_ascii(),
+                    value: self.$name.value(),
+                },)+]
             }
         }
     };
+}
+
+/// What tells the series of one metric apart: a few words that are known in advance.
+pub trait Label: Copy {
+    /// What the label is called.
+    const NAME: &'static str;
+    /// Its values, by index.
+    const VALUES: &'static [&'static str];
+
+    /// Which of them this is.
+    fn index(self) -> usize;
+}
+
+/// Why a CONNECT was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It cannot be read, or breaks a rule of MQTT.
+    Malformed,
+    /// It is of a version of MQTT that is not spoken here.
+    Version,
+    /// Its client id is too long, or lacking where one is needed.
+    ClientId,
+    /// Its will is one that nobody may publish.
+    Will,
+    /// A wrong password, or nobody of that name.
+    Credentials,
+    /// Whoever sent it may not come in, or may not leave its will.
+    NotAuthorized,
+    /// It wants to prove itself in a way that is not offered.
+    Method,
+    /// There is no room for its session, or none in the log.
+    Quota,
+    /// Too many logins wait already.
+    Busy,
+    /// Whoever knows clients does not answer.
+    Unavailable,
+}
+
+impl Label for Refused {
+    const NAME: &'static str = "reason";
+    const VALUES: &'static [&'static str] = &[
+        "malformed",
+        "version",
+        "client_id",
+        "will",
+        "credentials",
+        "not_authorized",
+        "method",
+        "quota",
+        "busy",
+        "unavailable",
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why reading from a connection was paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// A lane to another shard is full.
+    Lane,
+    /// Too many of its messages wait for their acknowledgement.
+    Acknowledgements,
+    /// It does not read what it is answered.
+    Replies,
+    /// Too many of its subscriptions are being made.
+    Subscribing,
+    /// Who it is is being asked, or whether it may do what it wants.
+    Login,
+    /// It sent more than it may.
+    Rate,
+}
+
+impl Label for Paused {
+    const NAME: &'static str = "cause";
+    const VALUES: &'static [&'static str] =
+        &["lane", "acknowledgements", "replies", "subscribing", "login", "rate"];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What came of asking who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is who it says.
+    Allow,
+    /// It is not.
+    Deny,
+    /// It is, and may not come in.
+    Forbid,
+    /// Nobody knows it.
+    Ignore,
+    /// Too many wait already.
+    Busy,
+    /// Whoever knows does not answer.
+    Unavailable,
+}
+
+impl Label for Asked {
+    const NAME: &'static str = "outcome";
+    const VALUES: &'static [&'static str] =
+        &["allow", "deny", "forbid", "ignore", "busy", "unavailable"];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A counter for each value of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally<L> {
+    counts: [u64; VALUES_MAX],
+    label: PhantomData<L>,
+}
+
+/// Values that a label has at most.
+const VALUES_MAX: usize = 10;
+
+impl<L: Label> Tally<L> {
+    const FITS: () = assert!(L::VALUES.len() <= VALUES_MAX, "a counter for each value");
+
+    /// One more.
+    #[inline]
+    pub fn count(&mut self, label: L) {
+        let () = Self::FITS;
+        self.counts[label.index()] += 1;
+    }
+
+    /// Each value with its count.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        L::VALUES.iter().copied().zip(self.counts)
+    }
+}
+
+impl<L> Default for Tally<L> {
+    fn default() -> Tally<L> {
+        Tally { counts: [0; VALUES_MAX], label: PhantomData }
+    }
+}
+
+/// One metric of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metric<'a> {
+    /// Without the prefix that all of them have.
+    pub name: &'static str,
+    /// What it means, in a sentence.
+    pub help: &'static str,
+    /// What was counted.
+    pub value: Value<'a>,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// How often it happened.
+    Count(u64),
+    /// How often it happened, by the value of a label.
+    Tally(&'static str, Vec<(&'static str, u64)>),
+    /// How long it took.
+    Durations(&'a Durations),
+}
+
+/// Something that counts.
+trait Counting {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Counting for u64 {
+    fn value(&self) -> Value<'_> {
+        Value::Count(*self)
+    }
+}
+
+impl<L: Label> Counting for Tally<L> {
+    fn value(&self) -> Value<'_> {
+        Value::Tally(L::NAME, self.counts().collect())
+    }
+}
+
+impl Counting for Durations {
+    fn value(&self) -> Value<'_> {
+        Value::Durations(self)
+    }
 }
 
 /// How long something took, over and over: counts by upper bound.
@@ -48,7 +243,7 @@ impl Durations {
     }
 }
 
-counters! {
+metrics! {
     /// Connections handed to this shard, by accepting or by a move.
     connections_accepted_total,
     /// Connections that ended.
@@ -56,20 +251,26 @@ counters! {
     /// CONNECT packets answered with success.
     connects_accepted_total,
     /// CONNECT packets refused.
-    connects_refused_total,
+    connects_refused_total: Tally<Refused>,
     /// Of these, logins with a wrong password or an unknown user.
     logins_refused_total,
+    /// Clients about whom was asked, by what came of it.
+    logins_total: Tally<Asked>,
+    /// From asking about a client to the answer.
+    login_seconds: Durations,
     /// Messages that no rule allowed to be published.
     publishes_not_allowed_total,
     /// Subscriptions that no rule allowed, or none any more.
     subscriptions_refused_total,
+    /// Times a client sent more than it may.
+    rate_exceeded_total,
     /// Sessions taken over by a newer connection.
     takeovers_total,
     /// Connections ended for a protocol violation or malformed packet.
     protocol_errors_total,
     /// Connections ended because nothing arrived for one and a half times the keep-alive.
     keep_alive_timeouts_total,
-    /// Bytes received.
+    /// Bytes received; those of a connection that ends within its first packet are not counted.
     received_bytes_total,
     /// Bytes handed over for writing.
     sent_bytes_total,
@@ -89,6 +290,9 @@ counters! {
     publishes_sent_qos2_total,
     /// PUBLISH packets sent again after a reconnection.
     publishes_resent_total,
+    /// From a QoS 1 or 2 PUBLISH to its acknowledgement, of those that wait for the log or other
+    /// shards.
+    publish_acknowledge_seconds: Durations,
     /// Publications that matched no subscription anywhere.
     publishes_unmatched_total,
     /// Messages dropped because a session's queue was full.
@@ -117,13 +321,32 @@ counters! {
     lane_messages_sent_total,
     /// Messages taken from other shards.
     lane_messages_received_total,
-    /// Times reading from a publisher was paused.
-    reading_paused_total,
+    /// Times reading from a connection was paused, by what was the first cause.
+    reading_paused_total: Tally<Paused>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_value_of_a_label_has_a_counter_of_its_own() {
+        let mut tally = Tally::default();
+        for label in [Refused::Malformed, Refused::Unavailable, Refused::Unavailable] {
+            tally.count(label);
+        }
+        let counts: Vec<_> = tally.counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [("malformed", 1), ("unavailable", 2)]);
+        assert_eq!(Paused::VALUES[Paused::Rate.index()], "rate");
+        assert_eq!(Asked::VALUES[Asked::Unavailable.index()], "unavailable");
+    }
+
+    #[test]
+    fn a_help_of_two_lines_is_one_sentence() {
+        for metric in ShardMetrics::default().entries() {
+            assert!(!metric.help.contains("  ") && metric.help.ends_with('.'), "{metric:?}");
+        }
+    }
 
     #[test]
     fn a_duration_counts_at_its_bound_and_above() {

@@ -62,6 +62,20 @@ fn sighup_reads_the_configuration_again() {
     broker.signal("HUP");
     broker.await_log("mqtt.receive_maximum");
     assert_eq!(granted(), Some(12));
+
+    // Both are counted, and the last one is told of.
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let told = |outcomes: [u32; 2], successful: u32| {
+        let metrics = get(admin, "/metrics");
+        let has = |line: String| metrics.lines().any(|other| other == line);
+        has(format!("hawker_config_reloads_total{{outcome=\"applied\"}} {}", outcomes[0]))
+            && has(format!("hawker_config_reloads_total{{outcome=\"refused\"}} {}", outcomes[1]))
+            && has(format!("hawker_config_last_reload_successful {successful}"))
+    };
+    until(|| told([1, 1], 0));
+    rewrite(&broker, &file("13"));
+    broker.signal("HUP");
+    until(|| told([2, 1], 1));
 }
 
 #[test]
@@ -169,7 +183,56 @@ fn operators_get_answers_over_http() {
     let metrics = get(admin, "/metrics");
     assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
     assert!(metrics.contains("# TYPE hawker_"), "{metrics}");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    let asks = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let open_metrics = get_with(admin, "/metrics", asks);
+    assert!(open_metrics.contains("content-type: application/openmetrics-text"), "{open_metrics}");
+    assert!(open_metrics.ends_with("# EOF\n"), "{open_metrics}");
     assert!(get(admin, "/nothing").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn a_refused_connect_is_counted_by_its_reason() {
+    let broker = Setup::shards(2).config("[mqtt]\nanonymous_allowed = false\n").start();
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let refused: [(&str, &[u8]); 4] = [
+        ("not_authorized", CONNECT_V311),
+        // An empty client id of a client that wants its session kept.
+        ("client_id", b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x3c\x00\x00"),
+        // A method of authentication that is not offered.
+        ("method", b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x04\x15\x00\x01X\x00\x00"),
+        ("version", b"\x10\x0c\x00\x04MQTT\x09\x02\x00\x3c\x00\x00"),
+    ];
+    for (reason, connect) in refused {
+        let count = || {
+            let label = format!("reason=\"{reason}\"");
+            let metrics = get(admin, "/metrics");
+            let is_it = |line: &&str| {
+                line.starts_with("hawker_connects_refused_total{") && line.contains(&label)
+            };
+            let counts = metrics.lines().filter(is_it).filter_map(|line| line.split(' ').nth(1));
+            counts.map(|count| count.parse::<u64>().expect("a number")).sum::<u64>()
+        };
+        assert_eq!(count(), 0, "{reason}");
+        let mut stream = broker.connect();
+        stream.write_all(connect).expect("the broker reads");
+        rest(&mut stream);
+        assert_eq!(count(), 1, "{reason}: {}", get(admin, "/metrics"));
+    }
+}
+
+#[test]
+fn the_end_of_a_listeners_certificate_is_told() {
+    let config = "[[listeners]]\nname = \"safe\"\naddress = \"tls://127.0.0.1:0\"\n\
+                  certificate = \"shown.pem\"\nkey = \"key.pem\"\n";
+    let key = support::certificate().with_file_name("key.pem");
+    let setup = Setup::shards(1).own_listeners().config(config);
+    let broker = setup.file("shown.pem", &support::certificate()).file("key.pem", &key).start();
+    let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
+    let metrics = get(admin, "/metrics");
+    // `openssl x509 -noout -enddate` says 28 October 2126.
+    let line = "hawker_certificate_expiry_timestamp_seconds{listener=\"safe\"} 4948891802";
+    assert!(metrics.lines().any(|other| other == line), "{metrics}");
 }
 
 #[test]
@@ -233,8 +296,13 @@ fn until(condition: impl Fn() -> bool) {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
+    get_with(address, path, "")
+}
+
+fn get_with(address: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the admin server accepts");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: hawker\r\nConnection: close\r\n\r\n")
-        .expect("the admin server reads");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: hawker\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the admin server reads");
     String::from_utf8_lossy(&rest(&mut stream)).into_owned()
 }

@@ -531,6 +531,7 @@ mod tests {
             let plan = Arc::new(Plan {
                 door: Door {
                     target: "127.0.0.1:1".parse().expect("an address"),
+                    wrapping: None,
                     version: Version::V311,
                     keep_alive_s: 4,
                     username: None,

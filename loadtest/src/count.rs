@@ -18,6 +18,8 @@ counts! {
     Dialled,
     /// CONNACKs with success.
     Connected,
+    /// TLS handshakes that went on from an earlier session.
+    Resumed,
     /// Clients that are through with CONNACK and SUBACK now.
     Online,
     /// Clients somewhere between connect and SUBACK now.

@@ -10,6 +10,8 @@ use crate::mqtt::decode::DecodeError;
 pub enum Ending {
     /// The broker sent what is not MQTT.
     Undecodable(DecodeError),
+    /// The broker sent a frame that breaks this rule of WebSocket.
+    Unframed(&'static str),
     /// The broker sent a packet that has no place here.
     OutOfPlace,
     /// The broker refused the connection with this code.
@@ -23,7 +25,7 @@ impl Ending {
     #[must_use]
     pub fn count(self) -> Count {
         match self {
-            Self::Undecodable(_) | Self::OutOfPlace => Count::ProtocolErrors,
+            Self::Undecodable(_) | Self::Unframed(_) | Self::OutOfPlace => Count::ProtocolErrors,
             Self::Refused(_) => Count::Refused,
             Self::Goodbye(_) => Count::Dropped,
         }
@@ -34,6 +36,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undecodable(error) => write!(f, "{error}"),
+            Self::Unframed(rule) => write!(f, "WebSocket: {rule}"),
             Self::OutOfPlace => write!(f, "a packet that has no place here"),
             Self::Refused(code) => write!(f, "connection refused with {code:#04x}"),
             Self::Goodbye(reason) => write!(f, "DISCONNECT with {reason:#04x}"),

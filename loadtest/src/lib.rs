@@ -9,6 +9,7 @@
 //!                         | commands            v
 //!                         +----------> fleet -> worker (a thread, an epoll instance)
 //!                                        |        |- poll, dialler, schedule    sockets and time
+//!                                        |        |- layers                     TLS, WebSocket
 //!                                        |        |- client                     one connection
 //!                                        |        |    |- publisher             windows, sequence
 //!                                        |        |    +- mqtt                  bytes
@@ -24,7 +25,7 @@
 //! QoS 1), one behind a later one is *out of order*, one whose bytes changed is *corrupt*, one
 //! that reached a client which does not expect its stream is *misrouted*.
 //!
-//! `mqtt`, `stamp`, `track`, `plan`, `publisher`, `client`, `schedule` and `compare` know no
+//! `mqtt`, `layers`, `stamp`, `track`, `plan`, `publisher`, `client`, `schedule` and `compare` know no
 //! socket and no clock. Nothing here is shared with the broker it was written beside: one mistake
 //! must not be able to hide the other.
 
@@ -40,6 +41,7 @@ pub mod error;
 pub mod findings;
 pub mod fleet;
 pub mod html;
+pub mod layers;
 pub mod mailbox;
 pub mod mqtt;
 pub mod plan;
@@ -53,5 +55,6 @@ pub mod schedule;
 pub mod settings;
 pub mod stamp;
 pub mod table;
+pub mod target;
 pub mod track;
 pub mod worker;

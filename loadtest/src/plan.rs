@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::layers::Wrapping;
 use crate::mqtt::{Qos, Version};
 
 /// Everything the workers need to know.
@@ -38,6 +39,8 @@ pub struct Plan {
 pub struct Door {
     /// The broker's address.
     pub target: SocketAddr,
+    /// What lies between MQTT and TCP, if anything.
+    pub wrapping: Option<Wrapping>,
     /// The protocol level.
     pub version: Version,
     /// Keep Alive; zero turns it off.

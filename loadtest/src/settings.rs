@@ -4,16 +4,23 @@
 //! file. [`Settings`] is what remains when the defaults are filled in: everything is there.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use crate::layers::Wrapping;
+use crate::layers::tls::{self, TlsError, TlsOptions, TlsPlan};
+use crate::layers::websocket;
 use crate::mqtt::{Qos, Version};
 use crate::plan::Door;
 use crate::report::{Faults, Report};
+use crate::target::Location;
 
 /// Connections from one source address to one target: below the ephemeral ports of Linux.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
@@ -22,7 +29,7 @@ const CONNECTIONS_PER_SOURCE: usize = 25_000;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Common {
-    /// The broker [default: 127.0.0.1:1883]
+    /// The broker, also as tls://, ws:// or wss://HOST:PORT/PATH [default: 127.0.0.1:1883]
     #[arg(long, short, value_name = "HOST:PORT", global = true)]
     pub target: Option<String>,
     /// Watch this process's CPU time and memory
@@ -52,6 +59,21 @@ pub struct Common {
     /// Connect from these local addresses in turn; on loopback found by itself
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS,...", global = true)]
     pub sources: Option<Vec<IpAddr>>,
+    /// The certificates that the broker's has to lead to, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
+    /// Take any certificate of the broker
+    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "true")]
+    pub insecure: Option<bool>,
+    /// The certificate that every client shows, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub cert: Option<PathBuf>,
+    /// The key to it, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key: Option<PathBuf>,
+    /// A client that returns goes on with its TLS session by a ticket, if it got one
+    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "true")]
+    pub resume: Option<bool>,
     /// User name of every client
     #[arg(long, global = true)]
     pub username: Option<String>,
@@ -170,6 +192,8 @@ pub enum SettingsError {
         /// What was given.
         given: String,
     },
+    /// TLS cannot be spoken.
+    Tls(TlsError),
     /// A number is outside its range.
     Range {
         /// The setting.
@@ -186,6 +210,7 @@ impl fmt::Display for SettingsError {
             Self::CompareWith { given } => {
                 write!(f, "compare-with '{given}': expected HOST:PORT or HOST:PORT,PID")
             }
+            Self::Tls(error) => write!(f, "{error}"),
             Self::Range { name, must } => write!(f, "{name} must be {must}"),
         }
     }
@@ -198,8 +223,8 @@ impl std::error::Error for SettingsError {}
 pub struct Target {
     /// Its name in reports.
     pub label: String,
-    /// Its address.
-    pub address: SocketAddr,
+    /// Where it is, and what is spoken there below MQTT.
+    pub location: Location,
     /// Its process.
     pub pid: Option<u32>,
 }
@@ -221,6 +246,10 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// Source addresses as given.
     pub sources: Option<Vec<IpAddr>>,
+    /// TLS, where one of the brokers speaks it.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// TLS sessions are gone on with.
+    pub resumes: bool,
     /// User name.
     pub username: Option<String>,
     /// Password.
@@ -285,6 +314,11 @@ impl Common {
             threads: self.threads.or(file.threads),
             cpus: self.cpus.or(file.cpus),
             sources: self.sources.or(file.sources),
+            ca: self.ca.or(file.ca),
+            insecure: self.insecure.or(file.insecure),
+            cert: self.cert.or(file.cert),
+            key: self.key.or(file.key),
+            resume: self.resume.or(file.resume),
             username: self.username.or(file.username),
             password: self.password.or(file.password),
             keep_alive: self.keep_alive.or(file.keep_alive),
@@ -313,7 +347,7 @@ impl Common {
         let target_text = self.target.unwrap_or_else(|| "127.0.0.1:1883".to_string());
         let target = Target {
             label: self.label.unwrap_or_else(|| target_text.clone()),
-            address: resolve_address(&target_text)?,
+            location: locate(&target_text)?,
             pid: self.broker_pid,
         };
         let against = match self.compare_with {
@@ -324,6 +358,18 @@ impl Common {
         let threads = self.threads.unwrap_or(1);
         require(rounds > 0, "rounds", "at least 1")?;
         require((1..=1024).contains(&threads), "threads", "between 1 and 1024")?;
+        let is_tls = |target: &Target| target.location.is_tls;
+        let tls = if is_tls(&target) || against.as_ref().is_some_and(is_tls) {
+            let options = TlsOptions {
+                ca: self.ca,
+                is_insecure: self.insecure.unwrap_or(false),
+                certificate: self.cert,
+                key: self.key,
+            };
+            Some(tls::client_config(&options).map_err(SettingsError::Tls)?)
+        } else {
+            None
+        };
         Ok(Settings {
             target,
             against,
@@ -335,6 +381,8 @@ impl Common {
             threads,
             cpus: self.cpus.unwrap_or_default(),
             sources: self.sources,
+            tls,
+            resumes: self.resume.unwrap_or(false),
             username: self.username,
             password: self.password,
             keep_alive_s: self.keep_alive.unwrap_or(60),
@@ -384,10 +432,13 @@ fn rate(name: &'static str, given: Option<f64>) -> Result<f64, SettingsError> {
     Ok(rate)
 }
 
-fn resolve_address(text: &str) -> Result<SocketAddr, SettingsError> {
+fn locate(text: &str) -> Result<Location, SettingsError> {
     let error = |reason: String| SettingsError::Target { given: text.to_string(), reason };
-    let mut found = text.to_socket_addrs().map_err(|why| error(why.to_string()))?;
-    found.next().ok_or_else(|| error("resolves to no address".to_string()))
+    let location = Location::parse(text).map_err(error)?;
+    if location.is_tls && ServerName::try_from(location.host.as_str()).is_err() {
+        return Err(error("no name that a certificate could have".to_string()));
+    }
+    Ok(location)
 }
 
 fn parse_against(text: &str, label: Option<String>) -> Result<Target, SettingsError> {
@@ -397,7 +448,7 @@ fn parse_against(text: &str, label: Option<String>) -> Result<Target, SettingsEr
         None => (text, None),
     };
     let label = label.unwrap_or_else(|| address.to_string());
-    Ok(Target { label, address: resolve_address(address)?, pid })
+    Ok(Target { label, location: locate(address)?, pid })
 }
 
 /// Two runs at a time against one broker must not hear each other.
@@ -414,21 +465,40 @@ impl Settings {
     pub fn door(&self, connection_count: usize) -> Door {
         let sources = self.sources.clone().unwrap_or_else(|| {
             let count = connection_count.div_ceil(CONNECTIONS_PER_SOURCE);
-            let is_plain = !matches!(self.target.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
-            if is_plain || count < 2 {
+            let is_elsewhere =
+                !matches!(self.target.location.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
+            if is_elsewhere || count < 2 {
                 return Vec::new();
             }
             let hosts = 1..=count.min(250) as u8;
             hosts.map(|host| IpAddr::V4(Ipv4Addr::new(127, 0, 0, host))).collect()
         });
         Door {
-            target: self.target.address,
+            target: self.target.location.address,
+            wrapping: self.wrapping(),
             version: self.version,
             keep_alive_s: self.keep_alive_s,
             username: self.username.clone(),
             password: self.password.clone(),
             sources,
         }
+    }
+
+    /// What the broker's scheme asks for below MQTT.
+    fn wrapping(&self) -> Option<Wrapping> {
+        let location = &self.target.location;
+        let name = ServerName::try_from(location.host.clone()).ok();
+        let tls = match (&self.tls, name) {
+            (Some(config), Some(name)) if location.is_tls => {
+                Some(TlsPlan { config: Arc::clone(config), name, resumes: self.resumes })
+            }
+            _ => None,
+        };
+        let request = location.path.as_ref().map(|path| {
+            let request = websocket::request(&location.authority, path);
+            Arc::from(request)
+        });
+        (tls.is_some() || request.is_some()).then_some(Wrapping { tls, request })
     }
 
     /// The same for the other broker.

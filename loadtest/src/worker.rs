@@ -17,6 +17,8 @@ use crate::desk::{Desk, Flow, Latencies, Pacing};
 use crate::dialler::Dialler;
 use crate::ending::Ending;
 use crate::findings::Findings;
+use crate::layers::tls::Tickets;
+use crate::layers::{Layers, LayersError};
 use crate::mailbox::{Command, Mailbox};
 use crate::plan::Plan;
 use crate::poll::{Events, Interest, Poll};
@@ -50,6 +52,10 @@ pub struct Worker {
     publishers: Vec<u32>,
     kicked: Vec<u32>,
     scratch: Vec<u8>,
+    /// MQTT out of what lies around it; empty where nothing does.
+    unwrapped: Vec<u8>,
+    /// WebSocket frames on their way into TLS.
+    frames: Vec<u8>,
     packet_size_max: usize,
     clock: Instant,
     looked_after_us: u64,
@@ -59,7 +65,11 @@ pub struct Worker {
 #[derive(Debug, Default)]
 struct Line {
     socket: Option<TcpStream>,
-    /// Bytes of the client's output that are written.
+    /// What lies between MQTT and the socket, if anything.
+    layers: Option<Box<Layers>>,
+    /// The TLS sessions it can go on with.
+    tickets: Option<Arc<Tickets>>,
+    /// Bytes of the output, the client's or the layers', that are written.
     written: usize,
     /// It is watched for room to write.
     is_blocked: bool,
@@ -71,6 +81,14 @@ pub struct Seat {
     poll: Poll,
     /// The mailbox.
     pub mailbox: Arc<Mailbox>,
+}
+
+impl Line {
+    /// Ends the connection; what is left of it is for the next one.
+    fn close(&mut self) -> Option<TcpStream> {
+        self.layers = None;
+        self.socket.take()
+    }
 }
 
 impl Seat {
@@ -116,6 +134,8 @@ impl Worker {
             publishers,
             kicked: Vec::new(),
             scratch: vec![0; READ_SIZE],
+            unwrapped: Vec::new(),
+            frames: Vec::new(),
             packet_size_max,
             clock,
             looked_after_us: 0,
@@ -175,7 +195,11 @@ impl Worker {
 
     fn read(&mut self, slot: u32) {
         let client = &mut self.clients[slot as usize];
-        let Some(socket) = &self.lines[slot as usize].socket else { return };
+        let line = &self.lines[slot as usize];
+        let Some(socket) = &line.socket else { return };
+        if line.layers.is_some() {
+            return self.read_through(slot);
+        }
         let kept = client.partial.len();
         if self.scratch.len() < kept + READ_SIZE {
             self.scratch.resize(kept + READ_SIZE, 0);
@@ -199,6 +223,51 @@ impl Worker {
                 }
             }
             Err(ending) => self.end(slot, ending),
+        }
+    }
+
+    /// The same where MQTT is wrapped.
+    fn read_through(&mut self, slot: u32) {
+        let client = &mut self.clients[slot as usize];
+        let line = &mut self.lines[slot as usize];
+        let (Some(socket), Some(layers)) = (&line.socket, &mut line.layers) else { return };
+        let size = match (&mut &*socket).read(&mut self.scratch) {
+            Ok(0) => return self.lost(slot, None),
+            Ok(size) => size,
+            Err(error) if is_passing(&error) => return,
+            Err(error) => return self.lost(slot, Some(&error)),
+        };
+        self.unwrapped.clear();
+        self.unwrapped.append(&mut client.partial);
+        let was_open = layers.is_open();
+        let received = layers.receive(&self.scratch[..size], &mut self.unwrapped);
+        let (is_open, is_finished) = (layers.is_open(), layers.is_finished());
+        let has_resumed = is_open && !was_open && layers.is_resumed();
+        let has_own = layers.has_sealed();
+        self.desk.now_us = self.clock.elapsed().as_micros() as u64;
+        self.desk.tally[Count::Reads] += 1;
+        self.desk.tally[Count::Resumed] += u64::from(has_resumed);
+        let bytes = &self.unwrapped[..];
+        match client.on_bytes(&self.plan, &mut self.desk, bytes, self.packet_size_max) {
+            Ok(taken) => client.partial.extend_from_slice(&bytes[taken..]),
+            Err(ending) => return self.end(slot, ending),
+        }
+        if has_own || !client.out.is_empty() {
+            self.desk.dirty.mark(slot);
+        }
+        match received {
+            Err(LayersError::Frame(rule)) => self.end(slot, Ending::Unframed(rule)),
+            Err(error) => {
+                // TLS may have an alert to send.
+                let _ = self.write(slot);
+                self.lost(slot, Some(&io::Error::other(error.to_string())));
+            }
+            Ok(()) if is_finished => {
+                // The broker's Close is answered.
+                let _ = self.write(slot);
+                self.lost(slot, None);
+            }
+            Ok(()) => {}
         }
     }
 
@@ -270,14 +339,19 @@ impl Worker {
     }
 
     fn dial_one(&mut self, slot: u32) {
+        let line = &mut self.lines[slot as usize];
         let dialled = self.dialler.dial(&self.plan.door).and_then(|socket| {
+            let wrapping = self.plan.door.wrapping.as_ref();
+            let layers = wrapping.map(|wrapping| Layers::new(wrapping, &mut line.tickets));
+            let layers = layers.transpose().map_err(|error| io::Error::other(error.to_string()))?;
             self.poll.add(&socket, u64::from(slot), Interest::ReadWrite)?;
-            Ok(socket)
+            Ok((socket, layers.map(Box::new)))
         });
         match dialled {
-            Ok(socket) => {
-                self.lines[slot as usize] =
-                    Line { socket: Some(socket), written: 0, is_blocked: true };
+            Ok((socket, layers)) => {
+                let tickets = line.tickets.take();
+                let socket = Some(socket);
+                *line = Line { socket, layers, tickets, written: 0, is_blocked: true };
                 self.clients[slot as usize].on_dialled(&mut self.desk);
             }
             Err(error) => {
@@ -352,8 +426,13 @@ impl Worker {
         let line = &mut self.lines[slot as usize];
         let client = &mut self.clients[slot as usize];
         let Some(socket) = &line.socket else { return Ok(()) };
-        let unwritten = client.out.len() - line.written;
-        let size = match (&mut &*socket).write(&client.out[line.written..]) {
+        let was_held_back = line.is_blocked || client.out.len() >= OUT_SIZE_MAX;
+        let out = match &mut line.layers {
+            None => &mut client.out,
+            Some(layers) => layers.outgoing(&mut client.out, &mut self.frames),
+        };
+        let unwritten = out.len() - line.written;
+        let size = match (&mut &*socket).write(&out[line.written..]) {
             Ok(size) => size,
             Err(error) if is_passing(&error) => 0,
             Err(error) => return Err(error),
@@ -363,12 +442,11 @@ impl Worker {
             client.wrote_us = self.desk.now_us;
         }
         let is_blocked = size < unwritten;
-        let was_held_back = line.is_blocked || client.out.len() >= OUT_SIZE_MAX;
         if !is_blocked {
             line.written = 0;
-            client.out.clear();
-        } else if line.written + size > client.out.len() / 2 {
-            client.out.drain(..line.written + size);
+            out.clear();
+        } else if line.written + size > out.len() / 2 {
+            out.drain(..line.written + size);
             line.written = 0;
         } else {
             line.written += size;
@@ -380,6 +458,11 @@ impl Worker {
         }
         if was_held_back && !is_blocked {
             self.desk.ready.mark(slot);
+        }
+        // What waited behind bytes that were sealed before.
+        let is_open = line.layers.as_ref().is_some_and(|layers| layers.is_open());
+        if is_open && !is_blocked && !client.out.is_empty() {
+            self.desk.dirty.mark(slot);
         }
         Ok(())
     }
@@ -404,7 +487,7 @@ impl Worker {
     /// Closes a connection by a reset, so that the port is free and the broker learns of it at
     /// once.
     fn break_off(&mut self, slot: u32) {
-        let Some(socket) = self.lines[slot as usize].socket.take() else { return };
+        let Some(socket) = self.lines[slot as usize].close() else { return };
         // Where the option is refused the connection ends by FIN, which is abrupt enough.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         let client = &mut self.clients[slot as usize];
@@ -415,7 +498,7 @@ impl Worker {
 
     /// The broker, or the network, ended the connection.
     fn lost(&mut self, slot: u32, error: Option<&io::Error>) {
-        self.lines[slot as usize].socket = None;
+        self.lines[slot as usize].close();
         let client = &mut self.clients[slot as usize];
         let state = client.state();
         if state == State::Online {
@@ -446,7 +529,7 @@ impl Worker {
 
     /// The client itself found a reason to end the connection.
     fn end(&mut self, slot: u32, ending: Ending) {
-        self.lines[slot as usize].socket = None;
+        self.lines[slot as usize].close();
         let client = &mut self.clients[slot as usize];
         client.on_closed(&mut self.desk);
         let is_redialled = matches!(ending, Ending::Goodbye(_) | Ending::Refused(_))

@@ -1,6 +1,7 @@
 //! Who a client certificate is of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -43,6 +44,12 @@ impl CertificateNames {
             CertificateUser::AlternativeName => self.alternative_name.as_ref(),
         }
     }
+}
+
+/// When a certificate in DER ends, since 1970; nothing of one that cannot be read.
+pub fn certificate_end(der: &[u8]) -> Option<Duration> {
+    let certificate = Certificate::from_der(der).ok()?;
+    Some(certificate.tbs_certificate.validity.not_after.to_unix_duration())
 }
 
 fn common_name(certificate: &Certificate) -> Option<Arc<str>> {

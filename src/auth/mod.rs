@@ -11,13 +11,15 @@ mod fault;
 mod login;
 mod nonce;
 mod password;
+mod rate;
 mod rules;
 mod scram;
 
-pub use certificate::CertificateNames;
+pub use certificate::{CertificateNames, certificate_end};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;
 pub use password::{PasswordHash, Passwords};
+pub use rate::Rates;
 pub use rules::{Action, Actor, Grants, Rules};
 pub use scram::{ScramError, ScramServer, ScramUsers};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::Rates;
 use super::fault::LineFault;
 use crate::config::{Network, RuleConfig, is_filter};
 use crate::proto::QoS;
@@ -16,6 +17,8 @@ use crate::proto::QoS;
 pub struct Rules {
     rules: Vec<Rule>,
     groups: BTreeMap<String, Vec<String>>,
+    /// How much those may send whom they are about.
+    limits: Vec<(Whom, Rates)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub struct Grants(Vec<Entry>);
 impl Rules {
     /// Those of a configuration, whose groups have these users.
     pub fn of(configs: &[RuleConfig], groups: &BTreeMap<String, Vec<String>>) -> Rules {
-        let mut rules = Vec::new();
+        let (mut rules, mut limits) = (Vec::new(), Vec::new());
         for config in configs {
             let whom = Whom {
                 users: config.users.clone(),
@@ -90,6 +93,13 @@ impl Rules {
                 networks: config.networks.clone(),
                 listeners: config.listeners.clone(),
             };
+            let rates = Rates {
+                messages_per_s: config.messages_per_s_max,
+                bytes_per_s: config.bytes_per_s_max,
+            };
+            if !rates.is_unlimited() {
+                limits.push((whom.clone(), rates));
+            }
             let lists = [
                 (Action::Publish, false, &config.publish),
                 (Action::Subscribe, false, &config.subscribe),
@@ -105,7 +115,7 @@ impl Rules {
                 }
             }
         }
-        Rules { rules, groups: groups.clone() }
+        Rules { rules, groups: groups.clone(), limits }
     }
 
     /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
@@ -174,6 +184,12 @@ impl Rules {
     /// Whether there is none: everybody may do everything.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// How much one client may send.
+    pub fn rates(&self, actor: Actor<'_>) -> Rates {
+        let applying = self.limits.iter().filter(|(whom, _)| whom.includes(actor, &self.groups));
+        applying.fold(Rates::default(), |all, (_, rates)| all.and(*rates))
     }
 
     /// What they come to for one client.
@@ -364,8 +380,16 @@ mod tests {
             subscribe: vec!["a/#".into()],
             qos_max: 1,
             retain: false,
+            messages_per_s_max: 10,
             ..RuleConfig::default()
         };
+        let all =
+            RuleConfig { messages_per_s_max: 20, bytes_per_s_max: 7, ..RuleConfig::default() };
+        let rates = |actor| Rules::of(&[rule.clone(), all.clone()], &BTreeMap::new()).rates(actor);
+        let both = Rates { messages_per_s: 10, bytes_per_s: 7 };
+        assert_eq!(rates(actor(Some("ann"), "c")), both);
+        assert_eq!(rates(actor(None, "c")), Rates { messages_per_s: 20, bytes_per_s: 7 });
+        assert!(Rules::of(std::slice::from_ref(&all), &BTreeMap::new()).is_empty());
         let rules = Rules::of(&[rule], &BTreeMap::new());
         let ann = rules.grants(actor(Some("ann"), "c"));
         assert!(ann.may_publish("a/b", QoS::AtLeastOnce, false));

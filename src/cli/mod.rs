@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::config::{Config, Source};
+use crate::embed::Hooks;
 use crate::runtime::{self, doors};
 use crate::sys::{self, Finding, Verdict};
 use arguments::{Arguments, Command, LogAction, PasswdAction};
@@ -118,7 +119,7 @@ fn check_config(file: &Path) -> ExitCode {
             if let Err(error) = doors::open(&config) {
                 return refuse(&error);
             }
-            if let Err(error) = runtime::policy(&config) {
+            if let Err(error) = runtime::policy(&config, &Hooks::default()) {
                 return refuse(&error);
             }
             // Whoever closed the pipe has the exit code.

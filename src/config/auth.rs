@@ -91,7 +91,8 @@ table! {
         /// What clients may do, a table each: whom it is about (`users`, `groups`, `client_ids`,
         /// `networks`, `listeners`; what is left out is no condition), the topic filters they may `publish` and
         /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
-        /// highest QoS (`qos_max`) and whether they may `retain`. `%u`, `%c` and `%{cert.cn}` in a
+        /// highest QoS (`qos_max`), whether they may `retain`, and how much each of them may send
+        /// (`messages_per_s_max`, `bytes_per_s_max`; the lowest that is about it counts). `%u`, `%c` and `%{cert.cn}` in a
         /// filter stand for user, client id and the common name of a client's certificate; a name
         /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
         /// may do everything; with one, only what is allowed. A subscription has to be allowed for
@@ -103,6 +104,11 @@ table! {
         /// acknowledges and forgets it, `disconnect` ends the connection.
         pub refused_publish: RefusedPublish = RefusedPublish::Drop,
             Choice(RefusedPublish::WORDS), Live;
+
+        /// What becomes of a client that sends more than it may: `slow` reads from it no faster, so
+        /// that it waits and loses nothing; `disconnect` ends its connection (0x96 in MQTT 5.0).
+        pub rate_exceeded: RateExceeded = RateExceeded::Slow,
+            Choice(RateExceeded::WORDS), Live;
 
         /// The users of groups that rules are about: a table of `group = ["user", ...]`.
         pub groups: BTreeMap<String, Vec<String>> = BTreeMap::new(), Groups, Live;
@@ -129,6 +135,21 @@ pub enum RefusedPublish {
 impl RefusedPublish {
     const WORDS: &[(&str, RefusedPublish)] =
         &[("drop", RefusedPublish::Drop), ("disconnect", RefusedPublish::Disconnect)];
+}
+
+/// What becomes of a client that sends more than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateExceeded {
+    /// It is read from as fast as it may send.
+    #[default]
+    Slow,
+    /// Its connection ends.
+    Disconnect,
+}
+
+impl RateExceeded {
+    const WORDS: &[(&str, RateExceeded)] =
+        &[("slow", RateExceeded::Slow), ("disconnect", RateExceeded::Disconnect)];
 }
 
 /// What a server keeps of a user's password: enough to check it, not enough to use it.

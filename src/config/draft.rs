@@ -252,6 +252,7 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
             path: table.path,
             origins: table.origins,
             proxy_from: table.proxy_from,
+            forwarded_from: table.forwarded_from,
         })
     };
     drafts.into_iter().filter_map(with_name).collect()

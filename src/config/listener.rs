@@ -31,6 +31,8 @@ pub struct ListenerConfig {
     pub origins: Vec<String>,
     /// Networks of proxies, which say whose connection it is.
     pub proxy_from: Vec<Network>,
+    /// Networks of proxies whose X-Forwarded-For is believed.
+    pub forwarded_from: Vec<Network>,
 }
 
 impl ListenerConfig {
@@ -59,6 +61,7 @@ impl ListenerConfig {
             path: "/mqtt".to_owned(),
             origins: Vec::new(),
             proxy_from: Vec::new(),
+            forwarded_from: Vec::new(),
         }
     }
 }

@@ -20,7 +20,7 @@ mod tls;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-pub use auth::{AuthConfig, RefusedPublish, ScramVerifier, ScramVerifierError};
+pub use auth::{AuthConfig, RateExceeded, RefusedPublish, ScramVerifier, ScramVerifierError};
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use listener::{
     CertificateUser, ClientCertificates, ListenAddress, ListenAddressError, ListenerConfig, Scheme,
@@ -76,6 +76,12 @@ impl Durability {
 
     const WORDS: &[(&str, Durability)] =
         &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)];
+
+    /// As it is written in a configuration.
+    pub fn name(self) -> &'static str {
+        let (name, _) = Self::WORDS.iter().find(|(_, one)| *one == self).expect("each has a name");
+        name
+    }
 }
 
 impl Config {

@@ -61,6 +61,14 @@ table! {
         /// Subscriptions of one session; more are refused one by one (reason 0x97).
         pub subscriptions_max: u32 = 100_000, count(1..=u32::MAX), Live;
 
+        /// Messages a second that one client may publish, after silence as many at once; 0 is any
+        /// number. `[[auth.rules]]` can allow some clients less. `auth.rate_exceeded` says what
+        /// becomes of who sends more.
+        pub client_messages_per_s_max: u32 = 0, count(0..=u32::MAX), Connect;
+
+        /// Bytes a second that one client may send.
+        pub client_bytes_per_s_max: u32 = 0, count(0..=u32::MAX), Connect;
+
         /// QoS 1 and 2 messages sent to a client and not yet acknowledged; the client's own
         /// receive maximum lowers it. A wide window keeps a fast link full and costs the broker
         /// less for each message than its queue; after a reconnection all of it is sent again.

@@ -109,5 +109,9 @@ table! {
         /// version 1 or 2 (`send-proxy` of haproxy, `proxy_protocol on` of nginx). Connections
         /// from there have to begin with its header; from elsewhere it is refused.
         pub(super) proxy_from: Vec<Network> = Vec::new(), Networks, Restart;
+
+        /// Networks of proxies whose `X-Forwarded-For` is believed in a request for a WebSocket: the
+        /// last address of it, which the proxy adds, is the client's.
+        pub(super) forwarded_from: Vec<Network> = Vec::new(), Networks, Restart;
     }
 }

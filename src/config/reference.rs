@@ -246,7 +246,16 @@ mod tests {
             "#connections",
         ];
         let listener = [&listener[..], &["#password_file", "#acl_file"]].concat();
-        let samples = ["#shards", "#cpus", "#origins", "#proxy_from", "#[[", "#alice", "#staff"];
+        let samples = [
+            "#shards",
+            "#cpus",
+            "#origins",
+            "#proxy_from",
+            "#forwarded_from",
+            "#[[",
+            "#alice",
+            "#staff",
+        ];
         let samples = [&samples[..], &listener].concat();
         let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();
         let logins = ["#jwt_keys", "#jwt_issuer", "#jwt_audience", "#http_url", "#http_token"];

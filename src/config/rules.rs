@@ -37,6 +37,10 @@ pub struct RuleConfig {
     pub qos_max: u8,
     /// Whether what they publish may be retained.
     pub retain: bool,
+    /// Messages a second that each of them may publish; 0: any number.
+    pub messages_per_s_max: u32,
+    /// Bytes a second that each of them may send; 0: any number.
+    pub bytes_per_s_max: u32,
 }
 
 impl Default for RuleConfig {
@@ -53,6 +57,8 @@ impl Default for RuleConfig {
             deny_subscribe: Vec::new(),
             qos_max: 2,
             retain: true,
+            messages_per_s_max: 0,
+            bytes_per_s_max: 0,
         }
     }
 }
@@ -185,7 +191,7 @@ impl Kind for Groups {
 /// A list of rules.
 pub(super) struct RuleList;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "users",
     "groups",
     "client_ids",
@@ -197,6 +203,8 @@ const KEYS: [&str; 11] = [
     "deny_subscribe",
     "qos_max",
     "retain",
+    "messages_per_s_max",
+    "bytes_per_s_max",
 ];
 
 impl Kind for RuleList {
@@ -212,7 +220,7 @@ impl Kind for RuleList {
 
     fn expected(&self) -> String {
         "[[auth.rules]] tables of users, groups, client_ids, networks, listeners, publish, subscribe, \
-         deny_publish, deny_subscribe, qos_max and retain"
+         deny_publish, deny_subscribe, qos_max, retain, messages_per_s_max and bytes_per_s_max"
             .to_owned()
     }
 
@@ -257,6 +265,17 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
                 Some(qos @ 0..=2) => rule.qos_max = qos as u8,
                 _ => problems.push(found.unsuitable("0, 1 or 2".to_owned(), None)),
             },
+            "messages_per_s_max" | "bytes_per_s_max" => {
+                let limit = found.integer().and_then(|limit| u32::try_from(limit).ok());
+                match (limit, name) {
+                    (Some(limit), "messages_per_s_max") => rule.messages_per_s_max = limit,
+                    (Some(limit), _) => rule.bytes_per_s_max = limit,
+                    (None, _) => {
+                        let expected = format!("a whole number from 0 to {}", u32::MAX);
+                        problems.push(found.unsuitable(expected, None));
+                    }
+                }
+            }
             "retain" => match found.boolean() {
                 Some(retain) => rule.retain = retain,
                 None => problems.push(found.unsuitable("true or false".to_owned(), None)),

@@ -4,8 +4,11 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use tokio::runtime::Handle;
+
 use super::Chain;
 use crate::auth::{Login, Verdict};
+use crate::embed::Hooks;
 use crate::shard::ConnectionId;
 
 /// Logins that wait; beyond them clients are told that the broker is busy.
@@ -20,6 +23,10 @@ pub(crate) type Answer = Arc<dyn Fn(usize, ConnectionId, Verdict) + Send + Sync>
 /// Asks about clients, for every shard.
 pub(crate) struct Verifier {
     chain: RwLock<Arc<Chain>>,
+    /// Asked first.
+    hooks: Hooks,
+    /// Where hooks run.
+    handle: Handle,
     answer: Answer,
     known: SyncSender<Question>,
     /// To the threads that ask the service; there are none before there is one.
@@ -29,16 +36,21 @@ pub(crate) struct Verifier {
 struct Question {
     shard: usize,
     connection: ConnectionId,
-    login: Box<Login>,
+    login: Arc<Login>,
     chain: Arc<Chain>,
 }
 
 impl Verifier {
     /// Starts its threads; they end when nobody can ask any more.
-    pub(crate) fn start(chain: Chain, answer: Answer) -> io::Result<Arc<Verifier>> {
+    pub(crate) fn start(
+        chain: Chain,
+        hooks: Hooks,
+        handle: Handle,
+        answer: Answer,
+    ) -> io::Result<Arc<Verifier>> {
         let (known, questions) = sync_channel(WAITING_MAX);
         let chain = RwLock::new(Arc::new(chain));
-        let verifier = Verifier { chain, answer, known, service: OnceLock::new() };
+        let verifier = Verifier { chain, hooks, handle, answer, known, service: OnceLock::new() };
         let verifier = Arc::new(verifier);
         let weak = Arc::downgrade(&verifier);
         start("login", HASHERS, questions, move |question: Question| {
@@ -61,12 +73,27 @@ impl Verifier {
         Ok(())
     }
 
-    /// Asks; the answer comes by [`Answer`]. False if too many wait.
-    pub(crate) fn ask(&self, shard: usize, connection: ConnectionId, login: Box<Login>) -> bool {
+    /// Asks; the answer comes by [`Answer`].
+    pub(crate) fn ask(self: &Arc<Self>, shard: usize, connection: ConnectionId, login: Login) {
+        let login = Arc::new(login);
+        if !self.hooks.authenticates() {
+            return self.ask_known(shard, connection, login);
+        }
+        let verifier = Arc::clone(self);
+        let asked = Arc::clone(&login);
+        self.hooks.authenticate(&self.handle, asked, move |verdict| match verdict {
+            Verdict::Ignore => verifier.ask_known(shard, connection, login),
+            verdict => (verifier.answer)(shard, connection, verdict),
+        });
+    }
+
+    fn ask_known(&self, shard: usize, connection: ConnectionId, login: Arc<Login>) {
         let question = Question { shard, connection, login, chain: self.chain() };
         match self.known.try_send(question) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                (self.answer)(shard, connection, Verdict::Busy);
+            }
         }
     }
 

@@ -1,10 +1,15 @@
 //! The only clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::time::Time;
+
+/// The wall clock, for those who tell people and machines when something was.
+pub(super) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
 
 /// The wall clock of the broker's start, advanced by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +21,7 @@ pub struct Clock {
 impl Clock {
     /// Reads the wall clock.
     pub fn start() -> Clock {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Time::from_micros(since_1970.as_micros() as u64);
+        let wall = Time::from_micros(since_1970().as_micros() as u64);
         Clock { wall, start: Instant::now() }
     }
 

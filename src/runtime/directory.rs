@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -28,6 +29,8 @@ pub struct Directory {
     layout: Layout,
     /// Damaged places that were left out and set aside since this process has it.
     pub(super) damages: usize,
+    /// How long the start took to read it.
+    pub(super) read_in: Duration,
 }
 
 /// What the `format` file says.
@@ -159,7 +162,13 @@ impl Directory {
             }
             Err(error) => return Err(failed("cannot read", &format)(error)),
         };
-        let directory = Directory { path: path.to_owned(), _lock: lock, layout, damages: 0 };
+        let directory = Directory {
+            path: path.to_owned(),
+            _lock: lock,
+            layout,
+            damages: 0,
+            read_in: Duration::ZERO,
+        };
         if !format.exists() {
             directory.write_layout(&directory.layout)?;
         }
@@ -178,7 +187,13 @@ impl Directory {
         let text = fs::read_to_string(&format).map_err(failed("cannot read", &format))?;
         let lock = enter(path)?;
         let layout = Layout::parse(path, &format, &text)?;
-        Ok(Directory { path: path.to_owned(), _lock: lock, layout, damages: 0 })
+        Ok(Directory {
+            path: path.to_owned(),
+            _lock: lock,
+            layout,
+            damages: 0,
+            read_in: Duration::ZERO,
+        })
     }
 
     /// The folders of the logs in force in a directory that is only looked at, and the size of

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use io_uring::types::{Fd, FsyncFlags};
@@ -22,6 +22,7 @@ use io_uring::{opcode, squeue};
 use super::directory::{segment_name, sync_folder};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::Ring;
+use crate::metrics::Durations;
 use crate::storage::{Commit, News, Order, SEGMENT_HEAD_BYTES, SegmentNumber};
 use crate::time::Time;
 
@@ -72,6 +73,7 @@ pub(super) struct Disk {
     files: BTreeMap<SegmentNumber, File>,
     commit: Option<InFlight>,
     commits: u64,
+    sync_times: Durations,
     /// Written and not synced, where that is not waited for.
     unsynced: BTreeSet<SegmentNumber>,
     sync_due: Option<Time>,
@@ -81,6 +83,8 @@ pub(super) struct Disk {
 /// A commit that is with the kernel.
 struct InFlight {
     commit: Commit,
+    /// When it began.
+    since: Time,
     /// Its writes, then a sync of every file, each after the one before.
     steps: Vec<Step>,
     /// Operations that have not completed.
@@ -152,6 +156,7 @@ impl Disk {
             files,
             commit: None,
             commits: 0,
+            sync_times: Durations::default(),
             unsynced: BTreeSet::new(),
             sync_due: None,
             keeper,
@@ -185,20 +190,20 @@ impl Disk {
                     self.unsynced.extend(commit.writes.iter().map(|write| write.segment));
                     self.sync_due.get_or_insert(now.after(sync_interval));
                 }
-                self.commit = Some(self.begin(commit));
+                self.commit = Some(self.begin(now, commit));
                 self.submit(ring, token)
             }
         }
     }
 
-    fn begin(&self, commit: Commit) -> InFlight {
+    fn begin(&self, since: Time, commit: Commit) -> InFlight {
         let writes = (0..commit.writes.len()).map(|nth| Step::Write { nth, written: 0 });
         let mut steps: Vec<Step> = writes.collect();
         if self.promise == Promise::Durable {
             let files: BTreeSet<_> = commit.writes.iter().map(|write| write.segment).collect();
             steps.extend(files.into_iter().map(Step::Sync));
         }
-        InFlight { commit, steps, missing: 0, barren: 0 }
+        InFlight { commit, since, steps, missing: 0, barren: 0 }
     }
 
     /// Hands to the kernel what is left of the commit, each step linked to the one before.
@@ -240,6 +245,7 @@ impl Disk {
     /// An operation of the commit completed; the news when all have.
     pub(super) fn completed(
         &mut self,
+        now: Time,
         index: usize,
         result: i32,
         ring: &mut Ring,
@@ -257,6 +263,9 @@ impl Disk {
         }
         if in_flight.steps.iter().all(|step| *step == Step::Done) {
             self.commits += 1;
+            if self.promise == Promise::Durable {
+                self.sync_times.observe(now.since(in_flight.since).as_micros() as u64);
+            }
             return Ok(self.commit.take().map(|in_flight| News::Committed(in_flight.commit)));
         }
         if in_flight.barren > BARREN_MAX {
@@ -299,6 +308,16 @@ impl Disk {
                 self.keeper.send(Job::Sync { folder, shard: self.shard, file });
             }
         }
+    }
+
+    /// A sync in the background took so long.
+    pub(super) fn synced(&mut self, time: Duration) {
+        self.sync_times.observe(time.as_micros() as u64);
+    }
+
+    /// How long syncs took: of a commit, its writes included, where that is waited for.
+    pub(super) fn sync_times(&self) -> Durations {
+        self.sync_times.clone()
     }
 
     /// Commits so far.
@@ -407,7 +426,12 @@ fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
             None
         }
         Job::Sync { folder, shard, file } => {
-            report(mailboxes, shard, &folder, file.sync_data());
+            let start = Instant::now();
+            let outcome = file.sync_data();
+            if outcome.is_ok() {
+                mailboxes[shard].send(Letter::Synced(start.elapsed()));
+            }
+            report(mailboxes, shard, &folder, outcome);
             None
         }
     }
@@ -503,6 +527,8 @@ mod tests {
     use super::*;
     use crate::storage::{Sequence, Write};
 
+    const NOW: Time = Time::from_micros(1);
+
     /// A disk whose only segment is any file at all, with a commit of `bytes` under way.
     fn under_way(file: File, promise: Promise, bytes: Vec<u8>) -> (Disk, Ring) {
         let mut ring = Ring::new().expect("tests run where io_uring does");
@@ -511,8 +537,7 @@ mod tests {
         let mut disk = Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper);
         let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];
         let commit = Order::Commit(Commit { writes, end: Sequence(1) });
-        disk.carry_out(Time::from_micros(1), commit, &mut ring, |index| index as u64)
-            .expect("it fits");
+        disk.carry_out(NOW, commit, &mut ring, |index| index as u64).expect("it fits");
         (disk, ring)
     }
 
@@ -524,7 +549,9 @@ mod tests {
             ring.take(&mut completions);
             for completion in completions.drain(..) {
                 let (index, result) = (completion.token as usize, completion.result);
-                if let Some(news) = disk.completed(index, result, ring, |index| index as u64)? {
+                if let Some(news) =
+                    disk.completed(NOW, index, result, ring, |index| index as u64)?
+                {
                     return Ok(news);
                 }
             }
@@ -563,8 +590,8 @@ mod tests {
         let null = File::options().write(true).open("/dev/null").expect("there is one");
         let (mut disk, mut ring) = under_way(null, Promise::Durable, vec![7; 100]);
         let mut interrupted = || {
-            disk.completed(1, -libc::ECANCELED, &mut ring, |index| index as u64)?;
-            disk.completed(0, -libc::EINTR, &mut ring, |index| index as u64)
+            disk.completed(NOW, 1, -libc::ECANCELED, &mut ring, |index| index as u64)?;
+            disk.completed(NOW, 0, -libc::EINTR, &mut ring, |index| index as u64)
         };
         let failure = (0..BARREN_MAX).find_map(|_| interrupted().err());
         let failure = failure.expect("it does not go on for ever").to_string();

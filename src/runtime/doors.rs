@@ -6,7 +6,12 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::auth::certificate_end;
 use crate::config::{Config, ListenerConfig, Network, Scheme};
 use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
 
@@ -60,13 +65,25 @@ impl std::error::Error for DoorError {}
 pub struct Entry {
     door: Door,
     proxy_from: Vec<Network>,
+    forwarded_from: Vec<Network>,
+    certificates_end: Option<Duration>,
 }
 
 impl Entry {
     /// What stands before MQTT for those who come from an address.
     pub fn door(&self, from: IpAddr) -> Door {
-        let is_behind_proxy = self.proxy_from.iter().any(|network| network.contains(from));
-        Door { is_behind_proxy, ..self.door.clone() }
+        let is_of = |networks: &[Network]| networks.iter().any(|network| network.contains(from));
+        Door {
+            is_behind_proxy: is_of(&self.proxy_from),
+            is_forwarded: is_of(&self.forwarded_from),
+            ..self.door.clone()
+        }
+    }
+
+    /// When the first of the certificates that it shows ends, since 1970: after that, clients that
+    /// look will not come in. Absent without TLS.
+    pub fn certificates_end(&self) -> Option<Duration> {
+        self.certificates_end
     }
 }
 
@@ -77,13 +94,17 @@ impl Entry {
 /// The first file that is of no use.
 pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
     let entry = |listener: &ListenerConfig| {
-        Ok(Entry { door: door(config, listener)?, proxy_from: listener.proxy_from.clone() })
+        let (door, certificates_end) = door(config, listener)?;
+        let (proxy_from, forwarded_from) =
+            (listener.proxy_from.clone(), listener.forwarded_from.clone());
+        Ok(Entry { door, proxy_from, forwarded_from, certificates_end })
     };
     let entries: Result<_, _> = config.listeners.iter().map(entry).collect();
     entries.map(Arc::new)
 }
 
-fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
+/// The door, and when its certificates end.
+fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Option<Duration>), DoorError> {
     let scheme = listener.address.scheme;
     let web = scheme.has_web_socket().then(|| {
         let (path, origins) = (listener.path.clone(), listener.origins.clone());
@@ -96,12 +117,13 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
         if scheme.has_tls() {
             return Err(DoorError::Missing(listener.name.clone()));
         }
-        return Ok(Door { web, is_mux, ..Door::default() });
+        return Ok((Door { web, is_mux, ..Door::default() }, None));
     };
     let asked = listener.clients.as_ref();
     let clients = asked
         .map(|asked| Ok(TlsClients { issuers: read(&asked.issuers)?, optional: asked.optional }));
     let (certificates, private) = (read(certificate)?, read(key)?);
+    let end = first_end(&certificates);
     let options = TlsOptions { certificates, key: private, clients: clients.transpose()? };
     let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
         certificate: certificate.clone(),
@@ -109,7 +131,13 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<Door, DoorError> {
         issuers: asked.map(|asked| asked.issuers.clone()),
         error,
     })?;
-    Ok(Door { tls: Some(tls), web, is_mux, is_behind_proxy: false })
+    Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, end))
+}
+
+/// When the first of several certificates in PEM ends.
+fn first_end(certificates: &[u8]) -> Option<Duration> {
+    let certificates = CertificateDer::pem_slice_iter(certificates).flatten();
+    certificates.filter_map(|certificate| certificate_end(&certificate)).min()
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, DoorError> {

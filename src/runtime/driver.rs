@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
+use tokio::runtime::Handle;
 
 use super::buffers::{self, Buffers};
 use super::clock::Clock;
@@ -28,10 +29,10 @@ use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
 use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
-use super::visitors::{Visit, Visitors};
-use crate::auth::Verdict;
+use super::visitors::{Refusal, Visit, Visitors};
+use crate::embed::Hooks;
 use crate::login::Verifier;
-use crate::metrics::Durations;
+use crate::metrics::{Durations, Tally};
 use crate::shard::{
     ConnectionId, Input, Listener, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions,
     WriteBatch,
@@ -81,6 +82,9 @@ pub(super) struct Parts {
     pub(super) listening: Vec<Listening>,
     pub(super) doors: Arc<Vec<Entry>>,
     pub(super) verifier: Arc<Verifier>,
+    pub(super) hooks: Hooks,
+    /// Where hooks run.
+    pub(super) control: Handle,
     pub(super) visitors: Arc<Visitors>,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
@@ -104,9 +108,11 @@ pub(super) struct Driver {
     listening: Vec<Listening>,
     doors: Arc<Vec<Entry>>,
     verifier: Arc<Verifier>,
+    hooks: Hooks,
+    control: Handle,
     visitors: Arc<Visitors>,
     /// Connections that were not taken.
-    kept_out: u64,
+    kept_out: Tally<Refusal>,
     greeting_timeout: Duration,
     /// Connections that are being greeted, and when that must be over.
     greeted: Lingerers,
@@ -176,7 +182,8 @@ impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
         let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
-        let Parts { verifier, visitors, ends, rings, mailboxes, stop_timeout, disk, .. } = parts;
+        let Parts { verifier, hooks, control, visitors, ends, rings, mailboxes, .. } = parts;
+        let Parts { stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
         let index = options.id.index();
@@ -192,8 +199,10 @@ impl Driver {
             listening,
             doors,
             verifier,
+            hooks,
+            control,
             visitors,
-            kept_out: 0,
+            kept_out: Tally::default(),
             greeting_timeout,
             greeted: Lingerers::default(),
             packets: Vec::new(),
@@ -298,7 +307,7 @@ impl Driver {
     fn disk_completed(&mut self, now: Time, index: usize, result: i32) {
         let Some(disk) = &mut self.disk else { return };
         let token = |index| Operation::Disk.numbered(index);
-        match disk.completed(index, result, &mut self.ring, token) {
+        match disk.completed(now, index, result, &mut self.ring, token) {
             Ok(Some(news)) => self.shard.handle(now, Input::Log(news)),
             Ok(None) => {}
             Err(failure) => disk_failed(&failure),
@@ -341,6 +350,9 @@ impl Driver {
                 Letter::Verdict { connection, verdict } => {
                     self.shard.handle(now, Input::Verdict { connection, verdict });
                 }
+                Letter::Advice { connection, advice } => {
+                    self.shard.handle(now, Input::Advice { connection, advice });
+                }
                 Letter::Local(fd) if self.stop_by.is_none() => {
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
                     let peer = Peer { address, listener: Listener::LOCAL };
@@ -356,6 +368,11 @@ impl Driver {
                         self.shard.handle(now, Input::Log(news));
                     }
                 }
+                Letter::Synced(time) => {
+                    if let Some(disk) = &mut self.disk {
+                        disk.synced(time);
+                    }
+                }
                 Letter::DiskFailed(failure) => disk_failed(&failure),
                 Letter::Count(answer) => {
                     // Nobody listens any more: nobody is told.
@@ -364,9 +381,11 @@ impl Driver {
                         metrics: self.shard.metrics().clone(),
                         connections: self.shard.connection_count(),
                         sessions: self.shard.session_count(),
+                        holdings: self.shard.holdings(),
                         log: self.shard.log_size(),
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
-                        kept_out: self.kept_out,
+                        sync_times: self.disk.as_ref().map(Disk::sync_times).unwrap_or_default(),
+                        kept_out: self.kept_out.clone(),
                         enters: self.ring.enters,
                         turns: self.turns,
                         turn_times: self.turn_times.clone(),
@@ -420,11 +439,16 @@ impl Driver {
                     self.ends.send(to.index(), LaneItem::Message(message));
                 }
                 Output::Ask { connection, login } => {
-                    if !self.verifier.ask(self.index, connection, login) {
-                        let verdict = Verdict::Busy;
-                        self.shard.handle(now, Input::Verdict { connection, verdict });
-                    }
+                    self.verifier.ask(self.index, connection, *login);
                 }
+                Output::Consult { connection, client, question } => {
+                    let (mailboxes, index) = (Arc::clone(&self.mailboxes), self.index);
+                    let then = move |advice| {
+                        mailboxes[index].send(Letter::Advice { connection, advice });
+                    };
+                    self.hooks.consult(&self.control, client, question, then);
+                }
+                Output::Event(event) => self.hooks.event(event),
                 Output::LoginFailed(address) => {
                     if self.visitors.failed(now, address) {
                         tracing::warn!(%address, "kept out for auth.ban_s: too many failed logins");
@@ -551,8 +575,8 @@ impl Driver {
     fn greet(&mut self, now: Time, fd: OwnedFd, peer: Peer) -> io::Result<()> {
         let door = self.doors[usize::from(peer.listener.index)].door(peer.address.ip());
         // Whose connection a proxy brings is known later.
-        let visit = if door.is_behind_proxy { None } else { self.enter(now, peer) };
-        if visit.is_none() && !door.is_behind_proxy {
+        let visit = if door.learns_client() { None } else { self.enter(now, peer) };
+        if visit.is_none() && !door.learns_client() {
             return Ok(());
         }
         let transport = match Transport::new(&door) {
@@ -581,7 +605,7 @@ impl Driver {
         match self.visitors.enter(now, listener, address) {
             Ok(visit) => Some(visit),
             Err(refusal) => {
-                self.kept_out += 1;
+                self.kept_out.count(refusal);
                 tracing::debug!(peer = %peer.address, ?refusal, "a connection is kept out");
                 None
             }

@@ -4,15 +4,17 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
+use super::visitors::Refusal;
 use crate::auth::Verdict;
-use crate::metrics::{Durations, ShardMetrics};
-use crate::shard::{ConnectionId, LogSize, Policy};
+use crate::metrics::{Durations, ShardMetrics, Tally};
+use crate::shard::{Advice, ConnectionId, Holdings, LogSize, Policy};
 
 /// One thing a shard is told.
 pub(super) enum Letter {
@@ -22,12 +24,16 @@ pub(super) enum Letter {
     Reconfigure(Arc<Policy>),
     /// Somebody was asked about.
     Verdict { connection: ConnectionId, verdict: Verdict },
+    /// A hook was asked about a client.
+    Advice { connection: ConnectionId, advice: Advice },
     /// A client within the process connects by this socket.
     Local(OwnedFd),
     /// New connections come through these doors.
     Doors(Arc<Vec<Entry>>),
     /// A segment of the log was prepared, or could not be.
     Prepared(Prepared),
+    /// What was only written was synced, and took so long.
+    Synced(Duration),
     /// What was written could not be synced.
     DiskFailed(DiskFailure),
     /// Say what was counted.
@@ -44,12 +50,16 @@ pub(crate) struct Counted {
     pub(crate) connections: usize,
     /// Sessions it holds.
     pub(crate) sessions: usize,
+    /// What else it holds.
+    pub(crate) holdings: Holdings,
     /// How large its log is.
     pub(crate) log: LogSize,
     /// Commits of the log.
     pub(crate) commits: u64,
-    /// Connections that a ban or a listener's limit kept out.
-    pub(crate) kept_out: u64,
+    /// How long its syncs took.
+    pub(crate) sync_times: Durations,
+    /// Connections that were not taken.
+    pub(crate) kept_out: Tally<Refusal>,
     /// Calls of `io_uring_enter`.
     pub(crate) enters: u64,
     /// Turns of its loop.

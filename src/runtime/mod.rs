@@ -3,23 +3,29 @@
 
 mod buffers;
 pub mod clock;
+mod counter;
 pub mod directory;
 mod disk;
 pub mod doors;
 mod driver;
 mod entropy;
+mod in_force;
 mod lanes;
 mod listener;
 mod mailbox;
 mod primitive;
 pub mod recovery;
+mod reload;
 mod ring;
 mod sending;
 mod socket;
 mod visitors;
 mod watchdog;
 
+pub(crate) use counter::{Counter, LogFacts};
+pub(crate) use in_force::Figures;
 pub(crate) use mailbox::Counted;
+pub(crate) use visitors::Refusal;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,26 +35,29 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::runtime::Handle;
 
 use self::clock::Clock;
 use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
 use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
+use self::in_force::InForce;
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
 use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
+use self::reload::Reloading;
 use self::visitors::{BanRule, Visitors};
-use crate::auth::ScramUsers;
+use crate::auth::{Asks, ScramUsers};
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
 use crate::control::{self, Control};
+use crate::embed::{Builder, Events, Hooks};
 use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
@@ -120,10 +129,15 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     let broker = Broker::start(&config)?;
     let manager = Arc::new(ServiceManager::from_environment());
     manager.ready();
-    watchdog::start(&manager, broker.counter());
-    let visitors = Arc::clone(&broker.visitors);
-    let verifier = Arc::clone(&broker.verifier);
-    let mut running = config;
+    watchdog::start(&manager, &broker.mailboxes);
+    let mut reloading = Reloading {
+        running: config,
+        source,
+        mailboxes: Arc::clone(&broker.mailboxes),
+        visitors: Arc::clone(&broker.visitors),
+        verifier: Arc::clone(&broker.verifier),
+        in_force: Arc::clone(&broker.in_force),
+    };
     let mut stopping = false;
     let handle = signals.handle();
     let mailboxes = Arc::clone(&broker.mailboxes);
@@ -132,7 +146,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
             match signal {
                 SIGHUP => {
                     manager.reloading(clock::monotonic_micros());
-                    reload(&mut running, &source, &mailboxes, &visitors, &verifier);
+                    reloading.reload();
                     manager.ready();
                 }
                 _ if stopping => {
@@ -158,69 +172,23 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
     outcome
 }
 
-fn reload(
-    running: &mut Config,
-    source: &Source,
-    mailboxes: &[Mailbox],
-    visitors: &Visitors,
-    verifier: &Verifier,
-) {
-    let config = match source.load() {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed:\n{error}");
-            return;
-        }
-    };
-    let waiting = running.waiting_for_restart(&config);
-    // Which listeners there are waits for a restart: connections are known by their place among
-    // those that run, and so are their doors and rules.
-    let config = Config { listeners: running.listeners.clone(), ..config };
-    let doors = match doors::open(&config) {
-        Ok(doors) => doors,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed: {error}");
-            return;
-        }
-    };
-    if !waiting.is_empty() {
-        tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
-    }
-    let (policy, chain) = match policy(&config) {
-        Ok(policy) => policy,
-        Err(error) => {
-            tracing::error!("configuration not reloaded, nothing changed: {error}");
-            return;
-        }
-    };
-    if let Err(error) = verifier.set_chain(chain) {
-        tracing::error!("configuration not reloaded, nothing changed: {error}");
-        return;
-    }
-    crate::cli::logging::set_levels(&config.log.level);
-    visitors.set_rule(ban_rule(&config));
-    for mailbox in mailboxes {
-        mailbox.send(Letter::Reconfigure(Arc::clone(&policy)));
-        mailbox.send(Letter::Doors(Arc::clone(&doors)));
-    }
-    tracing::info!("configuration reloaded");
-    *running = config;
-}
-
 /// What the shards go by and who is asked about clients, with what is in the files that the
 /// configuration names.
 ///
 /// # Errors
 ///
 /// The first file that is wrong.
-pub(crate) fn policy(config: &Config) -> Result<(Arc<Policy>, Chain), SecretsError> {
+pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Chain), SecretsError> {
     let chain = Chain::open(&config.auth)?;
     let policy = Policy {
         mqtt: config.mqtt.clone(),
         scram_users: ScramUsers::from(&config.auth),
-        asks: chain.asks(),
+        asks: if hooks.authenticates() { Asks::Everybody } else { chain.asks() },
+        consults: hooks.consults(),
+        forward: hooks.forward(),
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
+        rate_exceeded: config.auth.rate_exceeded,
         listeners: config.listeners.iter().map(listener_policy).collect(),
     };
     Ok((Arc::new(policy), chain))
@@ -245,6 +213,8 @@ pub struct Broker {
     bound: Vec<Bound>,
     visitors: Arc<Visitors>,
     verifier: Arc<Verifier>,
+    hooks: Hooks,
+    in_force: Arc<InForce>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
     control: Control,
@@ -258,6 +228,20 @@ impl Broker {
     ///
     /// See [`RunError`].
     pub fn start(config: &Config) -> Result<Broker, RunError> {
+        Broker::start_with(config, Hooks::default())
+    }
+
+    /// Makes a broker with hooks.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// What happens from now on; nothing unless the broker was built with events.
+    pub fn events(&self) -> Option<Events> {
+        self.hooks.events()
+    }
+
+    pub(crate) fn start_with(config: &Config, hooks: Hooks) -> Result<Broker, RunError> {
         let usable = sys::usable_cpus();
         let cpus = config.cpus.clone().unwrap_or_else(|| usable.clone());
         let count = sys::shards(config, usable.len());
@@ -265,21 +249,37 @@ impl Broker {
         let (listening, bound) =
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
         let visitors = Visitors::new(&config.listeners, ban_rule(config));
+        let in_force = InForce::new(config, &doors);
         let entrance = Entrance { listening, doors, visitors: Arc::clone(&visitors) };
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
-        let (policy, chain) = policy(config).map_err(RunError::Passwords)?;
-        let verifier = start_verifier(chain, &mailboxes)?;
-        let staff =
-            Staff { policy, verifier: Arc::clone(&verifier), mailboxes: Arc::clone(&mailboxes) };
-        let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
         let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
+        let (policy, chain) = policy(config, &hooks).map_err(RunError::Passwords)?;
+        let verifier = start_verifier(chain, hooks.clone(), control.handle(), &mailboxes)?;
+        let staff = Staff {
+            policy,
+            verifier: Arc::clone(&verifier),
+            hooks: hooks.clone(),
+            control: control.handle(),
+            mailboxes: Arc::clone(&mailboxes),
+        };
+        let (directory, shards) = start_shards(config, count, &cpus, entrance, &staff)?;
         let locals = Locals::new(in_turn(&mailboxes), control.handle());
-        let broker =
-            Broker { shards, mailboxes, bound, visitors, verifier, directory, control, locals };
+        let broker = Broker {
+            shards,
+            mailboxes,
+            bound,
+            visitors,
+            verifier,
+            hooks,
+            in_force,
+            directory,
+            control,
+            locals,
+        };
         if let Some(admin) = admin {
-            broker.control.serve(admin, broker.counter());
+            broker.control.serve(admin, broker.counter(config));
         }
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -320,10 +320,21 @@ impl Broker {
     }
 
     /// A way to ask every shard what it has counted.
-    fn counter(&self) -> Counter {
+    fn counter(&self, config: &Config) -> Counter {
         Counter {
             mailboxes: Arc::clone(&self.mailboxes),
-            log_damages: self.directory.as_ref().map_or(0, |directory| directory.damages as u64),
+            durability: config.durability.name(),
+            ready_at: clock::since_1970(),
+            in_force: Arc::clone(&self.in_force),
+            visitors: Arc::clone(&self.visitors),
+            listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            connections_max: counter::connections_max(config, self.mailboxes.len()),
+            log: self.directory.as_ref().map(|directory| LogFacts {
+                bytes_max: config.storage.log_bytes_max,
+                segment_bytes: directory.layout().segment_bytes,
+                damages: directory.damages,
+                read_in: directory.read_in,
+            }),
         }
     }
 
@@ -348,24 +359,6 @@ fn in_turn(mailboxes: &Arc<Vec<Mailbox>>) -> impl Fn(OwnedFd) + Send + Sync + us
     }
 }
 
-/// Asks the shards what they have counted.
-#[derive(Clone)]
-pub(crate) struct Counter {
-    mailboxes: Arc<Vec<Mailbox>>,
-    /// Damaged places of the log that were left out at the start.
-    pub(crate) log_damages: u64,
-}
-
-impl Counter {
-    /// Every shard answers once.
-    pub(crate) fn ask(&self, answer: &UnboundedSender<Counted>) -> usize {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::Count(answer.clone()));
-        }
-        self.mailboxes.len()
-    }
-}
-
 /// Where clients come in: sockets by shard, doors by listener.
 struct Entrance {
     listening: Vec<Vec<listener::Listening>>,
@@ -377,15 +370,23 @@ struct Entrance {
 struct Staff {
     policy: Arc<Policy>,
     verifier: Arc<Verifier>,
+    hooks: Hooks,
+    control: Handle,
     mailboxes: Arc<Vec<Mailbox>>,
 }
 
-fn start_verifier(chain: Chain, mailboxes: &Arc<Vec<Mailbox>>) -> Result<Arc<Verifier>, RunError> {
+fn start_verifier(
+    chain: Chain,
+    hooks: Hooks,
+    handle: Handle,
+    mailboxes: &Arc<Vec<Mailbox>>,
+) -> Result<Arc<Verifier>, RunError> {
     let mailboxes = Arc::clone(mailboxes);
     let answer = move |shard: usize, connection, verdict| {
         mailboxes[shard].send(Letter::Verdict { connection, verdict });
     };
-    Verifier::start(chain, Arc::new(answer)).map_err(|error| RunError::Shard(0, error.to_string()))
+    Verifier::start(chain, hooks, handle, Arc::new(answer))
+        .map_err(|error| RunError::Shard(0, error.to_string()))
 }
 
 fn start_shards(
@@ -395,7 +396,7 @@ fn start_shards(
     entrance: Entrance,
     staff: &Staff,
 ) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
-    let Staff { policy, verifier, mailboxes } = staff;
+    let Staff { policy, verifier, hooks, control, mailboxes } = staff;
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
     let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
     let lanes = Lanes::new(count);
@@ -419,6 +420,8 @@ fn start_shards(
             listening,
             doors: Arc::clone(&doors),
             verifier: Arc::clone(verifier),
+            hooks: hooks.clone(),
+            control: control.clone(),
             visitors: Arc::clone(&visitors),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),
@@ -462,8 +465,10 @@ fn open_stores(
             sync_interval: Duration::from_millis(config.storage.sync_interval_ms.into()),
         },
     };
-    let Opened { directory, shards } =
+    let start = Instant::now();
+    let Opened { mut directory, shards } =
         recovery::open(config, seeds.len(), seeds[0].placement).map_err(RunError::Recovery)?;
+    directory.read_in = start.elapsed();
     for seed in seeds {
         seed.placement = directory.layout().placement;
     }

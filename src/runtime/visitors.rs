@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::ListenerConfig;
+use crate::metrics::Label;
 use crate::time::Time;
 
 /// Addresses whose failed logins are remembered; beyond them new ones are not.
@@ -59,13 +60,22 @@ pub(super) struct Visit {
 
 /// Why a connection is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Its address is banned.
     Banned,
     /// `connections_max` of the listener.
     Full,
     /// `connections_per_address_max` of the listener.
     AddressFull,
+}
+
+impl Label for Refusal {
+    const NAME: &'static str = "why";
+    const VALUES: &'static [&'static str] = &["ban", "listener", "address"];
+
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 impl Visitors {
@@ -145,6 +155,18 @@ impl Visitors {
         failures.count == rule.failures
     }
 
+    /// Connections now, by listener.
+    pub(super) fn connections(&self) -> Vec<u32> {
+        self.state().connections.clone()
+    }
+
+    /// Addresses that are banned now: a walk over those whose failures are remembered, which are
+    /// [`ADDRESSES_MAX`] at most.
+    pub(super) fn banned(&self, now: Time) -> usize {
+        let state = self.state();
+        state.failures.keys().filter(|address| state.is_banned(now, **address)).count()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,6 +229,7 @@ mod tests {
         assert_eq!(enter(0, "10.0.0.1").err(), Some(Refusal::AddressFull));
         let third = enter(0, "10.0.0.2").unwrap_or_else(|refusal| panic!("{refusal:?}"));
         assert_eq!(enter(0, "10.0.0.3").err(), Some(Refusal::Full));
+        assert_eq!(visitors.connections(), [3, 0]);
         let others: Vec<_> = (0..10).map(|_| enter(1, "10.0.0.1")).collect();
         assert!(others.iter().all(Result::is_ok), "another listener has its own limits");
         drop((first, third));
@@ -227,6 +250,7 @@ mod tests {
         assert!(failed(at(3), "2001:db8::3"), "a network of 64 bits is one address");
         assert_eq!(is_out(at(12), "2001:db8::9"), Some(Refusal::Banned));
         assert_eq!(is_out(at(12), "2001:db8:1::9"), None);
+        assert_eq!((visitors.banned(at(12)), visitors.banned(at(13))), (1, 0));
         assert_eq!(is_out(at(13), "2001:db8::9"), None);
         assert!(!failed(at(14), "2001:db8::1"), "what was before is forgotten");
         for now in 0..10 {

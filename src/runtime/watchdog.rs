@@ -5,25 +5,26 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Counted, Counter};
+use super::Counted;
+use super::mailbox::{Letter, Mailbox};
 use crate::sys::ServiceManager;
 
 /// Looks within one timeout of the watchdog: a shard may be late by half of it and be forgiven.
 const LOOKS_PER_TIMEOUT: u32 = 4;
 
 /// Starts the thread that feeds the watchdog, if the manager has one.
-pub(super) fn start(manager: &Arc<ServiceManager>, counter: Counter) {
+pub(super) fn start(manager: &Arc<ServiceManager>, mailboxes: &Arc<Vec<Mailbox>>) {
     let Some(timeout) = manager.watchdog() else { return };
-    let manager = Arc::clone(manager);
+    let (manager, mailboxes) = (Arc::clone(manager), Arc::clone(mailboxes));
     std::thread::Builder::new()
         .name("watchdog".to_owned())
-        .spawn(move || feed(&manager, &counter, timeout / LOOKS_PER_TIMEOUT))
+        .spawn(move || feed(&manager, &mailboxes, timeout / LOOKS_PER_TIMEOUT))
         .expect("a thread can be made when the shards' have just been");
 }
 
 /// A shard that hangs leaves its question open, and the manager hears nothing any more.
-fn feed(manager: &ServiceManager, counter: &Counter, pause: Duration) {
-    let mut question = Question::ask(counter);
+fn feed(manager: &ServiceManager, mailboxes: &[Mailbox], pause: Duration) {
+    let mut question = Question::ask(mailboxes);
     loop {
         std::thread::sleep(pause);
         // Shards that have ended do not answer; how long a stop may take is decided elsewhere.
@@ -31,7 +32,7 @@ fn feed(manager: &ServiceManager, counter: &Counter, pause: Duration) {
             manager.alive();
         } else if question.is_answered() {
             manager.alive();
-            question = Question::ask(counter);
+            question = Question::ask(mailboxes);
         }
     }
 }
@@ -43,9 +44,12 @@ struct Question {
 }
 
 impl Question {
-    fn ask(counter: &Counter) -> Question {
+    fn ask(mailboxes: &[Mailbox]) -> Question {
         let (answer, answers) = unbounded_channel();
-        Question { open: counter.ask(&answer), answers }
+        for mailbox in mailboxes {
+            mailbox.send(Letter::Count(answer.clone()));
+        }
+        Question { open: mailboxes.len(), answers }
     }
 
     fn is_answered(&mut self) -> bool {
@@ -58,13 +62,12 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mailbox::Mailbox;
     use super::*;
 
     #[test]
     fn a_question_stays_open_while_a_shard_does_not_turn() {
-        let mailboxes = Arc::new(vec![Mailbox::new().expect("a descriptor")]);
-        let mut question = Question::ask(&Counter { mailboxes, log_damages: 0 });
+        let mailboxes = [Mailbox::new().expect("a descriptor")];
+        let mut question = Question::ask(&mailboxes);
         assert!(!question.is_answered());
         assert!(!question.is_answered());
     }

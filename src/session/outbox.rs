@@ -25,22 +25,32 @@ pub struct Outbox {
 /// Memory that waiting messages take, over all queues of a shard. A payload counts in every
 /// queue it waits in.
 #[derive(Debug, Default)]
-pub struct QueueMemory(u64);
+pub struct QueueMemory {
+    bytes: u64,
+    messages: usize,
+}
 
 impl QueueMemory {
     /// Bytes.
     pub fn bytes(&self) -> u64 {
-        self.0
+        self.bytes
     }
 
-    /// So many more.
+    /// The messages that take it.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// One more message, of so many bytes.
     pub fn take(&mut self, bytes: u64) {
-        self.0 += bytes;
+        self.bytes += bytes;
+        self.messages += 1;
     }
 
-    /// So many less.
+    /// One message less, of so many bytes.
     pub fn give_back(&mut self, bytes: u64) {
-        self.0 = self.0.checked_sub(bytes).expect("what is given back was taken");
+        self.bytes = self.bytes.checked_sub(bytes).expect("what is given back was taken");
+        self.messages -= 1;
     }
 }
 
@@ -192,7 +202,7 @@ impl Outbox {
         let (taken, kept): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(wanted);
         self.queue = VecDeque::from(kept);
         self.queue_bytes -= taken.iter().map(|d| u64::from(d.bytes)).sum::<u64>();
-        memory.give_back(taken.iter().map(Delivery::memory_bytes).sum());
+        taken.iter().for_each(|delivery| memory.give_back(delivery.memory_bytes()));
         taken
     }
 
@@ -216,7 +226,7 @@ impl Outbox {
 
     /// Takes everything it is owed: the session ends.
     pub fn drain(&mut self, memory: &mut QueueMemory) -> Vec<Delivery> {
-        memory.give_back(self.queue.iter().map(Delivery::memory_bytes).sum());
+        self.queue.iter().for_each(|delivery| memory.give_back(delivery.memory_bytes()));
         let mut drained = self.inflight.take_back(|_| true);
         drained.extend(self.queue.drain(..));
         self.queue_bytes = 0;
@@ -282,7 +292,7 @@ mod tests {
         for ordinal in 1..=3 {
             assert!(outbox.offer(delivery(ordinal), generous, &mut memory).is_empty());
         }
-        memory.take(each * 7);
+        (0..7).for_each(|_| memory.take(each));
         let dropped = outbox.offer(delivery(4), generous, &mut memory);
         assert_eq!(ordinals(&dropped), [1]);
         let newest = limits(each * 10, QueuePolicy::DropNewest);
@@ -291,8 +301,8 @@ mod tests {
         // Who holds nothing has nothing to give up.
         let dropped = Outbox::default().offer(delivery(6), generous, &mut memory);
         assert_eq!(ordinals(&dropped), [6]);
-        memory.give_back(each * 7);
+        (0..7).for_each(|_| memory.give_back(each));
         assert_eq!(ordinals(&outbox.drain(&mut memory)), [2, 3, 4]);
-        assert_eq!(memory.bytes(), 0, "all that was taken is given back");
+        assert_eq!((memory.bytes(), memory.messages()), (0, 0), "all that was taken is given back");
     }
 }

@@ -1,6 +1,7 @@
 //! What clients say of the messages they were sent: PUBACK, PUBREC and PUBCOMP.
 
 use super::connection::Connection;
+use super::consult::Event;
 use super::effect::ConnectionId;
 use super::journal::Waiter;
 use super::record::Step;
@@ -15,9 +16,19 @@ impl Shard {
         let Some(key) = self.session_of(id) else { return };
         let Some(seat) = self.sessions.get_mut(key) else { return };
         match seat.session.outbox.inflight.acknowledge(ack.packet_id) {
-            Ok(delivery) => self.completed(now, key, &delivery),
+            Ok(delivery) => {
+                self.tell_delivered(id, &delivery.body);
+                self.completed(now, key, &delivery);
+            }
             Err(AckError::Unknown) => {}
             Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
+        }
+    }
+
+    fn tell_delivered(&mut self, id: ConnectionId, body: &Body) {
+        if self.policy.consults.events && !matches!(body, Body::Written) {
+            let message = self.journal.load(body);
+            self.tell(id, |client| Event::Delivered(client, message));
         }
     }
 
@@ -35,10 +46,14 @@ impl Shard {
             return;
         }
         let reason = match inflight.receive(ack.packet_id) {
-            Ok(Some(delivery)) if matches!(delivery.body, Body::Kept(_)) => {
-                return self.received_kept(id, key, ack.packet_id, &delivery);
+            Ok(Some(delivery)) => {
+                self.tell_delivered(id, &delivery.body);
+                if matches!(delivery.body, Body::Kept(_)) {
+                    return self.received_kept(id, key, ack.packet_id, &delivery);
+                }
+                ReasonCode::Success
             }
-            Ok(_) => ReasonCode::Success,
+            Ok(None) => ReasonCode::Success,
             Err(AckError::Unknown) => ReasonCode::PacketIdentifierNotFound,
             Err(AckError::Mismatch) => {
                 return self.protocol_error(now, id, ReasonCode::ProtocolError);
@@ -52,6 +67,7 @@ impl Shard {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         match seat.session.outbox.inflight.finish(ack.packet_id) {
             Ok(Finished { ordinal, share }) => {
+                self.inflight_count -= 1;
                 self.journal.progress(seat.number, ordinal, Step::Done);
                 self.share_done(key, share.as_deref());
                 self.pump(now, key);
@@ -75,6 +91,7 @@ impl Shard {
 
     /// A message is complete: there is room for another.
     fn completed(&mut self, now: Time, key: Key, delivery: &Delivery) {
+        self.inflight_count -= 1;
         self.delivery_over(key, delivery);
         self.pump(now, key);
     }

@@ -4,23 +4,21 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::effect::ConnectionId;
-use crate::auth::{Actor, Grants, Identity};
+use crate::auth::{Actor, Grants, Identity, Rates};
 use crate::proto::{Connect, Publish, QoS};
 use crate::time::Time;
 
 impl Shard {
-    /// What the rules come to for a client; nothing if there is none.
+    /// What the rules come to for a client, nothing if there is none, and how much it may send.
     pub(super) fn grants(
         &self,
         id: ConnectionId,
         identity: Option<&Identity>,
         client_id: &str,
-    ) -> Option<Box<Grants>> {
+    ) -> (Option<Box<Grants>>, Rates) {
         let own = identity.map(|identity| &identity.rules).filter(|rules| !rules.is_empty());
-        if self.policy.rules.is_empty() && own.is_none() {
-            return None;
-        }
-        let connection = self.connections.get(id).filter(|_| !self.is_local(id))?;
+        let connection = self.connections.get(id).filter(|_| !self.is_local(id));
+        let Some(connection) = connection else { return (None, Rates::default()) };
         let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
         let listener = self.policy.listeners.get(usize::from(peer.listener.index));
         let actor = Actor {
@@ -31,11 +29,15 @@ impl Shard {
             listener: listener.map_or("", |listener| &listener.name),
             common_name: certificate.and_then(|names| names.common_name.as_deref()),
         };
+        let rates = self.policy.rules.rates(actor);
+        if self.policy.rules.is_empty() && own.is_none() {
+            return (None, rates);
+        }
         let mut grants = self.policy.rules.grants(actor);
         if let Some(own) = own {
             grants.join(own.grants(actor));
         }
-        Some(Box::new(grants))
+        (Some(Box::new(grants)), rates)
     }
 
     /// Whether the will of a CONNECT may be published.
@@ -73,10 +75,11 @@ impl Shard {
             let (key, identity) = (active.session, active.identity.clone());
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
-            let grants = self.grants(id, identity.as_deref(), &client_id);
+            let (grants, rates) = self.grants(id, identity.as_deref(), &client_id);
             if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
                 active.grants = grants;
             }
+            self.pace(id, rates);
             self.judge_subscriptions(now, id);
         }
     }

@@ -58,6 +58,23 @@ pub struct LogSize {
     pub is_full: bool,
 }
 
+/// What a shard holds, as it keeps count of: nothing is walked to know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Subscriptions of all sessions, shared ones included.
+    pub subscriptions: usize,
+    /// Retained messages that live here.
+    pub retained_messages: usize,
+    /// Their bytes.
+    pub retained_bytes: u64,
+    /// Messages waiting in queues, of sessions and of shared groups.
+    pub queued_messages: usize,
+    /// The memory they take.
+    pub queued_bytes: u64,
+    /// Messages in flight to clients.
+    pub inflight_messages: usize,
+}
+
 impl Shard {
     /// Connections, with or without a session.
     pub fn connection_count(&self) -> usize {
@@ -74,7 +91,23 @@ impl Shard {
         self.journal.size()
     }
 
+    /// What it holds, by the counts that it keeps.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            subscriptions: self.subscription_count,
+            retained_messages: self.retention.len(),
+            retained_bytes: self.retention.bytes(),
+            queued_messages: self.queue_memory.messages(),
+            queued_bytes: self.queue_memory.bytes(),
+            inflight_messages: self.inflight_count,
+        }
+    }
+
     /// Counts what the shard holds; walks all sessions.
+    ///
+    /// # Panics
+    ///
+    /// If it does not find what [`Shard::holdings`] says.
     pub fn census(&self) -> Census {
         let mut census = Census {
             connections: self.connections.len(),
@@ -99,6 +132,11 @@ impl Shard {
             census.inflight += seat.session.outbox.inflight.len();
             census.unreleased += seat.session.inbound.len();
         }
+        let holdings = self.holdings();
+        assert_eq!(holdings.subscriptions, census.subscriptions, "subscriptions are counted");
+        assert_eq!(holdings.inflight_messages, census.inflight, "messages in flight are counted");
+        let queued = census.queued + census.group_queued;
+        assert_eq!(holdings.queued_messages, queued, "messages in queues are counted");
         census
     }
 }

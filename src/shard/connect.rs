@@ -7,11 +7,13 @@ use zeroize::Zeroizing;
 use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
+use super::consult::Event;
 use super::effect::{ConnectionId, Listener, Output, Peer, ShardId};
 use super::limit::Limit;
 use super::{Key, Seat, Shard};
 use crate::auth::{Asks, Identity, Login, ScramError, ScramServer, Verdict};
 use crate::message::Publication;
+use crate::metrics::{Asked, Refused};
 use crate::proto::{
     Auth, ConnAck, Connect, Cut, DecodeError, Frame, Packet, ReasonCode, Version,
     Will as ConnectWill,
@@ -57,7 +59,7 @@ impl Shard {
             None if let Some(user) = self.certificate_user(id) => {
                 self.admit(now, id, connect, Some(Arc::new(Identity::user(&*user))), None);
             }
-            None if self.is_asked_about(connect) => self.ask(id, connect, packet),
+            None if self.is_asked_about(connect) => self.ask(now, id, connect, packet),
             None if self.may_be_anonymous(id) => self.admit(now, id, connect, None, None),
             None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
         }
@@ -90,7 +92,7 @@ impl Shard {
     }
 
     /// Lets whoever knows be asked about the sender of a CONNECT.
-    fn ask(&mut self, id: ConnectionId, connect: &Connect<'_>, packet: &[u8]) {
+    fn ask(&mut self, now: Time, id: ConnectionId, connect: &Connect<'_>, packet: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let listener = self.policy.listeners.get(usize::from(connection.peer.listener.index));
         let names = connection.certificate.as_deref();
@@ -103,8 +105,8 @@ impl Shard {
             listener: listener.map_or("", |listener| &listener.name).into(),
             common_name: names.and_then(|names| names.common_name.as_deref()).map(Box::from),
         });
-        let verifying =
-            Verifying { connect: Zeroizing::new(packet.to_vec()), version: connect.version };
+        let (connect, version) = (Zeroizing::new(packet.to_vec()), connect.version);
+        let verifying = Verifying { connect, version, since: now };
         connection.phase = Phase::Verifying(Box::new(verifying));
         self.pause(id, Pause::Verdict);
         self.outputs.push_back(Output::Ask { connection: id, login });
@@ -118,7 +120,9 @@ impl Shard {
             connection.phase = phase;
             return;
         };
-        let Verifying { connect, version } = *verifying;
+        let Verifying { connect, version, since } = *verifying;
+        self.metrics.login_seconds.observe(now.since(since).as_micros() as u64);
+        self.metrics.logins_total.count(asked(&verdict));
         let connect = decoded(&connect, version);
         let has_credentials = connect.credentials.user_name.is_some();
         let (identity, reason) = match verdict {
@@ -215,6 +219,8 @@ impl Shard {
         if version == Version::V5 || reason.connect_return_code() != 0 {
             self.answer_refused(now, id, version, connack);
         } else {
+            // 3.1.1 has no word for it.
+            self.metrics.connects_refused_total.count(refused(reason));
             self.close(now, id);
         }
     }
@@ -227,7 +233,7 @@ impl Shard {
         connack: ConnAck<'_>,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        self.metrics.connects_refused_total += 1;
+        self.metrics.connects_refused_total.count(refused(connack.reason));
         let (limit, tail) = (connection.answer_bytes_max, connection.out.tail(&mut self.pool));
         // Too long for its client, it is not sent; the end of the connection says enough.
         let _ = Packet::ConnAck(connack).encode_within(version, limit, tail);
@@ -366,7 +372,7 @@ impl Shard {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
-        let grants = self.grants(id, identity.as_deref(), &client_id);
+        let (grants, rates) = self.grants(id, identity.as_deref(), &client_id);
         if !Shard::may_leave_will(grants.as_deref(), connect) {
             return self.refuse(now, id, connect.version, ReasonCode::NotAuthorized);
         }
@@ -392,6 +398,7 @@ impl Shard {
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             (active.identity, active.grants) = (identity, grants);
         }
+        self.pace(id, rates);
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
         if self.journal.is_ending(&client_id) {
@@ -403,6 +410,7 @@ impl Shard {
         }
         self.metrics.connects_accepted_total += 1;
         self.arm_connection(id);
+        self.tell(id, Event::Connected);
         self.announce_presence(key, true);
         self.pump_connection(now, id);
     }
@@ -471,6 +479,8 @@ impl Shard {
         let active = Active {
             session: key,
             identity: None,
+            pacer: None,
+            consulting: None,
             grants: None,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
@@ -579,6 +589,33 @@ fn keep_will(will: &ConnectWill<'_>) -> Will {
         message: Arc::clone(publication.keep()),
         message_expiry_interval: will.properties.message_expiry_interval,
         delay_interval: will.delay_interval,
+    }
+}
+
+fn asked(verdict: &Verdict) -> Asked {
+    match verdict {
+        Verdict::Allow(_) => Asked::Allow,
+        Verdict::Deny => Asked::Deny,
+        Verdict::Forbid => Asked::Forbid,
+        Verdict::Ignore => Asked::Ignore,
+        Verdict::Busy => Asked::Busy,
+        Verdict::Unavailable => Asked::Unavailable,
+    }
+}
+
+/// The kind of a refusal, which is fewer words than MQTT has.
+fn refused(reason: ReasonCode) -> Refused {
+    match reason {
+        ReasonCode::UnsupportedProtocolVersion => Refused::Version,
+        ReasonCode::ClientIdentifierNotValid => Refused::ClientId,
+        ReasonCode::TopicNameInvalid | ReasonCode::PayloadFormatInvalid => Refused::Will,
+        ReasonCode::BadUserNameOrPassword => Refused::Credentials,
+        ReasonCode::NotAuthorized => Refused::NotAuthorized,
+        ReasonCode::BadAuthenticationMethod => Refused::Method,
+        ReasonCode::QuotaExceeded => Refused::Quota,
+        ReasonCode::ServerBusy => Refused::Busy,
+        ReasonCode::ServerUnavailable => Refused::Unavailable,
+        _ => Refused::Malformed,
     }
 }
 

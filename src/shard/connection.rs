@@ -6,9 +6,12 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::arena::Key;
+use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
+use super::rate::Pacer;
 use super::write::WriteBuffer;
 use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
+use crate::metrics::Paused;
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
 use crate::time::Time;
 
@@ -63,8 +66,23 @@ pub enum Pause {
     Replies = 4,
     /// Too many of the subscriptions it asked for are still being made.
     Subscribing = 8,
-    /// Who it is is being asked.
+    /// Who it is is being asked, or whether it may do what it asked for.
     Verdict = 16,
+    /// It sent more than it may.
+    Rate = 32,
+}
+
+impl From<Pause> for Paused {
+    fn from(why: Pause) -> Paused {
+        match why {
+            Pause::Lane => Paused::Lane,
+            Pause::Acknowledgements => Paused::Acknowledgements,
+            Pause::Replies => Paused::Replies,
+            Pause::Subscribing => Paused::Subscribing,
+            Pause::Verdict => Paused::Login,
+            Pause::Rate => Paused::Rate,
+        }
+    }
 }
 
 /// How far a connection is.
@@ -94,6 +112,8 @@ pub struct Verifying {
     /// The CONNECT packet, acted on once its sender is known.
     pub connect: Zeroizing<Vec<u8>>,
     pub version: Version,
+    /// When the question was asked.
+    pub since: Time,
 }
 
 /// A connection with a session.
@@ -102,6 +122,10 @@ pub struct Active {
     pub session: Key,
     /// Who it proved to be; absent: it was not asked.
     pub identity: Option<Arc<Identity>>,
+    /// What it is held to; absent: nothing.
+    pub pacer: Option<Box<Pacer>>,
+    /// A packet of it that waits for advice.
+    pub consulting: Option<Box<Consulting>>,
     /// What it may do; absent: everything.
     pub grants: Option<Box<Grants>>,
     pub version: Version,
@@ -296,6 +320,14 @@ impl Connection {
     pub fn active_mut(&mut self) -> Option<&mut Active> {
         match &mut self.phase {
             Phase::Active(active) => Some(active),
+            _ => None,
+        }
+    }
+
+    /// Who it proved to be.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.phase {
+            Phase::Active(active) => active.identity.as_deref(),
             _ => None,
         }
     }

@@ -128,9 +128,12 @@ impl Shard {
         outbox.skip_ordinals(ordinal);
         let body = match kept {
             Some((kept, _)) => Body::Kept(kept),
-            None if seat.session.is_persistent() => Body::Held(Arc::clone(publication.keep())),
+            None if seat.session.is_persistent() || self.policy.consults.events => {
+                Body::Held(Arc::clone(publication.keep()))
+            }
             None => Body::Written,
         };
+        self.inflight_count += 1;
         seat.session.outbox.inflight.push(Delivery {
             body,
             bytes: publication.bytes() as u32,
@@ -271,6 +274,7 @@ impl Shard {
         let outbox_bytes_max = budget.min(self.policy.mqtt.outbox_bytes_max as usize);
         let mut pumped = Pumped::default();
         let journal = &self.journal;
+        let inflight = seat.session.outbox.inflight.len();
         pump_into(
             Pump {
                 now,
@@ -284,6 +288,8 @@ impl Shard {
             &mut self.pool,
             &mut pumped,
         );
+        self.inflight_count += seat.session.outbox.inflight.len();
+        self.inflight_count -= inflight;
         self.pumped_bytes += connection.out.bytes() - before;
         let is_over = self.pumped_bytes >= PUMPED_BYTES_MAX;
         if pumped.wrote {

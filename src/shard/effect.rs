@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Policy;
+use super::consult::{Advice, Client, Event, Question};
 use super::message::ShardMessage;
 use crate::auth::{CertificateNames, Login, Verdict};
 use crate::storage::{News, Order};
@@ -133,6 +134,13 @@ pub enum Input<'a> {
         /// What is said of it.
         verdict: Verdict,
     },
+    /// The answer to [`Output::Consult`].
+    Advice {
+        /// Who was asked about; maybe gone meanwhile.
+        connection: ConnectionId,
+        /// What is said.
+        advice: Advice,
+    },
     /// The time that [`super::Shard::poll_timeout`] named has come.
     Timeout,
     /// The configuration changed.
@@ -187,6 +195,17 @@ pub enum Output {
         /// What it says of itself.
         login: Box<Login>,
     },
+    /// Ask about a client, then answer [`Input::Advice`].
+    Consult {
+        /// Whose.
+        connection: ConnectionId,
+        /// Who that is.
+        client: Client,
+        /// What it wants.
+        question: Question,
+    },
+    /// Tell whoever listens.
+    Event(Event),
     /// Somebody at this address could not prove who it is.
     LoginFailed(IpAddr),
     /// Carry out what the log asks for, then answer [`Input::Log`].

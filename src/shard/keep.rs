@@ -402,6 +402,7 @@ impl Shard {
             session.outbox.restore_released(released);
         }
         session.outbox.skip_ordinals(state.last_ordinal);
+        self.inflight_count += session.outbox.inflight.len();
         let mut seat = Box::new(Seat::new(session));
         seat.number = state.number;
         seat.told_at = Some(told_at);
@@ -409,7 +410,9 @@ impl Shard {
         for subscription in &state.subscriptions {
             let Some(wanted) = subscription.subscription() else { continue };
             let filter: Arc<str> = subscription.filter.as_str().into();
-            seat.session.subscriptions.insert(Arc::clone(&filter), wanted);
+            if seat.session.subscriptions.insert(Arc::clone(&filter), wanted).is_none() {
+                self.subscription_count += 1;
+            }
             if super::share::is_share(&filter) {
                 seat.shares += 1;
             } else {

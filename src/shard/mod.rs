@@ -27,6 +27,7 @@ mod audit;
 mod census;
 mod connect;
 mod connection;
+mod consult;
 mod deliver;
 mod effect;
 mod image;
@@ -38,6 +39,7 @@ mod limit;
 mod message;
 mod missing;
 mod publish;
+mod rate;
 mod receive;
 pub(crate) mod record;
 mod rehome;
@@ -50,7 +52,10 @@ mod timers;
 mod write;
 
 pub use arena::Key;
-pub use census::{Census, LogSize};
+pub use census::{Census, Holdings, LogSize};
+pub use consult::{
+    Advice, Client, Consults, Event, Forward, MayGet, Question, Receiver, Replacement,
+};
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
@@ -77,7 +82,7 @@ use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
 use self::write::BufferPool;
 use crate::auth::{Asks, Nonces, Rules, ScramUsers};
-use crate::config::{CertificateUser, Mqtt, RefusedPublish};
+use crate::config::{CertificateUser, Mqtt, RateExceeded, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::ShardMetrics;
 use crate::proto::ReasonCode;
@@ -95,10 +100,16 @@ pub struct Policy {
     pub scram_users: ScramUsers,
     /// Who else is asked about.
     pub asks: Asks,
+    /// What a program that embeds the broker is asked and told.
+    pub consults: Consults,
+    /// Whom it lets get what.
+    pub forward: Option<Forward>,
     /// What clients may do.
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
     pub refused_publish: RefusedPublish,
+    /// What becomes of a client that sends more than it may.
+    pub rate_exceeded: RateExceeded,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerPolicy>,
 }
@@ -179,6 +190,10 @@ pub struct Shard {
     scratch: Scratch,
     metrics: ShardMetrics,
     queue_memory: QueueMemory,
+    /// Of all sessions.
+    subscription_count: usize,
+    /// Messages in flight to all clients.
+    inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
     /// Sessions whose queues go on at the next one.
@@ -280,6 +295,8 @@ impl Shard {
             scratch: Scratch::default(),
             metrics: ShardMetrics::default(),
             queue_memory: QueueMemory::default(),
+            subscription_count: 0,
+            inflight_count: 0,
             pumped_bytes: 0,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
@@ -315,6 +332,7 @@ impl Shard {
             Input::Verdict { connection, verdict } => {
                 self.handle_verdict(now, connection, verdict);
             }
+            Input::Advice { connection, advice } => self.handle_advice(now, connection, advice),
             Input::Reconfigure(policy) => {
                 self.policy = policy;
                 self.judge_all(now);
@@ -404,6 +422,7 @@ impl Shard {
             match timer {
                 Timer::Connection(id) => self.check_connection(now, id),
                 Timer::Session(key) => self.check_session(now, key),
+                Timer::Rate(id) => self.unpause(now, id, Pause::Rate),
             }
         }
     }
@@ -466,7 +485,7 @@ impl Shard {
     fn pause(&mut self, id: ConnectionId, why: Pause) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.paused == 0 {
-            self.metrics.reading_paused_total += 1;
+            self.metrics.reading_paused_total.count(why.into());
             self.outputs.push_back(Output::PauseReading(id));
         }
         connection.paused |= why as u8;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::connection::{Acknowledgement, Pause};
-use super::effect::ConnectionId;
+use super::consult::{Consulting, Event, Question};
+use super::effect::{ConnectionId, Output};
 use super::journal::Waiter;
 use super::limit::Limit;
 use super::message::Forwarded;
@@ -23,6 +24,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct PendingPublish {
     connection: ConnectionId,
+    /// When it came.
+    since: Time,
     /// Which of the connection's acknowledgements.
     number: u64,
     /// Answers that are still to come.
@@ -72,10 +75,21 @@ struct Spread {
 
 /// The acknowledgement a publication waits with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Owed {
+pub struct Owed {
     connection: ConnectionId,
     packet_type: PacketType,
     packet_id: PacketId,
+}
+
+impl Owed {
+    /// That of a packet; none at QoS 0.
+    fn of(connection: ConnectionId, publish: &Publish<'_>) -> Option<Owed> {
+        let packet_type = match publish.qos {
+            QoS::ExactlyOnce => PacketType::PubRec,
+            _ => PacketType::PubAck,
+        };
+        publish.packet_id.map(|packet_id| Owed { connection, packet_type, packet_id })
+    }
 }
 
 impl Shard {
@@ -96,24 +110,12 @@ impl Shard {
         if let Err(reason) =
             self.check_publication(topic, &publish.properties.forward, publish.payload)
         {
-            return self.refuse_publish(now, id, publish, reason);
+            return self.refuse_publish(now, id, Owed::of(id, publish), reason);
         }
         if !self.may_publish(id, topic, publish) {
             self.metrics.publishes_not_allowed_total += 1;
-            return self.refuse_publish(now, id, publish, ReasonCode::NotAuthorized);
-        }
-        match publish.qos {
-            QoS::AtMostOnce => self.metrics.publishes_received_qos0_total += 1,
-            QoS::AtLeastOnce => self.metrics.publishes_received_qos1_total += 1,
-            QoS::ExactlyOnce => {
-                let packet_id = publish.packet_id.expect("decoded with its QoS");
-                let Some(seat) = self.sessions.get_mut(session) else { return };
-                if !seat.session.inbound.insert(packet_id) {
-                    // Taken before; only the acknowledgement was lost. [MQTT-4.3.3-10]
-                    return self.acknowledge_again(now, id, session, packet_id);
-                }
-                self.metrics.publishes_received_qos2_total += 1;
-            }
+            let owed = Owed::of(id, publish);
+            return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
         }
         let interval = publish.properties.message_expiry_interval;
         let expires = interval.map_or(Time::NEVER, |seconds| now.after_seconds(seconds));
@@ -125,16 +127,47 @@ impl Shard {
             expires,
         );
         publication.retain = publish.retain;
-        let owed = publish.packet_id.map(|packet_id| Owed {
-            connection: id,
-            packet_type: match publish.qos {
-                QoS::ExactlyOnce => PacketType::PubRec,
-                _ => PacketType::PubAck,
-            },
-            packet_id,
-        });
+        let owed = Owed::of(id, publish);
+        if self.is_consulted(id, |consults| consults.publish) && !self.was_taken(session, owed) {
+            return self.consult(id, Consulting::Publish(Arc::clone(publication.keep()), owed));
+        }
+        self.take_publish(now, id, &mut publication, owed);
+    }
+
+    /// Whether a QoS 2 message was taken before.
+    fn was_taken(&self, session: Key, owed: Option<Owed>) -> bool {
+        let owed = owed.filter(|owed| owed.packet_type == PacketType::PubRec);
+        let inbound = self.sessions.get(session).map(|seat| &seat.session.inbound);
+        owed.zip(inbound).is_some_and(|(owed, inbound)| inbound.contains(owed.packet_id))
+    }
+
+    /// Publishes a client's message, unless that was done before.
+    pub(super) fn take_publish(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        publication: &mut Publication<'_>,
+        owed: Option<Owed>,
+    ) {
+        let Some(session) = self.session_of(id) else { return };
+        match owed {
+            None => self.metrics.publishes_received_qos0_total += 1,
+            Some(Owed { packet_type: PacketType::PubRec, packet_id, .. }) => {
+                let Some(seat) = self.sessions.get_mut(session) else { return };
+                if !seat.session.inbound.insert(packet_id) {
+                    // Taken before; only the acknowledgement was lost. [MQTT-4.3.3-10]
+                    return self.acknowledge_again(now, id, session, packet_id);
+                }
+                self.metrics.publishes_received_qos2_total += 1;
+            }
+            Some(_) => self.metrics.publishes_received_qos1_total += 1,
+        }
         let origin = self.origin(session);
-        self.publish(now, &mut publication, origin, owed);
+        self.publish(now, publication, origin, owed);
+        if self.policy.consults.events {
+            let message = Arc::clone(publication.keep());
+            self.tell(id, |client| Event::Published(client, message));
+        }
     }
 
     /// Whose message it is, if its publisher may send it again after a crash: QoS 2 of a session
@@ -211,29 +244,23 @@ impl Shard {
 
     /// Refuses one message: its acknowledgement says why in 5.0; earlier versions, which cannot
     /// say it, are disconnected at QoS 1 and 2, or acknowledged in vain. [MQTT-3.3.5-2 of 3.1.1]
-    fn refuse_publish(
+    pub(super) fn refuse_publish(
         &mut self,
         now: Time,
         id: ConnectionId,
-        publish: &Publish<'_>,
+        owed: Option<Owed>,
         reason: ReasonCode,
     ) {
-        let packet_type = match publish.qos {
-            QoS::AtMostOnce => return,
-            QoS::AtLeastOnce => PacketType::PubAck,
-            QoS::ExactlyOnce => PacketType::PubRec,
-        };
-        let packet_id = publish.packet_id.expect("decoded with its QoS");
+        let Some(owed) = owed else { return };
         if !self.speaks_v5(id) {
             let is_dropped = reason == ReasonCode::NotAuthorized
                 && self.policy.refused_publish == RefusedPublish::Drop;
             if !is_dropped {
                 return self.disconnect(now, id, reason);
             }
-            let owed = Owed { connection: id, packet_type, packet_id };
             return self.acknowledge_in_turn(now, owed, ReasonCode::Success);
         }
-        self.acknowledge_in_turn(now, Owed { connection: id, packet_type, packet_id }, reason);
+        self.acknowledge_in_turn(now, owed, reason);
     }
 
     /// Spreads a message to its subscribers on every shard and to the retained messages, and
@@ -266,7 +293,15 @@ impl Shard {
         }
         let ticket = owed.and_then(|owed| {
             let matched = local.matched || local.remote != 0;
-            self.owe(now, owed, receivers.count_ones(), local.appended, matched)
+            let ticket = self.owe(now, owed, receivers.count_ones(), local.appended, matched)?;
+            if self.is_consulted(owed.connection, |consults| consults.published)
+                && let Some(client) = self.client(owed.connection)
+            {
+                let question = Question::Published(Arc::clone(publication.keep()), ticket);
+                let connection = owed.connection;
+                self.outputs.push_back(Output::Consult { connection, client, question });
+            }
+            (receivers != 0).then_some(ticket)
         });
         let spread =
             Spread { deliver: local.remote, store: remote_store, hash: origin.hash, ticket };
@@ -377,6 +412,7 @@ impl Shard {
         let (session, packet_id) = taken.unzip();
         let ticket = self.publishes.insert(PendingPublish {
             connection: ConnectionId::NOBODY,
+            since: self.now,
             number: 0,
             missing: remote.count_ones(),
             session: session.unwrap_or(Key::LAST),
@@ -409,13 +445,14 @@ impl Shard {
         matched: bool,
     ) -> Option<Key> {
         let v5 = self.speaks_v5(owed.connection);
-        let active = self.connections.get_mut(owed.connection)?.active_mut()?;
-        let session = active.session;
         let reason = match matched {
             false if v5 => ReasonCode::NoMatchingSubscribers,
             _ => ReasonCode::Success,
         };
-        let missing = answers + u32::from(appended.is_some());
+        let is_consulted = self.is_consulted(owed.connection, |consults| consults.published);
+        let missing = answers + u32::from(appended.is_some()) + u32::from(is_consulted);
+        let active = self.connections.get_mut(owed.connection)?.active_mut()?;
+        let session = active.session;
         let Owed { connection, packet_type, packet_id } = owed;
         let ready = missing == 0;
         if ready && active.acknowledgements.is_empty() {
@@ -437,6 +474,7 @@ impl Shard {
         }
         let ticket = self.publishes.insert(PendingPublish {
             connection,
+            since: now,
             number,
             missing,
             session,
@@ -447,7 +485,7 @@ impl Shard {
         if let Some(sequence) = appended {
             self.journal.wait(sequence, Waiter::Publish(ticket));
         }
-        (answers > 0).then_some(ticket)
+        Some(ticket)
     }
 
     /// One of the answers a message waits for has come.
@@ -467,6 +505,8 @@ impl Shard {
             return;
         };
         active.acknowledgements.ready(pending.number);
+        let waited = now.since(pending.since);
+        self.metrics.publish_acknowledge_seconds.observe(waited.as_micros() as u64);
         self.send_acknowledgements(now, id);
     }
 

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
+use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
@@ -39,7 +40,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return self.append_to_move(id, bytes);
         };
-        self.metrics.received_bytes_total += bytes.len() as u64;
+        // Until its client's home is known, `consume` counts: what moves is counted there.
+        if !matches!(connection.phase, Phase::AwaitConnect) {
+            self.metrics.received_bytes_total += bytes.len() as u64;
+        }
         connection.last_received = now;
         if connection.paused == 0 && connection.partial.is_empty() {
             let consumed = self.consume(now, id, bytes);
@@ -82,6 +86,7 @@ impl Shard {
     /// Acts on the whole packets at the front; returns how many bytes they had.
     fn consume(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) -> usize {
         let packet_bytes_max = self.mqtt().packet_bytes_max;
+        let is_first = self.is_first(id);
         let mut consumed = 0;
         while consumed < bytes.len() {
             let unread = &bytes[consumed..];
@@ -106,13 +111,23 @@ impl Shard {
                 Next::Stop => break,
                 Next::Move(to) => {
                     self.connections.remove(id);
+                    self.metrics.packets_received_total -= 1;
                     let unread = bytes[consumed..].to_vec();
                     self.outputs.push_back(Output::Move { connection: id, to, unread });
                     return bytes.len();
                 }
             }
         }
+        if is_first && !self.is_first(id) {
+            self.metrics.received_bytes_total += bytes.len() as u64;
+        }
         consumed
+    }
+
+    /// Whether nothing but CONNECT may come.
+    fn is_first(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id);
+        connection.is_some_and(|connection| matches!(connection.phase, Phase::AwaitConnect))
     }
 
     fn handle_frame(
@@ -141,8 +156,13 @@ impl Shard {
             Phase::Active(active) => {
                 let version = active.version;
                 match Packet::decode_from_client(version, frame) {
-                    Ok(packet) => {
-                        self.handle_packet(now, id, packet);
+                    Ok(decoded) => {
+                        let is_paced = active.pacer.is_some();
+                        let messages = u64::from(matches!(decoded, Packet::Publish(_)));
+                        self.handle_packet(now, id, decoded);
+                        if is_paced {
+                            self.count_packet(now, id, messages, packet.len());
+                        }
                         self.bound_replies(id);
                     }
                     Err(error) => return self.reject(now, id, &error),
@@ -254,6 +274,7 @@ impl Shard {
     }
 
     pub(super) fn end_connection(&mut self, now: Time, id: ConnectionId, why: Option<ReasonCode>) {
+        self.tell(id, |client| Event::Disconnected(client, why));
         let Some(mut connection) = self.connections.remove(id) else { return };
         // What is held back is not true yet, and nothing was written before it.
         let last = match connection.is_held {

@@ -121,6 +121,11 @@ impl Retention {
         self.store.len()
     }
 
+    /// Of all messages together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Questions of other shards that were not answered yet.
     pub fn questions(&self) -> usize {
         self.asked.len() + self.asked_later.len()

@@ -189,6 +189,9 @@ impl Shard {
             filters += usize::from(!entry.subscribers.is_empty());
             scratch.collect(entry, origin);
         });
+        if self.policy.forward.is_some() {
+            scratch.matches.retain(|found| self.may_get(found.session, publication));
+        }
         if filters > 1 {
             scratch.merge();
         }

@@ -114,6 +114,7 @@ impl Shard {
         if let Some(mut seat) = self.sessions.remove(key) {
             self.session_by_client_id.remove(&seat.session.client_id);
             self.forget_session(now, &seat);
+            self.inflight_count -= seat.session.outbox.inflight.len();
             for delivery in seat.session.outbox.drain(&mut self.queue_memory) {
                 self.journal.release(&delivery.body);
             }
@@ -163,6 +164,7 @@ impl Shard {
         let mut returned = outbox
             .inflight
             .take_back(|delivery| delivery.share.is_some() && delivery.qos < QoS::ExactlyOnce);
+        self.inflight_count -= returned.len();
         let memory = &mut self.queue_memory;
         returned.extend(outbox.take_back(memory, |delivery| delivery.share.is_some()));
         for delivery in returned {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::Pause;
+use super::consult::{Consulting, Event};
 use super::deliver::Granted;
 use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
@@ -11,7 +12,7 @@ use super::limit::Limit;
 use super::{Key, Shard, ShardMessage};
 use crate::message::Publication;
 use crate::proto::{
-    FilterAndOptions, Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe,
+    FilterAndOptions, Packet, PacketId, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
     SubscriptionFilter, SubscriptionOptions, UnsubAck, Unsubscribe, Version,
 };
 use crate::router::{Subscriber, SubscriberKey};
@@ -52,6 +53,24 @@ impl Shard {
         id: ConnectionId,
         subscribe: &Subscribe<'_>,
     ) {
+        if !self.is_consulted(id, |consults| consults.subscribe) {
+            return self.subscribe_all(now, id, subscribe, None);
+        }
+        let filters = subscribe.filters.iter();
+        let filters = filters.map(|entry| (entry.filter.to_string().into(), entry.options));
+        let (packet_id, subscription_id) = (subscribe.packet_id, subscribe.subscription_id);
+        let filters = filters.collect();
+        self.consult(id, Consulting::Subscribe { packet_id, subscription_id, filters });
+    }
+
+    /// Makes the subscriptions of a SUBSCRIBE, as advised if somebody was asked.
+    pub(super) fn subscribe_all(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+        advice: Option<&[Result<QoS, ReasonCode>]>,
+    ) {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
@@ -69,19 +88,29 @@ impl Shard {
             retained: Some(Vec::new()),
         });
         let v5 = self.speaks_v5(id);
-        for FilterAndOptions { filter, mut options } in subscribe.filters.iter() {
-            let granted = match self.may_subscribe(id, plain(filter).as_str()) {
-                None => {
+        for (index, entry) in subscribe.filters.iter().enumerate() {
+            let FilterAndOptions { filter, mut options } = entry;
+            let allowed = self.may_subscribe(id, plain(filter).as_str());
+            let allowed = allowed.ok_or(ReasonCode::NotAuthorized);
+            let advised = advice.map_or(Ok(QoS::ExactlyOnce), |advice| {
+                advice.get(index).copied().unwrap_or(Err(ReasonCode::NotAuthorized))
+            });
+            let granted = match allowed.and_then(|qos| Ok(qos.min(advised?))) {
+                Err(reason) => {
                     self.metrics.subscriptions_refused_total += 1;
-                    Err(ReasonCode::NotAuthorized)
+                    Err(reason)
                 }
-                Some(qos_max) => {
+                Ok(qos_max) => {
                     options.qos = options.qos.min(qos_max);
                     let subscription_id = subscribe.subscription_id.unwrap_or(0);
                     let subscription = Subscription { options, subscription_id };
                     self.subscribe(now, session, filter, subscription, ticket)
                 }
             };
+            if granted.is_ok() {
+                let filter = || filter.to_string().into();
+                self.tell(id, |client| Event::Subscribed(client, filter(), options.qos));
+            }
             let Some(pending) = self.subscribes.get_mut(ticket) else { return };
             pending.reasons.push(match granted {
                 Ok(()) => options.qos as u8, // [MQTT-3.9.3-1]
@@ -126,6 +155,7 @@ impl Shard {
         let is_new = earlier.is_none();
         seat.session.subscriptions.insert(Arc::clone(&name), subscription);
         seat.shares += u32::from(is_new && group.is_some());
+        self.subscription_count += usize::from(is_new);
         if earlier != Some(subscription) {
             self.keep_subscription(now, session, &name, subscription);
         }
@@ -271,6 +301,7 @@ impl Shard {
             };
             reasons.push(reason.as_u8());
             if reason == ReasonCode::Success {
+                self.tell(id, |client| Event::Unsubscribed(client, filter.to_string().into()));
                 self.forget_subscription(now, session, filter.to_string());
             }
         }
@@ -299,6 +330,7 @@ impl Shard {
         let Some((filter, _)) = seat.session.subscriptions.remove_entry(filter) else {
             return false;
         };
+        self.subscription_count -= 1;
         if super::share::is_share(&filter) {
             seat.shares -= 1;
             self.leave_group(session, filter);
@@ -328,6 +360,9 @@ impl Shard {
         let Subscription { options: SubscriptionOptions { qos, .. }, subscription_id } =
             subscription;
         let publication = Publication::of(message);
+        if !self.may_get(session.index, &publication) {
+            return;
+        }
         let ids: &[u32] = if subscription_id == 0 { &[] } else { &[subscription_id] };
         let qos = publication.qos.min(qos);
         let kept =

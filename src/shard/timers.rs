@@ -12,6 +12,8 @@ use crate::time::Time;
 pub enum Timer {
     /// When to look whether a connection is still alive: its CONNECT or its keep-alive is due.
     Connection(ConnectionId),
+    /// When to read from a connection again that sent more than it may.
+    Rate(ConnectionId),
     /// When to publish a will or to end a session whose client is away.
     Session(Key),
 }

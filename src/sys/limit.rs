@@ -36,6 +36,16 @@ fn raise_one(resource: Resource) -> Result<()> {
     setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum })
 }
 
+/// Connections that the limit of open files leaves room for; absent if there is no limit.
+pub fn connections_max(shards: usize) -> Option<u64> {
+    Some(getrlimit(Resource::Nofile).current?.saturating_sub(own_files(shards)))
+}
+
+/// Descriptors that the broker needs for itself.
+fn own_files(shards: usize) -> u64 {
+    FILES_PER_PROCESS + shards as u64 * FILES_PER_SHARD
+}
+
 pub(super) fn locked_memory(shards: usize) -> Finding {
     judge_locked(getrlimit(Resource::Memlock).maximum, shards)
 }
@@ -70,7 +80,7 @@ fn judge_locked(limit: Option<u64>, shards: usize) -> Finding {
 
 /// `limit` is the hard one, `None` for no limit: the soft one is raised to it at the start.
 fn judge_files(limit: Option<u64>, shards: usize) -> Finding {
-    let ours = FILES_PER_PROCESS + shards as u64 * FILES_PER_SHARD;
+    let ours = own_files(shards);
     let mend = "sudo prlimit --pid $$ --nofile=1048576:1048576 for this shell; systemd: \
                 LimitNOFILE=1048576; docker run --ulimit nofile=1048576:1048576"
         .to_owned();

@@ -16,6 +16,7 @@ mod limit;
 mod memory;
 mod network;
 mod notify;
+mod process;
 mod ring;
 
 use std::path::Path;
@@ -23,8 +24,9 @@ use std::path::Path;
 use crate::config::Config;
 
 pub use cpu::usable_cpus;
-pub use limit::raise as raise_limits;
+pub use limit::{connections_max, raise as raise_limits};
 pub use notify::ServiceManager;
+pub use process::Usage;
 
 /// Something found out about this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The HTTP request that turns a connection into a WebSocket (RFC 6455, section 4.2).
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -92,12 +93,20 @@ pub(super) fn plain_answer(status: &str, words: &str, headers: &[&str]) -> Vec<u
     answer.into_bytes()
 }
 
-/// Answers a request once it is whole: how long it was, and the answer that makes the connection a
-/// WebSocket.
-pub(super) fn answer(
-    bytes: &[u8],
-    options: &WebOptions,
-) -> Result<Option<(usize, Vec<u8>)>, Refusal> {
+/// What comes of a request for a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Bytes of the request.
+    pub(super) length: usize,
+    /// What makes the connection a WebSocket.
+    pub(super) answer: Vec<u8>,
+    /// Whose request it is, if a proxy says so: the last address of X-Forwarded-For, which it added
+    /// itself. Port 0 where it says none.
+    pub(super) forwarded_for: Option<SocketAddr>,
+}
+
+/// Answers a request once it is whole.
+pub(super) fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
@@ -142,7 +151,9 @@ pub(super) fn answer(
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {chosen}\r\n\r\n",
         accept(key)
     );
-    Ok(Some((length, answer.into_bytes())))
+    let forwarded_for = request.values("X-Forwarded-For").last();
+    let forwarded_for = forwarded_for.and_then(|list| list.rsplit(',').next()).and_then(address);
+    Ok(Some(Answer { length, answer: answer.into_bytes(), forwarded_for }))
 }
 
 struct Headers<'a>(&'a [httparse::Header<'a>]);
@@ -164,6 +175,14 @@ impl<'a> Headers<'a> {
         let mut tokens = self.values(name).flat_map(|value| value.split(',')).map(str::trim);
         tokens.any(|other| other.eq_ignore_ascii_case(token))
     }
+}
+
+/// An address with a port or without.
+fn address(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    let alone = text.trim_start_matches('[').trim_end_matches(']').parse();
+    let alone = alone.map(|address: IpAddr| SocketAddr::new(address, 0));
+    alone.ok().or_else(|| text.parse().ok())
 }
 
 /// RFC 6455, section 4.2.2, step 5.4.
@@ -198,7 +217,7 @@ mod tests {
         "Sec-WebSocket-Protocol: mqttv3.1, mqtt",
     ];
 
-    fn with(index: usize, line: &'static str) -> Result<Option<(usize, Vec<u8>)>, Refusal> {
+    fn with(index: usize, line: &'static str) -> Result<Option<Answer>, Refusal> {
         let mut lines = GOOD;
         lines[index] = line;
         answer(&request(&lines), &options())
@@ -208,12 +227,29 @@ mod tests {
     #[test]
     fn a_request_for_mqtt_is_granted_as_the_rfc_has_it() {
         let bytes = request(&GOOD);
-        let (length, granted) = answer(&bytes, &options()).unwrap().expect("it is whole");
-        assert_eq!(length, bytes.len());
-        let granted = String::from_utf8(granted).unwrap();
+        let whole = answer(&bytes, &options()).unwrap().expect("it is whole");
+        assert_eq!((whole.length, whole.forwarded_for), (bytes.len(), None));
+        let granted = String::from_utf8(whole.answer).unwrap();
         assert!(granted.starts_with("HTTP/1.1 101 "), "{granted}");
         assert!(granted.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(granted.contains("Sec-WebSocket-Protocol: mqtt\r\n"));
+    }
+
+    #[test]
+    fn the_last_address_is_the_one_that_the_proxy_added() {
+        let forwarded = |values: &[&str]| {
+            let headers = values.iter().map(|value| format!("X-Forwarded-For: {value}"));
+            let headers: Vec<String> = headers.collect();
+            let lines: Vec<&str> =
+                GOOD.iter().copied().chain(headers.iter().map(String::as_str)).collect();
+            answer(&request(&lines), &options()).unwrap().expect("it is whole").forwarded_for
+        };
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        assert_eq!(forwarded(&["6.6.6.6, 10.1.2.3"]), address("10.1.2.3:0"));
+        assert_eq!(forwarded(&["6.6.6.6", "10.1.2.3:99"]), address("10.1.2.3:99"));
+        assert_eq!(forwarded(&["2001:db8::1"]), address("[2001:db8::1]:0"));
+        assert_eq!(forwarded(&["[2001:db8::1]:5"]), address("[2001:db8::1]:5"));
+        assert_eq!(forwarded(&["10.1.2.3, unknown"]), None);
     }
 
     #[test]

@@ -36,9 +36,16 @@ pub struct Door {
     pub is_mux: bool,
     /// A proxy says first whose connection it is.
     pub is_behind_proxy: bool,
+    /// A proxy says in the request for a WebSocket whose connection it is.
+    pub is_forwarded: bool,
 }
 
 impl Door {
+    /// Whether the client is not known by the address of its connection.
+    pub fn learns_client(&self) -> bool {
+        self.is_behind_proxy || (self.is_forwarded && self.web.is_some())
+    }
+
     /// Whether MQTT is spoken at once.
     pub fn is_plain(&self) -> bool {
         self.tls.is_none() && self.web.is_none() && !self.is_behind_proxy
@@ -51,6 +58,7 @@ pub struct Transport {
     /// A header is awaited.
     proxy: Option<Proxy>,
     client: Option<SocketAddr>,
+    is_forwarded: bool,
     /// The first bytes decide.
     undecided: Option<Door>,
     /// Within TLS they decide whether this is spoken.
@@ -101,6 +109,7 @@ impl Transport {
         let mut transport = Transport {
             proxy: door.is_behind_proxy.then(Proxy::default),
             client: None,
+            is_forwarded: door.is_forwarded,
             undecided: None,
             maybe_web: None,
             tls: None,
@@ -111,7 +120,8 @@ impl Transport {
         } else {
             let tls = door.tls.as_ref().map(|config| Tls::new(Arc::clone(config))).transpose()?;
             transport.tls = tls.map(Box::new);
-            let web = door.web.as_ref().map(|options| WebSocket::new(Arc::clone(options)));
+            let web = door.web.as_ref();
+            let web = web.map(|options| WebSocket::new(Arc::clone(options), door.is_forwarded));
             transport.web = web.map(Box::new);
         }
         Ok(Some(Box::new(transport)))
@@ -204,7 +214,9 @@ impl Transport {
             self.tls = Some(Box::new(Tls::new(config)?));
             self.maybe_web = door.web;
         } else if first[0] == b'G' {
-            self.web = door.web.map(|options| Box::new(WebSocket::new(options)));
+            let is_forwarded = self.is_forwarded;
+            let web = door.web.map(|options| WebSocket::new(options, is_forwarded));
+            self.web = web.map(Box::new);
         }
         Ok(())
     }
@@ -222,10 +234,16 @@ impl Transport {
         if let Some(options) = self.maybe_web.take()
             && bytes[0] == b'G'
         {
-            self.web = Some(Box::new(WebSocket::new(options)));
+            self.web = Some(Box::new(WebSocket::new(options, self.is_forwarded)));
         }
         match &mut self.web {
-            Some(web) => web.receive(bytes, packets, out),
+            Some(web) => {
+                web.receive(bytes, packets, out)?;
+                if let Some(client) = web.take_client() {
+                    self.client = Some(client);
+                }
+                Ok(())
+            }
             None => {
                 packets.extend_from_slice(bytes);
                 Ok(())

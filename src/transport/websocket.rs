@@ -1,5 +1,6 @@
 //! WebSocket frames (RFC 6455, section 5), at the server's end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::TransportError;
@@ -16,6 +17,9 @@ pub(super) struct WebSocket {
     in_message: bool,
     /// Close was sent.
     closing: bool,
+    /// Whether the request is believed whose connection it is.
+    is_forwarded: bool,
+    client: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -57,9 +61,16 @@ struct Head {
 type Broken = (u16, &'static str);
 
 impl WebSocket {
-    pub(super) fn new(options: Arc<WebOptions>) -> WebSocket {
+    pub(super) fn new(options: Arc<WebOptions>, is_forwarded: bool) -> WebSocket {
         let state = State::Request(options);
-        WebSocket { state, partial: Vec::new(), in_message: false, closing: false }
+        WebSocket {
+            state,
+            partial: Vec::new(),
+            in_message: false,
+            closing: false,
+            is_forwarded,
+            client: None,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -68,6 +79,11 @@ impl WebSocket {
 
     pub(super) fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished)
+    }
+
+    /// Whose connection the request said it is.
+    pub(super) fn take_client(&mut self) -> Option<SocketAddr> {
+        self.client.take()
     }
 
     /// See [`super::Transport::receive`].
@@ -88,8 +104,11 @@ impl WebSocket {
                 out.extend(refusal.answer());
                 TransportError::Http(refusal)
             })?;
-            let Some((length, answer)) = answered else { return Ok(()) };
+            let Some(http::Answer { length, answer, forwarded_for }) = answered else {
+                return Ok(());
+            };
             out.extend(answer);
+            self.client = forwarded_for.filter(|_| self.is_forwarded);
             self.state = State::Head;
             self.partial = Vec::new();
             bytes = &bytes[length - seen..];
@@ -338,7 +357,7 @@ mod tests {
 
     fn open() -> WebSocket {
         let options = WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() };
-        let mut web = WebSocket::new(Arc::new(options));
+        let mut web = WebSocket::new(Arc::new(options), false);
         let request = b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Protocol: mqtt\r\n\r\n";
@@ -367,18 +386,21 @@ mod tests {
 
     #[test]
     fn packets_behind_the_request_are_not_lost() {
-        let mut web =
-            WebSocket::new(Arc::new(WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() }));
+        let mut web = WebSocket::new(
+            Arc::new(WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() }),
+            false,
+        );
         let mut bytes = b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Protocol: mqtt\r\n\r\n"
             .to_vec();
         bytes.extend(masked(0x82, b"hello"));
         for cut in [0, 1, 50, bytes.len() - 9, bytes.len() - 1] {
-            let mut web_here = WebSocket::new(match &web.state {
+            let options = match &web.state {
                 State::Request(options) => Arc::clone(options),
                 _ => unreachable!("nothing was received"),
-            });
+            };
+            let mut web_here = WebSocket::new(options, false);
             let (mut packets, mut out) = (Vec::new(), Vec::new());
             web_here.receive(&bytes[..cut], &mut packets, &mut out).expect("good");
             web_here.receive(&bytes[cut..], &mut packets, &mut out).expect("good");
@@ -484,7 +506,7 @@ mod tests {
         )) {
             for mut web in [open(), WebSocket::new(Arc::new(WebOptions {
                 path: "/mqtt".to_owned(), origins: Vec::new(),
-            }))] {
+            }), false)] {
                 for chunk in &chunks {
                     if hear(&mut web, chunk).0.is_err() {
                         break;

@@ -40,6 +40,16 @@ impl Client {
     pub fn enter(
         broker: &Broker,
         level: u8,
+        credentials: (Option<&str>, Option<&[u8]>),
+        will: Option<&str>,
+    ) -> Result<Client, u8> {
+        Client::over(broker.connect(), level, credentials, will)
+    }
+
+    /// The same by a connection.
+    pub fn over(
+        mut stream: TcpStream,
+        level: u8,
         (user, password): (Option<&str>, Option<&[u8]>),
         will: Option<&str>,
     ) -> Result<Client, u8> {
@@ -59,7 +69,6 @@ impl Client {
         }
         body.extend(user.map(|user| field(user.as_bytes())).unwrap_or_default());
         body.extend(password.map(field).unwrap_or_default());
-        let mut stream = broker.connect();
         stream.write_all(&packet(0x10, &body)).expect("it reads");
         let mut client = Client { stream, level };
         let (first, body) = client.read();

@@ -362,3 +362,40 @@ fn a_changed_rule_ends_subscriptions() {
     ann.send(0x32, &[&field(b"chat/room"), &[0, 1], b"hello"]);
     assert!(ended(&mut ann.stream), "before 5.0 the connection ends where that is asked for");
 }
+
+/// Messages that arrive in the time it takes.
+fn flood(config: &str, level: u8) -> (std::time::Duration, Broker) {
+    let broker = Setup::shards(2).config(config).start();
+    let mut bob = Client::enter(&broker, level, (None, None), None).expect("anyone may enter");
+    let start = std::time::Instant::now();
+    for _ in 0..300 {
+        bob.publish("a");
+    }
+    (start.elapsed(), broker)
+}
+
+#[test]
+fn who_sends_more_than_it_may_is_read_from_more_slowly() {
+    let limit = "[mqtt]\nclient_messages_per_s_max = 100\n";
+    let (took, broker) = flood(limit, 4);
+    assert!(took.as_millis() >= 1900, "100 at once, 200 in two seconds: {took:?}");
+    // Nobody else waits.
+    let mut ann = Client::enter(&broker, 5, (Some("ann"), None), None).expect("anyone may enter");
+    assert_eq!(ann.publish("a"), 0x10);
+    let bytes = "[[auth.rules]]\npublish = ['#']\nclient_ids = ['some-device']\n\
+                 bytes_per_s_max = 2000\n";
+    let (took, _broker) = flood(bytes, 4);
+    assert!(took.as_millis() >= 500, "300 messages of 12 bytes: {took:?}");
+}
+
+#[test]
+fn who_sends_more_than_it_may_is_let_go_if_so_configured() {
+    let config = "[mqtt]\nclient_messages_per_s_max = 10\n[auth]\nrate_exceeded = 'disconnect'\n";
+    let broker = Setup::shards(2).config(config).start();
+    let mut client = Client::enter(&broker, 5, (None, None), None).expect("anyone may enter");
+    for _ in 0..20 {
+        client.send(0x30, &[&client::field(b"a"), &[0]]);
+    }
+    let (first, body) = client.read();
+    assert_eq!((first, body[0]), (0xE0, 0x96), "message rate too high");
+}

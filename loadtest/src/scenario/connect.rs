@@ -52,7 +52,7 @@ impl Connect {
         let empty = fleet.mark()?;
         super::bring_up(&mut fleet, settings)?;
         let full = fleet.mark()?;
-        report_ramp(&mut report, "ramp", &empty, &full);
+        report_ramp(&mut report, "ramp", settings, &empty, &full);
         self.hold(&mut fleet, settings, &mut report, &empty)?;
         for _ in 0..self.storms {
             self.storm(&mut fleet, settings, &mut report)?;
@@ -112,7 +112,7 @@ impl Connect {
         fleet.connect(everybody, 0.0);
         fleet.wait_online("reconnect storm", settings.patience, self.connections as usize)?;
         let end = fleet.mark()?;
-        report_ramp(report, "storm", &start, &end);
+        report_ramp(report, "storm", settings, &start, &end);
         if let Some(usage) = end.broker {
             let mib = usage.resident_bytes as f64 / super::MIB;
             report.figure("broker memory after storm", "MiB", mib, Better::Lower);
@@ -144,11 +144,15 @@ impl Connect {
     }
 }
 
-fn report_ramp(report: &mut Report, name: &str, start: &Mark, end: &Mark) {
+fn report_ramp(report: &mut Report, name: &str, settings: &Settings, start: &Mark, end: &Mark) {
     let elapsed_s = (end.at - start.at).as_secs_f64();
     let connected = end.tally.since(&start.tally, Count::Connected) as f64;
     let rate = connected / elapsed_s;
     report.figure(&format!("{name} connects"), "1/s", rate, Better::Higher);
+    if settings.target.location.is_tls {
+        let resumed = 100.0 * end.tally.since(&start.tally, Count::Resumed) as f64 / connected;
+        report.figure(&format!("{name} sessions resumed"), "%", resumed, Better::Neither);
+    }
     if let (Some(before), Some(after)) = (start.broker, end.broker) {
         let each_us = 1e6 * (after.cpu_s() - before.cpu_s()) / connected;
         report.figure(&format!("{name} broker CPU per connection"), "us", each_us, Better::Lower);

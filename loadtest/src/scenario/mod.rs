@@ -31,7 +31,7 @@ pub fn begin_report(scenario: &str, settings: &Settings) -> Report {
     let mut report = Report {
         scenario: scenario.to_string(),
         label: settings.target.label.clone(),
-        target: settings.target.address.to_string(),
+        target: settings.target.location.to_string(),
         command_line,
         started_unix_s: since_epoch.as_secs(),
         ..Report::default()

@@ -1,0 +1,74 @@
+//! What is in force: the figures of the configuration that runs, and how it came to run.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::clock;
+use super::doors::Entry;
+use crate::config::Config;
+
+/// Changed by a reload, read by a scrape.
+pub(crate) struct InForce(Mutex<Figures>);
+
+/// What is in force at one time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Figures {
+    /// `mqtt.sessions_max`
+    pub(crate) sessions_max: u32,
+    /// `mqtt.queue_memory_bytes_max`
+    pub(crate) queue_memory_bytes_max: u64,
+    /// When the certificates that a listener shows end, since 1970: by its name.
+    pub(crate) certificates_end: Vec<(String, Duration)>,
+    /// Reloads that were applied.
+    pub(crate) reloads_applied: u64,
+    /// Reloads that were refused.
+    pub(crate) reloads_refused: u64,
+    /// Whether the last of them was applied, or the start is the last.
+    pub(crate) is_last_applied: bool,
+    /// When that was, since 1970.
+    pub(crate) last_at: Duration,
+}
+
+impl InForce {
+    /// What the broker starts with.
+    pub(super) fn new(config: &Config, doors: &[Entry]) -> Arc<InForce> {
+        let mut figures = Figures { is_last_applied: true, ..Figures::default() };
+        figures.read(config, doors);
+        figures.last_at = clock::since_1970();
+        Arc::new(InForce(Mutex::new(figures)))
+    }
+
+    /// From now on this is.
+    pub(super) fn applied(&self, config: &Config, doors: &[Entry]) {
+        let mut figures = self.lock();
+        figures.read(config, doors);
+        figures.reloads_applied += 1;
+        (figures.is_last_applied, figures.last_at) = (true, clock::since_1970());
+    }
+
+    /// What was to be is not.
+    pub(super) fn refused(&self) {
+        let mut figures = self.lock();
+        figures.reloads_refused += 1;
+        (figures.is_last_applied, figures.last_at) = (false, clock::since_1970());
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Figures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Figures {
+    fn read(&mut self, config: &Config, doors: &[Entry]) {
+        self.sessions_max = config.mqtt.sessions_max;
+        self.queue_memory_bytes_max = config.mqtt.queue_memory_bytes_max;
+        let ends = config.listeners.iter().zip(doors).filter_map(|(listener, entry)| {
+            Some((listener.name.clone(), entry.certificates_end()?))
+        });
+        self.certificates_end = ends.collect();
+    }
+}
