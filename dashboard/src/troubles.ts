@@ -78,6 +78,11 @@ const RULES: Rule[] = [
     mend: "Explain on a client's page says which rule decides.",
   },
   {
+    counter: 'rate_exceeded_total', level: 'note', from: 1, page: 'clients',
+    what: (n) => `Clients sent more than their rate ${count(n)} times in the last minute`,
+    mend: 'auth.rate_exceeded says what becomes of them.',
+  },
+  {
     counter: 'reading_paused_total', level: 'note', from: 10, page: 'shards',
     what: (n) => `Publishers were made to wait ${count(n)} times in the last minute`,
     mend: 'A disk or a shard is slower than the load. Nothing is lost.',

@@ -35,7 +35,7 @@ export function Shards() {
 function Counters({ shards }: { shards: Shard[] }) {
   const [search, setSearch] = useState('');
   const wanted = search.trim().toLowerCase();
-  const names = [...new Set(shards.flatMap((shard) => Object.keys(shard.counters ?? {})))];
+  const names = [...new Set(shards.flatMap((shard) => Object.keys(shard.counters ?? {})))].filter((name) => name.endsWith('_total'));
   const rows = names.filter((name) => `${name} ${words(name)}`.toLowerCase().includes(wanted)).map((name) => ({ name }));
   const columns: Column<{ name: string }>[] = [
     { name: 'Counter', head: true, cell: (row) => <>{words(row.name.replace(/_total$/, ''))}</> },
