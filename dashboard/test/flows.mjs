@@ -123,7 +123,12 @@ export const FLOWS = {
     await page.getByRole('button', { name: 'Publish', exact: true }).click();
     await page.getByText('Paused, 1 newer').waitFor();
     await page.getByRole('button', { name: 'Go on' }).click();
-    await page.getByText('The last 3 messages').waitFor();
+    await page.getByText('3 messages, newest first').waitFor();
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByRole('button', { name: 'Clear' }).click();
+    await page.getByText('Waiting for a message.').waitFor();
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.getByText('1 message, newest first').waitFor();
     await check(page, label);
     await shoot(page, `${label}-messages`);
     await page.getByRole('button', { name: 'Stop' }).click();

@@ -75,7 +75,7 @@ function Watch() {
 
   const on = state !== 'off';
   return (
-    <Card title="Watch" hint="Messages as they pass, newest first." aside={messages.length > 0 && <Button small kind="quiet" onClick={() => setMessages([])}>Clear</Button>}>
+    <Card title="Watch" hint="Messages as they pass." aside={messages.length > 0 && <Button small kind="quiet" onClick={() => setMessages([])}>Clear</Button>}>
       <form class="form-row" onSubmit={start}>
         <Field label="Filter" value={filter} onValue={setFilter} required mono wide disabled={on} />
         <Choice label="QoS" value={qos} onValue={setQos} options={[['0', '0'], ['1', '1'], ['2', '2']]} disabled={on} />

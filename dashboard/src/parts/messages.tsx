@@ -1,5 +1,5 @@
 // A list of messages as they come, newest first, each opened for its payload.
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { bytes, clock, plural } from '../format';
 import { Badge, Button, Empty } from './parts';
 import { Payload, preview } from './payload';
@@ -26,13 +26,17 @@ export function Messages({ messages: coming, empty }: { messages: Shown[]; empty
   const [open, setOpen] = useState<number | null>(null);
   // Where many come, nobody can read one that does not stay.
   const [held, setHeld] = useState<Shown[] | null>(null);
-  const messages = held ?? coming;
+  const cleared = coming.length === 0;
+  useEffect(() => {
+    if (cleared) setHeld(null);
+  }, [cleared]);
+  const messages = held && !cleared ? held : coming;
   const newer = held ? coming.findIndex((message) => message.key === held[0]?.key) : 0;
   if (messages.length === 0) return <Empty title={empty} />;
   return (
     <>
       <div class="messages-head">
-        <span class="muted">{held ? `Paused, ${newer < 0 ? `${MESSAGES_MAX} or more` : newer} newer` : `The last ${plural(coming.length, 'message')}`}</span>
+        <span class="muted">{held ? `Paused, ${newer < 0 ? `${MESSAGES_MAX} or more` : newer} newer` : `${plural(coming.length, 'message')}, newest first`}</span>
         <Button small kind="quiet" onClick={() => setHeld(held ? null : coming)}>{held ? 'Go on' : 'Pause'}</Button>
       </div>
       <ol class="messages">
