@@ -26,7 +26,7 @@ HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak hostile compare \
-    observe observe-check docs site deb deb-try
+    observe observe-check web dashboard docs site deb deb-try
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,12 @@ observe: build ## show it at work: a broker, a load, a Prometheus and, where ins
 
 observe-check: build ## ask a Prometheus all that dashboards and alerts ask, under a load that touches everything
 	grafana/check $(BUILT)/hawker
+
+dashboard: ## build what the binary serves as its dashboard (needs node)
+	cd dashboard && { test -d node_modules || npm ci; } && npm run build
+
+web: clients dashboard ## go through the dashboard in a browser, against a mock (SHOTS=FOLDER keeps pictures)
+	cd dashboard && npm test
 
 docs: ## build the documentation of the code
 	$(CARGO) doc --no-deps --document-private-items --all-features

@@ -1,11 +1,12 @@
 //! The control thread: one tokio runtime beside the shards, never on the path of a message.
 //!
-//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address, and the admin API
-//! below `/api/v1`. What `/metrics` tells is in `metrics`, how it is written in `exposition`; what
-//! the broker tells MQTT clients of itself is in `sys_topics`.
+//! Serves `/healthz`, `/readyz`, `/version` and `/metrics` on the admin address, the dashboard at
+//! `/`, and the admin API below `/api/v1`. What `/metrics` tells is in `metrics`, how it is written
+//! in `exposition`; what the broker tells MQTT clients of itself is in `sys_topics`.
 
 mod access;
 mod api;
+mod dashboard;
 mod exposition;
 mod metrics;
 mod sys_topics;
@@ -107,6 +108,7 @@ fn routes(counter: Counter) -> Router {
         .route("/readyz", get(ready))
         .route("/version", get(|| async { format!("{VERSION}\n") }))
         .route("/metrics", get(scrape))
+        .merge(dashboard::routes())
         .with_state(counter)
 }
 

@@ -1,0 +1,4 @@
+// Loaded when the first connection opens: it is larger than all the rest.
+import mqtt from 'mqtt';
+
+export default mqtt;

@@ -1,0 +1,244 @@
+// What people do on the pages, by keyboard and pointer, against the mock.
+import assert from 'node:assert/strict';
+import { check, shoot, visit } from './pages.mjs';
+
+const row = (page, text) => page.getByRole('row').filter({ hasText: text });
+
+export const FLOWS = {
+  async overview_shows_troubles_and_rates({ page, origin, label }) {
+    await visit(page, origin, 'overview');
+    await page.getByText(/^\d+ messages dropped in the last minute from full queues/).waitFor();
+    await page.getByRole('img', { name: /^Messages a second: in [0-9.,]+k?,/ }).waitFor();
+    await page.getByRole('button', { name: '10 min' }).click();
+    assert.equal(await page.getByRole('button', { name: '10 min' }).getAttribute('aria-pressed'), 'true');
+    await check(page, label);
+    await shoot(page, `${label}-overview`);
+  },
+
+  async clients_are_found_paged_and_disconnected({ page, origin, label, state }) {
+    await visit(page, origin, 'clients');
+    await page.getByText('50 of 127 clients').waitFor();
+    const first = await page.locator('tbody tr').first().innerText();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('page 2').waitFor();
+    assert.notEqual(await page.locator('tbody tr').first().innerText(), first);
+    await page.getByRole('button', { name: 'Back' }).click();
+    await page.getByRole('button', { name: 'Away' }).click();
+    await page.getByText(/of 20 clients|^20 of 20/).waitFor();
+    await page.getByRole('button', { name: 'All', exact: true }).click();
+    await page.getByRole('searchbox').fill('worker');
+    await page.getByText('2 of 2 clients').waitFor();
+    await page.getByRole('button', { name: 'Disconnect worker/2' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Disconnect this client?' });
+    await check(page, `${label}, disconnect`);
+    await shoot(page, `${label}-kick`);
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'hidden' });
+    await page.getByRole('button', { name: 'Disconnect worker/2' }).click();
+    await dialog.getByRole('button', { name: 'Disconnect', exact: true }).click();
+    await row(page, 'worker/2').getByText('away').waitFor();
+    await page.getByRole('button', { name: 'Forget worker/2' }).click();
+    await page.getByRole('button', { name: 'Forget the session' }).click();
+    await page.getByText('1 of 1 clients').waitFor();
+    assert.ok(!state.clients.some((client) => client.client_id === 'worker/2'));
+    await page.getByRole('searchbox').fill('no such client');
+    await page.getByText('No client is like that.').waitFor();
+    await check(page, `${label}, none found`);
+  },
+
+  async a_client_has_a_page({ page, origin, label }) {
+    await visit(page, origin, 'clients?search=worker');
+    await page.getByRole('link', { name: 'worker/1 ü & <b>' }).click();
+    await page.getByRole('heading', { level: 1, name: 'worker/1 ü & <b>' }).waitFor();
+    await page.getByText('$share/workers/home/+/sensor/#').waitFor();
+    await page.getByLabel('Topic').fill('secret/door');
+    await page.getByRole('button', { name: 'Explain' }).click();
+    await page.getByText('It is not allowed: nobody would get it.').waitFor();
+    await page.getByText('auth.rules, 1: deny publish secret/#').waitFor();
+    await page.getByLabel('Topic').fill('home/hall/sensor/1');
+    await page.keyboard.press('Enter');
+    await page.getByText('It is allowed. 2 sessions and groups are subscribed to it.').waitFor();
+    await row(page, 'panel-hall-007').getByText('sent at once').waitFor();
+    await check(page, label);
+    await shoot(page, `${label}-client`);
+    await visit(page, origin, 'clients/nobody');
+    await page.getByText('There is no such session.').waitFor();
+  },
+
+  async topics_find_their_subscribers({ page, origin, label }) {
+    await visit(page, origin, 'subscriptions');
+    await page.getByRole('searchbox').fill('alarm');
+    await page.getByText('1 of 1 subscriptions').waitFor();
+    await page.getByRole('button', { name: 'Who gets a topic' }).click();
+    await page.getByRole('searchbox').fill('home/kitchen/sensor/7');
+    await page.getByText(/gets? a message to/).waitFor();
+    await check(page, label);
+    await shoot(page, `${label}-topic`);
+    await page.getByRole('searchbox').fill('nobody/wants/this');
+    await page.getByText('Nobody gets it.').waitFor();
+    await page.getByRole('searchbox').fill('home/#');
+    await page.getByText('A topic has no + and no #.').waitFor();
+  },
+
+  async retained_messages_are_read_and_deleted({ page, origin, label, state }) {
+    await visit(page, origin, 'retained');
+    await page.getByRole('searchbox').fill('home/+/temperature');
+    await page.getByText('6 of 6 messages').waitFor();
+    await page.getByRole('button', { name: 'Read home/hall/temperature' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('"celsius": 18.7').waitFor();
+    await dialog.getByRole('button', { name: 'Hex' }).click();
+    await dialog.getByText('000000  7b 22 63 65').waitFor();
+    await check(page, `${label}, read`);
+    await shoot(page, `${label}-read`);
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'Delete home/hall/temperature' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+    await page.getByText('5 of 5 messages').waitFor();
+    assert.ok(!state.retained.has('home/hall/temperature'));
+    await page.getByRole('searchbox').fill('firmware/image');
+    await page.getByRole('button', { name: 'Read firmware/image' }).click();
+    assert.equal(await dialog.getByRole('button', { name: 'Hex' }).getAttribute('aria-pressed'), 'true');
+  },
+
+  async messages_are_watched_and_published({ page, origin, label }) {
+    await visit(page, origin, 'messages');
+    await page.getByLabel('Filter').fill('hello/#');
+    await page.getByRole('button', { name: 'Watch', exact: true }).click();
+    await page.getByText('Waiting for a message.').waitFor();
+    await page.getByLabel('Topic').fill('hello/world');
+    await page.getByLabel('Payload').fill('{"hi": ["there", 1]}');
+    await page.getByLabel('Written as').selectOption('json');
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.getByRole('button', { name: /hello\/world/ }).click();
+    await page.locator('.messages pre').getByText('"there"').waitFor();
+    await page.getByLabel('Written as').selectOption('hex');
+    await page.getByLabel('Payload', { exact: true }).and(page.locator('textarea')).fill('zz');
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.getByText('Hex is pairs of digits').waitFor();
+    await page.getByLabel('Payload', { exact: true }).and(page.locator('textarea')).fill('00 ff 80');
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.locator('.message-preview').getByText('00 ff 80').waitFor();
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.getByText('Paused, 1 newer').waitFor();
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await page.getByText('3 messages, newest first').waitFor();
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByRole('button', { name: 'Clear' }).click();
+    await page.getByText('Waiting for a message.').waitFor();
+    await page.getByRole('button', { name: 'Publish', exact: true }).click();
+    await page.getByText('1 message, newest first').waitFor();
+    await check(page, label);
+    await shoot(page, `${label}-messages`);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'Watch', exact: true }).waitFor();
+  },
+
+  async the_client_tool_speaks_mqtt({ page, origin, label }) {
+    await tool(page, origin, label);
+  },
+
+  async bans_are_made_and_lifted({ page, origin, label }) {
+    await visit(page, origin, 'security');
+    await page.getByRole('button', { name: 'Ban an address' }).click();
+    await page.getByLabel('Address', { exact: true }).fill('not an address');
+    await page.getByRole('dialog').getByRole('button', { name: 'Ban', exact: true }).click();
+    await page.getByText('is no IP address').waitFor();
+    await page.getByLabel('Address', { exact: true }).fill('192.0.2.7');
+    await page.getByLabel('Why').fill('guesses');
+    await check(page, `${label}, ban`);
+    await shoot(page, `${label}-ban`);
+    await page.getByRole('dialog').getByRole('button', { name: 'Ban', exact: true }).click();
+    await row(page, '192.0.2.7').waitFor();
+    await page.getByRole('button', { name: 'Lift the ban of 192.0.2.7' }).click();
+    await page.getByRole('button', { name: 'Lift the ban', exact: true }).click();
+    await row(page, '192.0.2.7').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Read the configuration again' }).click();
+    await page.getByText('Some changes wait for a restart.').waitFor();
+    await check(page, label);
+  },
+
+  async the_configuration_is_searched({ page, origin, label }) {
+    await visit(page, origin, 'config');
+    await page.getByRole('searchbox').fill('queue');
+    await page.getByText('2 of 18 values').waitFor();
+    await page.getByRole('button', { name: 'Only those set' }).click();
+    await page.getByText('1 of 18 values').waitFor();
+    await row(page, 'mqtt.queue_messages_max').getByText('file').waitFor();
+    await check(page, label);
+  },
+
+  async the_theme_is_switched_and_kept({ page, origin, label, width }) {
+    await visit(page, origin, 'overview');
+    const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    if (width < 860) await page.getByRole('button', { name: 'Open the menu' }).click();
+    await page.getByRole('button', { name: 'Dark theme' }).click();
+    const dark = await paper();
+    await page.getByRole('button', { name: 'Light theme' }).click();
+    assert.notEqual(await paper(), dark);
+    await page.getByRole('button', { name: 'Dark theme' }).click();
+    await page.reload();
+    await page.locator('main h1').waitFor();
+    assert.equal(await paper(), dark);
+    await check(page, `${label}, dark by the switch`);
+  },
+
+  async the_keyboard_is_enough({ page, origin, width }) {
+    await visit(page, origin, 'overview');
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to the content');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+    if (width < 860) {
+      await page.getByRole('button', { name: 'Open the menu' }).focus();
+      await page.keyboard.press('Enter');
+    }
+    await page.getByRole('link', { name: 'Clients', exact: true }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Clients' }).waitFor();
+    await page.waitForFunction(() => document.activeElement?.tagName === 'H1');
+    assert.equal(await page.title(), 'Clients – Hawker');
+  },
+};
+
+/** Also asked of the real broker. */
+export async function tool(page, origin, label) {
+  await visit(page, origin, 'tool');
+  await page.getByLabel('URL').waitFor();
+  await page.getByRole('button', { name: 'Another connection' }).click();
+  const [first, second] = [page.getByRole('region', { name: 'Connection 1' }), page.getByRole('region', { name: 'Connection 2' })];
+  await second.getByLabel('Version').selectOption('4');
+  await second.getByLabel('Client id').fill('the-second');
+  for (const panel of [first, second]) {
+    await panel.getByRole('button', { name: 'Connect', exact: true }).click();
+    await panel.getByText('connected', { exact: true }).waitFor();
+  }
+  await second.getByLabel('Filter').fill('room/+/light');
+  await second.getByLabel('QoS').selectOption('1');
+  await second.getByRole('button', { name: 'Subscribe', exact: true }).last().click();
+  await second.getByRole('button', { name: 'Unsubscribe from room/+/light' }).waitFor();
+  await first.getByRole('button', { name: 'Publish', exact: true }).first().click();
+  await first.getByLabel('Topic').fill('room/7/light');
+  await first.locator('textarea').fill('{"on": true, "level": 40}');
+  await first.getByLabel('QoS').selectOption('2');
+  await first.getByRole('button', { name: 'Publish', exact: true }).last().click();
+  const message = second.getByRole('button', { name: /room\/7\/light/ });
+  await message.click();
+  await second.locator('pre').getByText('"level": 40').waitFor();
+  await second.getByRole('button', { name: 'Hex' }).click();
+  await second.locator('pre').getByText('000000  7b 22 6f 6e').waitFor();
+  await first.getByRole('button', { name: /Sent to.*room\/7\/light/ }).waitFor();
+  await check(page, `${label}, two connections`);
+  await shoot(page, `${label}-tool`);
+  // They stay while one looks elsewhere.
+  await visit(page, origin, 'listeners');
+  await page.evaluate(() => (location.hash = '#/tool'));
+  await second.getByText('connected', { exact: true }).waitFor();
+  await second.getByRole('button', { name: 'Unsubscribe from room/+/light' }).click();
+  await second.getByRole('button', { name: 'Unsubscribe from room/+/light' }).waitFor({ state: 'detached' });
+  await second.getByRole('button', { name: 'Disconnect' }).click();
+  await second.getByLabel('URL').waitFor();
+  await second.getByRole('button', { name: 'Remove connection 2' }).click();
+  await second.waitFor({ state: 'detached' });
+}
