@@ -1,6 +1,7 @@
 //! The threads that ask.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -17,8 +18,8 @@ const WAITING_MAX: usize = 4096;
 /// Threads that hash passwords and check signatures.
 const HASHERS: usize = 2;
 
-/// How a shard is answered.
-pub(crate) type Answer = Arc<dyn Fn(usize, ConnectionId, Verdict) + Send + Sync>;
+/// How a shard is answered about who comes from an address.
+pub(crate) type Answer = Arc<dyn Fn(usize, ConnectionId, IpAddr, Verdict) + Send + Sync>;
 
 /// Asks about clients, for every shard.
 pub(crate) struct Verifier {
@@ -59,7 +60,8 @@ impl Verifier {
             if verdict == Verdict::Ignore && question.chain.service.is_some() {
                 verifier.pass_on(question);
             } else {
-                (verifier.answer)(question.shard, question.connection, verdict);
+                let Question { shard, connection, login, .. } = question;
+                (verifier.answer)(shard, connection, login.address, verdict);
             }
         })?;
         verifier.start_service(&verifier.chain())?;
@@ -83,16 +85,17 @@ impl Verifier {
         let asked = Arc::clone(&login);
         self.hooks.authenticate(&self.handle, asked, move |verdict| match verdict {
             Verdict::Ignore => verifier.ask_known(shard, connection, login),
-            verdict => (verifier.answer)(shard, connection, verdict),
+            verdict => (verifier.answer)(shard, connection, login.address, verdict),
         });
     }
 
     fn ask_known(&self, shard: usize, connection: ConnectionId, login: Arc<Login>) {
+        let address = login.address;
         let question = Question { shard, connection, login, chain: self.chain() };
         match self.known.try_send(question) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                (self.answer)(shard, connection, Verdict::Busy);
+                (self.answer)(shard, connection, address, Verdict::Busy);
             }
         }
     }
@@ -110,7 +113,8 @@ impl Verifier {
         start("login-http", service.connections(), questions, move |question: Question| {
             let service = question.chain.service.as_ref();
             let verdict = service.map_or(Verdict::Ignore, |service| service.judge(&question.login));
-            answer(question.shard, question.connection, verdict);
+            let Question { shard, connection, login, .. } = question;
+            answer(shard, connection, login.address, verdict);
         })?;
         // Somebody who was quicker started as many.
         let _ = self.service.set(sender);
@@ -118,10 +122,11 @@ impl Verifier {
     }
 
     fn pass_on(&self, question: Question) {
-        let (shard, connection) = (question.shard, question.connection);
+        let Question { shard, connection, .. } = question;
+        let address = question.login.address;
         let sent = self.service.get().map(|service| service.try_send(question));
         if !matches!(sent, Some(Ok(()))) {
-            (self.answer)(shard, connection, Verdict::Busy);
+            (self.answer)(shard, connection, address, Verdict::Busy);
         }
     }
 }

@@ -57,7 +57,7 @@ use self::mailbox::{Letter, Mailbox};
 use self::recovery::{Opened, OpenedShard, RecoveryError};
 use self::reload::GoesBy;
 use self::visitors::BanRule;
-use crate::auth::{Asks, ScramUsers};
+use crate::auth::{Asks, ScramUsers, Verdict};
 use crate::config::{CertificateUser, Config, Durability, ListenerConfig, Source};
 use crate::control::{self, Access, Api, Control};
 use crate::embed::{Builder, Events, Hooks};
@@ -66,6 +66,7 @@ use crate::login::{Chain, SecretsError, Verifier, secrets};
 use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
 use crate::sys::{self, ServiceManager};
+use crate::time::Time;
 
 /// A shard's log with what it says, and the disk it is on.
 type Store = ((Log, Restored), Disk);
@@ -254,7 +255,8 @@ impl Broker {
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
         let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
         let (policy, chain) = policy(config, &hooks).map_err(RunError::Passwords)?;
-        let verifier = start_verifier(chain, hooks.clone(), control.handle(), &mailboxes)?;
+        let verifier =
+            start_verifier(chain, hooks.clone(), control.handle(), &mailboxes, &visitors)?;
         let staff = Staff {
             policy,
             verifier: Arc::clone(&verifier),
@@ -420,10 +422,25 @@ fn start_verifier(
     hooks: Hooks,
     handle: Handle,
     mailboxes: &Arc<Vec<Mailbox>>,
+    visitors: &Arc<Visitors>,
 ) -> Result<Arc<Verifier>, RunError> {
-    let mailboxes = Arc::clone(mailboxes);
-    let answer = move |shard: usize, connection, verdict| {
-        mailboxes[shard].send(Letter::Verdict { connection, verdict });
+    let (mailboxes, visitors) = (Arc::clone(mailboxes), Arc::clone(visitors));
+    let later = handle.clone();
+    let answer = move |shard: usize, connection, address, verdict| {
+        let now = Time::from_micros(clock::since_1970().as_micros() as u64);
+        let patience = match verdict {
+            Verdict::Deny | Verdict::Ignore => visitors.patience(now, address),
+            _ => Duration::ZERO,
+        };
+        let mailboxes = Arc::clone(&mailboxes);
+        let answer = move || mailboxes[shard].send(Letter::Verdict { connection, verdict });
+        if patience.is_zero() {
+            return answer();
+        }
+        later.spawn(async move {
+            tokio::time::sleep(patience).await;
+            answer();
+        });
     };
     Verifier::start(chain, hooks, handle, Arc::new(answer))
         .map_err(|error| RunError::Shard(0, error.to_string()))

@@ -16,6 +16,9 @@ const ADDRESSES_MAX: usize = 100_000;
 /// Addresses that operators keep out.
 const BANS_MAX: usize = 10_000;
 
+/// The longest that an address waits which guesses, well below a client's own patience.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+
 /// How many connections a listener takes; 0 is any number.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
@@ -232,6 +235,17 @@ impl Visitors {
         let mut bans: Vec<Ban> = ordered.chain(failed).collect();
         bans.sort_by_key(|ban| ban.address);
         bans
+    }
+
+    /// How long an address that guesses waits for its next answer: nothing after up to three
+    /// failed logins, then twice as long after each, five seconds at most.
+    pub(super) fn patience(&self, now: Time, address: IpAddr) -> Duration {
+        let failures = self.state().failures.get(&place(address)).copied();
+        let count = failures.filter(|failures| failures.until > now).map_or(0, |f| f.count);
+        match count {
+            ..3 => Duration::ZERO,
+            count => PATIENCE_MAX.min(Duration::from_millis(100 << (count - 3).min(10))),
+        }
     }
 
     /// Connections now, by listener.

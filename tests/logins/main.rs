@@ -126,6 +126,19 @@ fn who_guesses_is_kept_out_for_a_while() {
 }
 
 #[test]
+fn who_guesses_waits_longer_and_longer() {
+    let (_directory, broker) = behind_proxy("", "");
+    let guess = |address| login(&mut from(&broker, address), "ann", "guess");
+    let start = std::time::Instant::now();
+    for _ in 0..6 {
+        assert_eq!(guess("10.9.8.7"), Some(4));
+    }
+    assert!(start.elapsed().as_millis() >= 700, "100, 200 and 400 ms: {:?}", start.elapsed());
+    let right = login(&mut from(&broker, "10.9.8.7"), "ann", "secret");
+    assert_eq!(right, Some(0), "who knows the password does not wait");
+}
+
+#[test]
 fn a_listener_takes_as_many_as_it_should() {
     let limits = "connections_max = 3\nconnections_per_address_max = 2\n";
     let (_directory, broker) = behind_proxy("", limits);
