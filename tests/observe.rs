@@ -3,13 +3,13 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use support::is_present;
+use support::{answers, is_present, run};
 
 #[test]
 fn dashboards_are_what_the_script_makes() {
-    if !is_present(answers(Path::new("python3")), "python3") {
+    if !is_present(answers("python3"), "python3") {
         return;
     }
     run(Command::new(grafana("build")).arg("--check"));
@@ -27,9 +27,7 @@ fn alerts_fire_when_they_should_and_not_otherwise() {
 
 #[test]
 fn everything_that_is_asked_has_an_answer() {
-    if !is_present(answers(Path::new("python3")), "python3")
-        || !is_present(answers(&promtool()), "promtool")
-    {
+    if !is_present(answers("python3"), "python3") || !is_present(answers(promtool()), "promtool") {
         return;
     }
     run(Command::new(grafana("check")).arg(env!("CARGO_BIN_EXE_hawker")));
@@ -45,19 +43,4 @@ fn promtool() -> PathBuf {
     let own = "tests/clients/prometheus/usr/bin/promtool";
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(own);
     if own.exists() { own } else { PathBuf::from("promtool") }
-}
-
-/// Whether there is such a command.
-fn answers(command: &Path) -> bool {
-    let mut command = Command::new(command);
-    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Runs a command to its end and fails with what it said.
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().expect("it can be started");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}:\n{said}{complained}");
 }

@@ -8,9 +8,9 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use support::{Broker, Setup, is_present};
+use support::{Broker, Setup, answers, is_present, run};
 
 #[test]
 fn the_page_is_served_with_its_headers() {
@@ -159,19 +159,4 @@ fn has_node() -> bool {
 
 fn has_browser() -> bool {
     has_node() && is_present(answers("chromium"), "chromium")
-}
-
-/// Whether there is such a command.
-fn answers(command: &str) -> bool {
-    let mut command = Command::new(command);
-    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Runs a command to its end and fails with what it said.
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().expect("it can be started");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}:\n{said}{complained}");
 }

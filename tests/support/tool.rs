@@ -1,6 +1,8 @@
 //! Programs of others that a test drives.
 
 use std::env;
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
 
 /// Whether a test can go on. Where a program is missing it says so, or fails where
 /// `HAWKER_TEST_CLIENTS=required`, as `make test` has it.
@@ -11,4 +13,19 @@ pub fn is_present(present: bool, what: &str) -> bool {
         eprintln!("skipped: {what} is missing: make clients");
     }
     present
+}
+
+/// Whether there is such a command.
+pub fn answers(command: impl AsRef<OsStr>) -> bool {
+    let mut command = Command::new(command);
+    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Runs a command to its end and fails with what it said.
+pub fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}:\n{said}{complained}");
 }
