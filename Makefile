@@ -25,7 +25,7 @@ BUILT = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(P
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest loom tests bench fuzz sim crash-soak hostile compare \
+.PHONY: help run build test clients formatted fmt lint core doctest loom instructions tests bench fuzz sim crash-soak hostile compare \
     observe observe-check web dashboard docs site deb deb-try
 
 help: ## list the targets
@@ -38,7 +38,7 @@ build: ## build the broker and the load harness
 	$(CARGO) build --profile $(PROFILE) --workspace
 
 # The order is: what fails fast first, the test runner's own summary last.
-test: clients formatted lint core doctest loom build tests ## install what the tests need and run everything
+test: clients formatted lint core doctest loom build instructions tests ## install what the tests need and run everything
 
 clients: ## install the programs the tests drive, into the project's own folders where possible
 	tests/clients/install
@@ -72,8 +72,13 @@ tests:
 	    set -x; $(CARGO) test --workspace --all-features --all-targets --no-fail-fast; \
 	fi
 
-bench: ## run the benchmarks that need no kernel
-	$(CARGO) bench --no-default-features
+# Without what tests need: it is built in seconds.
+instructions: ## hold how many instructions a message takes (needs valgrind; HAWKER_BLESS=1 writes the table anew)
+	$(CARGO) run --release --no-default-features --features instructions --bin instructions
+
+bench: ## run the benchmarks and write what they say to docs/performance.md
+	$(CARGO) bench
+	benches/summary $(or $(CARGO_TARGET_DIR),target)/criterion docs/performance.md
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 	@for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
