@@ -20,6 +20,7 @@ pub struct Ack<'a> {
 
 impl<'a> Ack<'a> {
     /// An acknowledgement that says nothing but this.
+    #[inline]
     pub fn new(packet_id: PacketId, reason: ReasonCode) -> Ack<'a> {
         Ack { packet_id, reason, reason_string: None, user_properties: UserProperties::NONE }
     }

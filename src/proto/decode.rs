@@ -93,13 +93,24 @@ impl<'a> Packet<'a> {
 #[inline]
 fn decode_ack(version: Version, frame: Frame<'_>) -> Result<Packet<'_>, DecodeError> {
     let packet_type = frame.packet_type();
-    let ack = Ack::decode(packet_type, version, checked_flags(version, frame)?)?;
-    Ok(match packet_type {
+    let body = checked_flags(version, frame)?;
+    // Most are no longer: success, which needs no more to be said.
+    if let [high, low] = *body
+        && let Some(packet_id) = PacketId::new(u16::from_be_bytes([high, low]))
+    {
+        return Ok(of_type(packet_type, Ack::new(packet_id, ReasonCode::Success)));
+    }
+    Ok(of_type(packet_type, Ack::decode(packet_type, version, body)?))
+}
+
+#[inline]
+fn of_type(packet_type: PacketType, ack: Ack<'_>) -> Packet<'_> {
+    match packet_type {
         PacketType::PubAck => Packet::PubAck(ack),
         PacketType::PubRec => Packet::PubRec(ack),
         PacketType::PubRel => Packet::PubRel(ack),
         _ => Packet::PubComp(ack),
-    })
+    }
 }
 
 /// The body, if the flags suit the version: DUP beside the reserved flags is of 3.1 alone.

@@ -77,6 +77,7 @@ pub enum SubscriptionIdSet {
 
 impl SubscriptionIdSet {
     /// The set of these.
+    #[inline]
     pub fn from_slice(ids: &[u32]) -> SubscriptionIdSet {
         match ids {
             [] => SubscriptionIdSet::None,

@@ -81,22 +81,26 @@ impl Inflight {
     }
 
     /// Messages in flight.
+    #[inline]
     pub fn len(&self) -> usize {
         self.open
     }
 
     /// Whether nothing is in flight.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.open == 0
     }
 
     /// Whether the message with this ordinal may be sent within a window of `limit` messages.
+    #[inline]
     pub fn has_room(&self, limit: u16, ordinal: u64) -> bool {
         self.open < usize::from(limit)
             && (self.is_empty() || self.span_to(ordinal) < Self::SPAN_MAX)
     }
 
     /// Adds a message that is being sent; its identifier. The caller asked `has_room`.
+    #[inline]
     pub fn push(&mut self, delivery: Delivery) -> PacketId {
         let ordinal = delivery.ordinal;
         self.push_entry(ordinal, Entry::Sent(delivery));
@@ -108,6 +112,7 @@ impl Inflight {
         self.push_entry(ordinal, Entry::Released(None));
     }
 
+    #[inline]
     fn push_entry(&mut self, ordinal: u64, entry: Entry) {
         if self.entries.is_empty() {
             self.first = ordinal;
@@ -121,6 +126,7 @@ impl Inflight {
     }
 
     /// Ordinals from the front entry to this one.
+    #[inline]
     fn span_to(&self, ordinal: u64) -> usize {
         usize::try_from(ordinal.saturating_sub(self.first)).unwrap_or(usize::MAX)
     }
@@ -286,6 +292,7 @@ impl Inflight {
         })
     }
 
+    #[inline]
     fn entry(&mut self, packet_id: PacketId) -> Result<&mut Entry, AckError> {
         let index = distance(self.first, packet_id);
         match self.entries.get_mut(index) {
@@ -296,17 +303,25 @@ impl Inflight {
 
     fn complete(&mut self, packet_id: PacketId) -> Entry {
         let index = distance(self.first, packet_id);
-        let entry = std::mem::replace(&mut self.entries[index], Entry::Hole);
         self.open -= 1;
+        // Most complete in turn; a hole there would be read back in the next moment.
+        let entry = match index {
+            0 => self.pop_front().expect("the caller has seen it"),
+            _ => std::mem::replace(&mut self.entries[index], Entry::Hole),
+        };
         self.close_holes();
         entry
     }
 
+    fn pop_front(&mut self) -> Option<Entry> {
+        self.first += 1;
+        self.resent = self.resent.map(|index| index.saturating_sub(1));
+        self.entries.pop_front()
+    }
+
     fn close_holes(&mut self) {
         while matches!(self.entries.front(), Some(Entry::Hole)) {
-            self.entries.pop_front();
-            self.first += 1;
-            self.resent = self.resent.map(|index| index.saturating_sub(1));
+            self.pop_front();
         }
         if self.entries.is_empty() && self.entries.capacity() > 256 {
             self.entries = VecDeque::new();

@@ -195,7 +195,7 @@ pub struct Shard {
     /// Messages of this shard to itself: a group or a retained message may live here too.
     loopback: VecDeque<ShardMessage>,
     pool: BufferPool,
-    scratch: Scratch,
+    scratch: Option<Box<Scratch>>,
     metrics: ShardMetrics,
     queue_memory: QueueMemory,
     /// Of all sessions.
@@ -300,7 +300,7 @@ impl Shard {
             dirty: Vec::new(),
             loopback: VecDeque::new(),
             pool: BufferPool::default(),
-            scratch: Scratch::default(),
+            scratch: None,
             metrics: ShardMetrics::default(),
             queue_memory: QueueMemory::default(),
             subscription_count: 0,

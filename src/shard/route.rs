@@ -133,12 +133,12 @@ impl Shard {
         origin: Origin,
         intake: Intake,
     ) -> Result<Routed, Refusal> {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         let remote = self.find_matches(&mut scratch, publication, origin);
         if self.mqtt().queue_policy == QueuePolicy::RefusePublisher
             && self.is_refused(&scratch, publication)
         {
-            self.scratch = scratch;
+            self.scratch = Some(scratch);
             return Err(Refusal::Queue);
         }
         self.number_groups(&mut scratch);
@@ -146,7 +146,7 @@ impl Shard {
         if let Ok((_, kept)) = &routed {
             self.hand_out(now, &mut scratch, publication, origin, *kept);
         }
-        self.scratch = scratch;
+        self.scratch = Some(scratch);
         Ok(routed?.0)
     }
 
@@ -168,11 +168,11 @@ impl Shard {
         publication: &Publication<'_>,
         intake: Intake,
     ) -> Result<Routed, Refusal> {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         scratch.matches.clear();
         scratch.groups.clear();
         let routed = self.keep_routed(now, &mut scratch, publication, intake, 0);
-        self.scratch = scratch;
+        self.scratch = Some(scratch);
         Ok(routed?.0)
     }
 
