@@ -18,6 +18,8 @@ PEERS ?=
 
 # Connections that `hostile` holds half made.
 ATTACKERS ?= 5000
+# How long `soak` lets clients come and go.
+SOAK_SECONDS ?= 1800
 
 CARGO ?= cargo
 # Where `build` puts the binaries.
@@ -25,7 +27,7 @@ BUILT = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(P
 HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test clients formatted fmt lint core doctest loom instructions tests bench fuzz sim crash-soak hostile compare \
+.PHONY: help run build test clients formatted fmt lint core doctest loom instructions tests bench fuzz sim crash-soak hostile soak compare \
     observe observe-check web dashboard docs site deb deb-try
 
 help: ## list the targets
@@ -98,6 +100,9 @@ crash-soak: ## kill the broker CRASHES times under load in each way and judge wh
 
 hostile: ## hold ATTACKERS half-made connections while honest clients go on, and say what that does to them
 	HAWKER_HOSTILE=$(ATTACKERS) $(CARGO) test --release --all-features --test hostile -- --nocapture --test-threads 1
+
+soak: build ## let clients come and go for SOAK_SECONDS and judge what the broker's memory does
+	loadtest/soak $(BUILT) $(SOAK_SECONDS)
 
 compare: build ## measure Hawker beside the peers that are installed (PEERS, SHAPES, ROUNDS, SECONDS_EACH)
 	loadtest/compare $(PEERS)
