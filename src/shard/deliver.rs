@@ -7,11 +7,12 @@ use super::effect::ConnectionId;
 use super::journal::{Journal, Waiter};
 use super::limit::Limit;
 use super::record::Step;
+use super::witness::{Loss, Passage, Step as TraceStep, Why, Witness};
 use super::{Key, Seat, Shard};
-use crate::message::Publication;
+use crate::message::{Message, Publication};
 use crate::metrics::ShardMetrics;
 use crate::proto::{
-    PacketId, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
+    PacketId, PacketType, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
 };
 use crate::session::{
     Body, Delivery, KeptId, QueueLimits, QueueMemory, SubscriptionIdSet, Transmit, packet_id,
@@ -43,6 +44,16 @@ struct Manner<'a> {
     packet_id: Option<PacketId>,
     subscription_ids: &'a [u32],
 }
+
+impl From<&Manner<'_>> for Passage<'_> {
+    fn from(manner: &Manner<'_>) -> Self {
+        let Manner { qos, retain, dup, packet_id, .. } = *manner;
+        Passage { qos, retain, dup, packet_id, detail: None }
+    }
+}
+
+/// What a trace is told of a PUBLISH that was written.
+const SENT: TraceStep = TraceStep::Sent(PacketType::Publish);
 
 /// Whether a PUBLISH could be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +136,17 @@ impl Shard {
         {
             return false;
         }
+        if self.witness.traces.is_on() {
+            let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+            self.witness.passes(now, SENT, client_id, Some(connection), publication, passage);
+        }
         outbox.skip_ordinals(ordinal);
         let body = match kept {
             Some((kept, _)) => Body::Kept(kept),
-            None if seat.session.is_persistent() || self.policy.consults.events => {
+            None if seat.session.is_persistent()
+                || self.policy.consults.events
+                || self.witness.traces.follows_topics() =>
+            {
                 Body::Held(Arc::clone(publication.keep()))
             }
             None => Body::Written,
@@ -180,32 +198,51 @@ impl Shard {
         }
         let Some(id) = seat.connection else {
             self.metrics.dropped_away_total += 1;
-            return;
+            let (topic, bytes) = (publication.topic, publication.bytes());
+            return self.lose(key, topic, QoS::AtMostOnce, bytes, Why::Away);
         };
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.out.bytes() >= self.policy.mqtt.outbox_bytes_max as usize {
             self.metrics.dropped_outbox_full_total += 1;
-            return;
+            let (topic, bytes) = (publication.topic, publication.bytes());
+            return self.lose(key, topic, QoS::AtMostOnce, bytes, Why::OutboxFull);
         }
         let manner =
             Manner { qos: QoS::AtMostOnce, retain, dup: false, packet_id: None, subscription_ids };
         match write_publish(connection, &mut self.pool, now, publication, manner) {
             Written::Yes => {
                 self.metrics.publishes_sent_qos0_total += 1;
+                if self.witness.traces.is_on() {
+                    let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+                    let connection = Some(&*connection);
+                    self.witness.passes(now, SENT, client_id, connection, publication, passage);
+                }
                 self.mark_dirty(id);
             }
-            Written::TooLarge => self.metrics.dropped_too_large_total += 1,
+            Written::TooLarge => {
+                self.metrics.dropped_too_large_total += 1;
+                let (topic, bytes) = (publication.topic, publication.bytes());
+                self.lose(key, topic, QoS::AtMostOnce, bytes, Why::TooLarge);
+            }
         }
     }
 
     /// Puts a message into a session's queue and sends what may be sent.
     pub(super) fn offer(&mut self, now: Time, key: Key, delivery: Delivery) {
         let limits = self.queue_limits();
+        let traced = match self.witness.traces.is_on() {
+            true => self.journal.in_memory(&delivery.body).cloned(),
+            false => None,
+        };
+        let qos = delivery.qos;
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let dropped = seat.session.outbox.offer(delivery, limits, &mut self.queue_memory);
         let connection = seat.connection;
         if !dropped.is_empty() {
             self.queue_was_full(key, &dropped);
+        }
+        if let Some(message) = traced {
+            self.trace_queued(now, key, &message, qos);
         }
         if connection.is_some() {
             self.pump(now, key);
@@ -223,6 +260,10 @@ impl Shard {
         self.reached(limit, format_args!("messages for client {client_id:?} are dropped"));
         for delivery in dropped {
             self.metrics.dropped_queue_full_total += 1;
+            // What lies in the log alone is not read to be told of.
+            let message = self.journal.in_memory(&delivery.body).cloned();
+            let topic = message.as_ref().map_or("", |message| message.topic());
+            self.lose(key, topic, delivery.qos, delivery.bytes as usize, Why::QueueFull);
             self.delivery_over(key, delivery);
         }
     }
@@ -282,6 +323,7 @@ impl Shard {
                 journal,
                 metrics: &mut self.metrics,
                 memory: &mut self.queue_memory,
+                witness: &mut self.witness,
             },
             seat,
             connection,
@@ -363,6 +405,25 @@ struct Pump<'a> {
     journal: &'a Journal,
     metrics: &'a mut ShardMetrics,
     memory: &'a mut QueueMemory,
+    witness: &'a mut Witness,
+}
+
+impl Pump<'_> {
+    /// A message that is not sent after all.
+    #[cold]
+    fn lose(&mut self, seat: &Seat, connection: &Connection, message: &Message, why: Why) {
+        let loss = Loss {
+            publisher: None,
+            receiver: Some(&seat.session.client_id),
+            connection: Some(connection),
+            topic: message.topic(),
+            qos: message.qos,
+            bytes: message.bytes(),
+            why,
+            detail: None,
+        };
+        self.witness.lost(self.now, loss);
+    }
 }
 
 /// A QoS 2 message that outlives the broker must not be sent before it does: it could be sent
@@ -372,7 +433,7 @@ fn may_send(journal: &Journal, delivery: &Delivery) -> bool {
 }
 
 fn pump_into(
-    pump: Pump<'_>,
+    mut pump: Pump<'_>,
     seat: &mut Seat,
     connection: &mut Connection,
     pool: &mut super::BufferPool,
@@ -404,6 +465,7 @@ fn pump_into(
         // [MQTT-3.3.2-5]: what was sent before is sent again, however old.
         if message.expires <= pump.now && !dup {
             pump.metrics.dropped_expired_total += 1;
+            pump.lose(seat, connection, &message, Why::Expired);
             abandon(seat, packet_id);
             pumped.over.push(delivery);
             continue;
@@ -420,6 +482,11 @@ fn pump_into(
             Written::Yes => {
                 pumped.wrote = true;
                 count_sent(pump.metrics, delivery.qos, dup);
+                if pump.witness.traces.is_on() {
+                    let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+                    let (now, connection) = (pump.now, Some(&*connection));
+                    pump.witness.passes(now, SENT, client_id, connection, &publication, passage);
+                }
                 if delivery.qos == QoS::AtMostOnce {
                     pumped.over.push(delivery);
                 } else if matches!(delivery.body, Body::Kept(_)) {
@@ -429,6 +496,7 @@ fn pump_into(
             // The client is treated as if it had completed the message. [MQTT-3.1.2-25]
             Written::TooLarge => {
                 pump.metrics.dropped_too_large_total += 1;
+                pump.lose(seat, connection, &message, Why::TooLarge);
                 abandon(seat, packet_id);
                 pumped.over.push(delivery);
             }

@@ -20,6 +20,7 @@ use super::arena::Arena;
 use super::effect::ShardId;
 use super::limit::Limit;
 use super::record::Change;
+use super::witness::Why;
 use super::{Key, Shard, ShardMessage};
 use crate::message::{Message, Publication, Stamp};
 use crate::proto::TopicFilter;
@@ -274,6 +275,8 @@ impl Shard {
             // The topic's earlier message is not the last one any more.
             RetainedVerdict::Refuse => {
                 self.metrics.retained_refused_total += 1;
+                let (qos, bytes) = (publication.qos, publication.bytes());
+                self.lose_all(None, topic, qos, bytes, Why::NotRetained, None);
                 self.reached(Limit::Retained, format_args!("messages are not retained: {topic}"));
                 self.remove_retained(now, topic, publication.stamp)
             }
