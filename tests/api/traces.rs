@@ -278,3 +278,37 @@ fn what_was_lost_is_told_with_its_reason() {
     let question = json!({ "client_id": "writer", "topic": "queue/9", "qos": 1 });
     assert_eq!(post(&broker, "/explain", &question).body["happened"], json!([]));
 }
+
+#[test]
+fn a_terminal_follows_until_it_is_interrupted() {
+    let broker = in_memory(2).start();
+    let admin = format!("http://{}", broker.admin().expect("it says so"));
+    let ctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
+        command.args(["ctl", "--admin", &admin]).args(arguments).stdout(Stdio::piped());
+        command.spawn().expect("it can be started")
+    };
+    let mut follower = ctl(&["trace", "--client", "term", "--payload-bytes", "8"]);
+    until(|| get(&broker, "/traces")["traces"][0]["state"] == "running");
+    let mut client = Client::connect(broker.address(), "term", 0);
+    client.publish("a/b", "hello", false);
+    let out = BufReader::new(follower.stdout.take().expect("it is piped"));
+    let mut lines = out.lines().map(|line| line.expect("a line"));
+    let publish = lines.find(|line| line.contains("-> publish")).expect("it is printed");
+    assert!(publish.ends_with(" term a/b qos 1 8 bytes id 2 hello"), "{publish}");
+    assert!(lines.any(|line| line.contains("<- puback") && line.contains("0x10")));
+    let pid = follower.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill is there").success());
+    assert!(lines.any(|line| line.ends_with("ended          (it was stopped)")));
+    assert_eq!(follower.wait().expect("it ends").code(), Some(0));
+    assert_eq!(get(&broker, "/traces")["traces"][0]["state"], "ended");
+
+    client.publish("$SYS/mine", "no", false);
+    let output = ctl(&["drops", "--client", "term"]).wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("not_allowed") && said.contains("the broker's own"), "{said}");
+    let output = ctl(&["explain", "term", "$SYS/mine"]).wait_with_output().expect("it ends");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("lost lately:"));
+    let none = ctl(&["trace"]).wait_with_output().expect("it ends");
+    assert_eq!(none.status.code(), Some(2), "one of the three is needed");
+}
