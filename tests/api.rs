@@ -1,5 +1,7 @@
 //! The admin API against the real binary: every route, who may, pages, streams.
 
+#[path = "api/presence.rs"]
+mod presence;
 mod support;
 #[path = "api/traces.rs"]
 mod traces;

@@ -435,6 +435,9 @@ impl Shard {
         self.arm_connection(id);
         self.tell(id, Event::Connected);
         self.announce_presence(key, true);
+        if self.mqtt().presence_events {
+            self.tell_connected(now, id, &client_id, connect, expiry_interval);
+        }
         self.pump_connection(now, id);
     }
 

@@ -7,7 +7,7 @@ use super::effect::ConnectionId;
 use super::journal::{Journal, Waiter};
 use super::limit::Limit;
 use super::record::Step;
-use super::witness::{Loss, Passage, Step as TraceStep, Why, Witness};
+use super::witness::{Decision, Loss, Passage, Step as TraceStep, Why, Witness};
 use super::{Key, Seat, Shard};
 use crate::message::{Message, Publication};
 use crate::metrics::ShardMetrics;
@@ -165,7 +165,7 @@ impl Shard {
             seat.sent_through = ordinal;
             self.journal.progress(seat.number, ordinal, Step::Sent);
         }
-        count_sent(&mut self.metrics, qos, false);
+        count_sent(&mut self.metrics, qos, false, publication.payload.len());
         self.mark_dirty(id);
         true
     }
@@ -211,7 +211,8 @@ impl Shard {
             Manner { qos: QoS::AtMostOnce, retain, dup: false, packet_id: None, subscription_ids };
         match write_publish(connection, &mut self.pool, now, publication, manner) {
             Written::Yes => {
-                self.metrics.publishes_sent_qos0_total += 1;
+                let bytes = publication.payload.len();
+                count_sent(&mut self.metrics, QoS::AtMostOnce, false, bytes);
                 if self.witness.traces.is_on() {
                     let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
                     let connection = Some(&*connection);
@@ -230,7 +231,8 @@ impl Shard {
     /// Puts a message into a session's queue and sends what may be sent.
     pub(super) fn offer(&mut self, now: Time, key: Key, delivery: Delivery) {
         let limits = self.queue_limits();
-        let traced = match self.witness.traces.is_on() {
+        let is_traced = self.witness.traces.is_on();
+        let traced = match is_traced {
             true => self.journal.in_memory(&delivery.body).cloned(),
             false => None,
         };
@@ -241,8 +243,15 @@ impl Shard {
         if !dropped.is_empty() {
             self.queue_was_full(key, &dropped);
         }
-        if let Some(message) = traced {
-            self.trace_queued(now, key, &message, qos);
+        match traced {
+            Some(message) => self.trace_queued(now, key, &message, qos),
+            None if is_traced => self.trace_session(
+                now,
+                key,
+                Decision::Queued,
+                "a message that lies in the log alone: it is not read to be told of",
+            ),
+            None => {}
         }
         if connection.is_some() {
             self.pump(now, key);
@@ -457,6 +466,10 @@ fn pump_into(
             Transmit::Tracked { packet_id, delivery, dup } => (delivery, Some(packet_id), dup),
             Transmit::PubRel(packet_id) => {
                 super::acknowledge::write_pubrel(connection, pool, packet_id);
+                if pump.witness.traces.is_on() {
+                    let client_id = &seat.session.client_id;
+                    pump.witness.releases(pump.now, client_id, connection, packet_id);
+                }
                 pumped.wrote = true;
                 continue;
             }
@@ -481,7 +494,7 @@ fn pump_into(
         match write_publish(connection, pool, pump.now, &publication, manner) {
             Written::Yes => {
                 pumped.wrote = true;
-                count_sent(pump.metrics, delivery.qos, dup);
+                count_sent(pump.metrics, delivery.qos, dup, publication.payload.len());
                 if pump.witness.traces.is_on() {
                     let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
                     let (now, connection) = (pump.now, Some(&*connection));
@@ -510,7 +523,8 @@ fn abandon(seat: &mut Seat, packet_id: Option<PacketId>) {
     }
 }
 
-fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool) {
+fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool, payload_bytes: usize) {
+    metrics.publish_sent_bytes_total += payload_bytes as u64;
     match (dup, qos) {
         (true, _) => metrics.publishes_resent_total += 1,
         (false, QoS::AtMostOnce) => metrics.publishes_sent_qos0_total += 1,

@@ -40,6 +40,7 @@ mod limit;
 mod look;
 mod message;
 mod missing;
+mod presence;
 mod publish;
 mod rate;
 mod receive;
@@ -125,6 +126,8 @@ pub struct Policy {
     pub refused_publish: RefusedPublish,
     /// What becomes of a client that sends more than it may.
     pub rate_exceeded: RateExceeded,
+    /// What the broker calls itself where there may be several.
+    pub node: Arc<str>,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerPolicy>,
 }

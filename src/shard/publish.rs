@@ -170,6 +170,7 @@ impl Shard {
             }
             Some(_) => self.metrics.publishes_received_qos1_total += 1,
         }
+        self.metrics.publish_received_bytes_total += publication.payload.len() as u64;
         let origin = self.origin(session);
         self.publish(now, publication, origin, owed);
         if self.policy.consults.events {

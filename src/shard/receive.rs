@@ -331,8 +331,15 @@ impl Shard {
     /// Writes a packet that was encoded for this connection before.
     pub(super) fn write_encoded(&mut self, id: ConnectionId, packet: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let version = connection.version().unwrap_or(Version::V311);
         connection.out.tail(&mut self.pool).extend_from_slice(packet);
         self.mark_dirty(id);
+        if self.witness.traces.is_on()
+            && let Ok(Cut::Whole { frame, .. }) = Frame::cut(packet, u32::MAX)
+            && let Ok(decoded) = Packet::decode_from_server(version, frame)
+        {
+            self.trace_sent(self.now, id, &decoded);
+        }
     }
 
     /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether

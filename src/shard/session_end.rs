@@ -1,7 +1,10 @@
 //! How connections and sessions end: DISCONNECT, wills, expiry.
 
+use std::sync::Arc;
+
 use super::connection::Connection;
 use super::effect::ConnectionId;
+use super::presence::Presence;
 use super::route::Origin;
 use super::witness::Decision;
 use super::{Key, Shard, ShardMessage, Timer};
@@ -67,6 +70,10 @@ impl Shard {
             None => {
                 tracing::debug!(client_id = %seat.session.client_id, %peer, "connection lost");
             }
+        }
+        if self.policy.mqtt.presence_events {
+            let client_id = Arc::clone(&seat.session.client_id);
+            self.tell_presence(now, &client_id, connection, &Presence::Disconnected(why));
         }
         self.announce_presence(key, false);
         self.give_back_shares(key);

@@ -140,14 +140,18 @@ pub struct Drops {
 }
 
 impl Drops {
+    /// A topic to be noted. A message for many is lost by many: they share it.
+    pub fn topic(&self, topic: &str) -> Arc<str> {
+        match self.last.back().filter(|before| *before.topic == *topic) {
+            Some(before) => Arc::clone(&before.topic),
+            None => topic.into(),
+        }
+    }
+
     /// Notes one; its number is given here.
     pub fn note(&mut self, mut dropped: Dropped) {
         self.count += 1;
         dropped.number = self.count;
-        // A message for many is lost by many: they share its topic.
-        if let Some(before) = self.last.back().filter(|before| before.topic == dropped.topic) {
-            dropped.topic = Arc::clone(&before.topic);
-        }
         self.bytes += held_bytes(&dropped);
         self.last.push_back(dropped);
         while self.last.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
@@ -221,7 +225,8 @@ mod tests {
     fn one_topic_of_many_is_held_once() {
         let mut drops = Drops::default();
         drops.note(dropped("a/b"));
-        drops.note(dropped("a/b"));
+        let topic = drops.topic("a/b");
+        drops.note(Dropped { topic, ..dropped("") });
         let topics: Vec<_> = drops.newest_first().map(|one| &one.topic).collect();
         assert!(Arc::ptr_eq(topics[0], topics[1]));
     }

@@ -20,7 +20,7 @@ use super::connection::{Connection, Phase};
 use super::effect::ConnectionId;
 use super::{Key, Shard};
 use crate::message::Publication;
-use crate::proto::{PacketId, Publish, QoS};
+use crate::proto::{PacketId, PacketType, Publish, QoS};
 use crate::time::Time;
 
 /// Bytes of what is told in words.
@@ -99,11 +99,29 @@ impl Witness {
             at: now,
             publisher: publisher.cloned(),
             receiver: receiver.cloned(),
-            topic: topic.into(),
+            topic: self.drops.topic(topic),
             qos,
             bytes,
             why,
             detail,
+        });
+    }
+
+    /// PUBREL goes to a client whose session is resumed.
+    #[cold]
+    pub fn releases(
+        &mut self,
+        now: Time,
+        client_id: &Arc<str>,
+        connection: &Connection,
+        packet_id: PacketId,
+    ) {
+        let bits = self.traces.live(connection.traced);
+        self.traces.note(bits, |_| TraceEvent {
+            client_id: Some(Arc::clone(client_id)),
+            address: Some(connection.peer.address),
+            packet_id: Some(packet_id),
+            ..TraceEvent::new(now, Step::Sent(PacketType::PubRel))
         });
     }
 
