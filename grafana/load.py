@@ -189,6 +189,7 @@ def forget(broker, client_id):
 
 @scene("connections_accepted_total", "connects_accepted_total", "connections_closed_total",
        "received_bytes_total", "sent_bytes_total", "packets_received_total",
+       "publish_received_bytes_total", "publish_sent_bytes_total",
        *(f"publishes_received_qos{qos}_total" for qos in (0, 1, 2)),
        *(f"publishes_sent_qos{qos}_total" for qos in (0, 1, 2)),
        "lane_messages_sent_total", "lane_messages_received_total", "turns_total",

@@ -145,10 +145,12 @@ OVERVIEW = Page(
             ),
             graph(
                 "Bytes",
-                "Bytes of MQTT, without TLS and TCP.",
+                "Bytes of MQTT, without TLS and TCP, and how many of them are payloads.",
                 "binBps",
                 Query(rate("hawker_received_bytes_total"), "in", BLUE),
                 Query(rate("hawker_sent_bytes_total"), "out", GREEN),
+                Query(rate("hawker_publish_received_bytes_total"), "payloads in", PURPLE),
+                Query(rate("hawker_publish_sent_bytes_total"), "payloads out", ORANGE),
             ),
             graph(
                 "Dropped, by reason",

@@ -282,6 +282,8 @@ metrics! {
     publishes_received_qos1_total,
     /// PUBLISH packets received at QoS 2, repetitions not counted.
     publishes_received_qos2_total,
+    /// Bytes of payloads in PUBLISH packets received, those that are not taken left out.
+    publish_received_bytes_total,
     /// PUBLISH packets sent at QoS 0.
     publishes_sent_qos0_total,
     /// PUBLISH packets sent at QoS 1, repetitions not counted.
@@ -290,6 +292,8 @@ metrics! {
     publishes_sent_qos2_total,
     /// PUBLISH packets sent again after a reconnection.
     publishes_resent_total,
+    /// Bytes of payloads in PUBLISH packets sent.
+    publish_sent_bytes_total,
     /// From a QoS 1 or 2 PUBLISH to its acknowledgement, of those that wait for the log or other
     /// shards.
     publish_acknowledge_seconds: Durations,

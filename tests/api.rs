@@ -1,6 +1,10 @@
 //! The admin API against the real binary: every route, who may, pages, streams.
 
+#[path = "api/presence.rs"]
+mod presence;
 mod support;
+#[path = "api/traces.rs"]
+mod traces;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -576,7 +580,7 @@ fn every_route_of_the_document_is_there() {
     assert!(paths.len() > 15);
     for (path, verbs) in paths {
         let path = path.strip_prefix("/api/v1").expect("it is below");
-        let path = path.replace("{client_id}", "x").replace("{topic}", "x");
+        let path = path.replace("{client_id}", "x").replace("{topic}", "x").replace("{id}", "x");
         let path = path.replace("{address}", "192.0.2.1");
         for verb in verbs.as_object().expect("verbs").keys() {
             let verb = verb.to_ascii_uppercase();

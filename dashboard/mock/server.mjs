@@ -31,6 +31,8 @@ export function serve(port, options = {}) {
       const body = await read(request);
       const place = url.pathname.slice('/api/v1'.length);
       if (place === '/subscribe') return watch(url, request, response, watchers);
+      const stream = /^\/traces\/(\d+)\/(events|log)$/.exec(place);
+      if (stream) return follow(state.trace(Number(stream[1])) ?? lost('trace'), stream[2], request, response);
       const answer = api(state, request.method, place, url.searchParams, body, watchers);
       response.writeHead(answer === undefined ? 204 : 200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
       response.end(answer === undefined ? '' : JSON.stringify(answer));
@@ -70,6 +72,23 @@ function watch(url, request, response, watchers) {
   const tell = (message) => matches(filter, message.topic) && response.write(`data: ${JSON.stringify(message)}\n\n`);
   watchers.add(tell);
   request.on('close', () => watchers.delete(tell));
+}
+
+/** What a trace has seen, and what is still to come. */
+function follow(trace, what, request, response) {
+  if (what === 'log') {
+    response.writeHead(200, { 'content-type': 'application/jsonl', 'content-disposition': `attachment; filename="trace-${trace.id}.jsonl"` });
+    return response.end(trace.seen.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  }
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+  response.write(': following\n\n');
+  const tell = (event) => {
+    response.write(`id: ${event.number}\ndata: ${JSON.stringify(event)}\n\n`);
+    if (event.event === 'ended') response.end();
+  };
+  trace.seen.forEach(tell);
+  trace.readers.add(tell);
+  request.on('close', () => trace.readers.delete(tell));
 }
 
 function part(rows, query) {
@@ -121,6 +140,23 @@ function api(state, method, place, query, body, watchers) {
       state.bans.push({ address: body.address, until_ms: Date.now() + body.seconds * 1000, why: body.why });
       return state.bans.at(-1);
     case 'DELETE bans/': return void (state.bans = state.bans.filter((ban) => ban.address !== name));
+    case 'GET traces': return { traces: [...state.traces].reverse().map(({ seen, readers, ...trace }) => ({ ...trace, events: seen.length })) };
+    case 'POST traces': {
+      if (body.filter !== undefined && /#./.test(body.filter)) throw new Refusal(422, 'unprocessable', `filter "${body.filter}" is no topic filter`);
+      return state.follow(body);
+    }
+    case 'DELETE traces/': {
+      const trace = state.trace(Number(name)) ?? lost('trace');
+      if (trace.state === 'running') state.end(trace, 'it was stopped');
+      else state.traces = state.traces.filter((other) => other !== trace);
+      return { id: trace.id };
+    }
+    case 'GET drops': {
+      const search = (query.get('search') ?? '').toLowerCase();
+      const rows = state.drops.filter((row) => `${row.topic}\n${row.publisher ?? ''}\n${row.receiver ?? ''}`.toLowerCase().includes(search));
+      const [drops, next_cursor] = part(rows, query);
+      return { drops, next_cursor, total: rows.length };
+    }
     case 'GET config': return { settings: CONFIG };
     case 'POST reload': return { applied: true, restart_needed: ['shards'] };
     case 'GET log': return { durability: 'fsync', damages: 0, shards: state.shards.map(({ shard, log }) => ({ shard, ...log, commits_total: 81_004 + shard })) };

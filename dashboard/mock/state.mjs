@@ -29,12 +29,50 @@ export class State {
     if (websocket) this.listeners.push({ name: 'web', address: `ws://127.0.0.1:${websocket}`, scheme: 'ws', connections: 3 });
     this.retained = new Map(empty ? [] : retained());
     this.bans = empty ? [] : [{ address: '203.0.113.9', until_ms: NOW() + 512_000, why: '12 failed logins' }];
+    this.drops = empty ? [] : drops();
+    this.traces = [];
+    this.traceCount = 0;
     for (const client of this.clients) {
       const shard = this.shards[[...client.client_id].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % 3];
       shard.sessions += 1;
       if (client.connected) shard.connections += 1;
     }
     this.empty = empty;
+  }
+
+  trace(id) {
+    return this.traces.find((trace) => trace.id === id);
+  }
+
+  /** A trace that has seen a client come and go already. */
+  follow({ minutes, payload_bytes, ...subject }) {
+    const trace = {
+      id: ++this.traceCount, ...subject, state: 'running', started_at_ms: NOW(), ends_at_ms: NOW() + minutes * 60_000, ended_at_ms: null, ended_by: null,
+      by: 'local', payload_bytes, lost: 0, file: 'data/traces/trace-1.jsonl', file_bytes: 0, seen: [], readers: new Set(),
+    };
+    this.traces.push(trace);
+    const client = { client_id: subject.client_id ?? 'panel-hall-007', address: '198.51.100.7:40007', shard: 1 };
+    const message = { topic: 'home/hall/panel/set', qos: 1, retain: false, dup: false, bytes: 44 };
+    for (const event of [
+      { direction: 'in', event: 'connect', detail: 'MQTT 5.0, clean start no, keep-alive 60 s, session expiry 3600 s, user "user7", with a password' },
+      { direction: 'out', event: 'connack', reason: 'success', reason_code: 0, detail: 'session resumed' },
+      { direction: 'out', event: 'publish', ...message, packet_id: 12, ...(payload_bytes > 0 && { payload_base64: Buffer.from('{"on": true}').toString('base64') }) },
+      { direction: 'in', event: 'puback', packet_id: 12, reason: 'success', reason_code: 0 },
+      { direction: 'broker', event: 'dropped', ...message, qos: 0, topic: 'home/hall/alarm', detail: 'away: the receiver is away, and QoS 0 does not wait: mqtt.queue_qos0' },
+      { direction: 'out', event: 'disconnect', reason: 'session taken over', reason_code: 0x8e },
+    ]) this.note(trace, { ...event, ...client });
+    return trace.readers && { ...trace, seen: undefined, readers: undefined, events: trace.seen.length };
+  }
+
+  note(trace, event) {
+    const noted = { number: trace.seen.length + 1, at_us: NOW() * 1000, ...event };
+    trace.seen.push(noted);
+    for (const tell of trace.readers) tell(noted);
+  }
+
+  end(trace, why) {
+    Object.assign(trace, { state: 'ended', ended_at_ms: NOW(), ended_by: why });
+    this.note(trace, { direction: 'trace', event: 'ended', detail: why });
   }
 
   /** What has happened since it was last asked. */
@@ -75,6 +113,22 @@ export class State {
       return { client_id: client.client_id, filter, qos, group: shared ? shared[1] : null };
     }));
   }
+}
+
+function drops() {
+  const whys = [
+    ['away', 'the receiver is away, and QoS 0 does not wait: mqtt.queue_qos0', null],
+    ['queue_full', "the receiver's queue is full: mqtt.queue_messages_max", null],
+    ['not_allowed', 'no rule allows it to be published', 'auth.rules[0] denies "secret/#"'],
+  ];
+  return Array.from({ length: 61 }, (_, index) => {
+    const [why, meaning, detail] = whys[index % whys.length];
+    const topic = detail ? 'secret/door' : `home/${ROOMS[index % ROOMS.length]}/lamp/set`;
+    return {
+      at_ms: NOW() - index * 41_000, shard: index % 3, number: 900 - index, publisher: why === 'queue_full' ? null : 'phone-hall-002',
+      receiver: detail ? null : `lamp-${ROOMS[index % ROOMS.length]}-00${index % 10}`, topic, qos: index % 2, bytes: 40 + index, why, meaning, detail,
+    };
+  });
 }
 
 function clients() {

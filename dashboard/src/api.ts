@@ -124,6 +124,57 @@ export interface Ban {
   by?: string;
 }
 
+export interface Trace {
+  id: number;
+  /** One of the three. */
+  client_id?: string;
+  filter?: string;
+  address?: string;
+  state: 'running' | 'ended';
+  started_at_ms: number;
+  ends_at_ms: number;
+  ended_at_ms: number | null;
+  ended_by: string | null;
+  by: string;
+  events: number;
+  /** Events that found no room. */
+  lost: number;
+}
+
+export interface TraceEvent {
+  number: number;
+  at_us: number;
+  direction: 'in' | 'out' | 'broker' | 'trace';
+  event: string;
+  client_id?: string;
+  topic?: string;
+  qos?: number;
+  retain?: boolean;
+  dup?: boolean;
+  bytes?: number;
+  packet_id?: number;
+  reason?: string;
+  reason_code?: number;
+  detail?: string;
+  payload_base64?: string;
+}
+
+/** A message that somebody did not get. */
+export interface Dropped {
+  at_ms: number;
+  shard: number;
+  /** Counts those of its shard. */
+  number: number;
+  publisher: string | null;
+  receiver: string | null;
+  topic: string;
+  qos: number;
+  bytes: number;
+  why: string;
+  meaning: string;
+  detail: string | null;
+}
+
 export interface ConfigValue {
   key: string;
   value: unknown;
@@ -242,6 +293,17 @@ export async function request<T>(method: string, path: string, body?: unknown, s
   const response = await send(method, path, body, signal);
   const text = await response.text();
   return (text ? JSON.parse(text) : null) as T;
+}
+
+/** Hands what is at a path to the browser as a file: a link could not send the token. */
+export async function download(path: string, name: string): Promise<void> {
+  const response = await send('GET', path);
+  const url = URL.createObjectURL(await response.blob());
+  const anchor = document.createElement('a');
+  Object.assign(anchor, { href: url, download: name });
+  anchor.click();
+  // The browser has begun to read it.
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 /** Server-sent events, with a token, which an EventSource cannot send. Ends with its signal. */

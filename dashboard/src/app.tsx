@@ -16,6 +16,7 @@ import { Shards } from './pages/shards';
 import { Storage } from './pages/storage';
 import { Subscriptions } from './pages/subscriptions';
 import { Tool } from './pages/tool';
+import { Trace } from './pages/trace';
 import { Icon, Logo } from './parts/icons';
 import { Button, Dialog, Empty, Field, Notice, PageHead, Segments, Toasts } from './parts/parts';
 import { link, route } from './router';
@@ -39,6 +40,7 @@ const PLACES: [string, Place[]][] = [
   ['Try', [
     { page: 'messages', name: 'Watch and publish', component: Messages },
     { page: 'tool', name: 'MQTT client', component: Tool },
+    { page: 'trace', name: 'Trace', component: Trace },
   ]],
   ['Broker', [
     { page: 'listeners', name: 'Listeners', component: Listeners },

@@ -139,6 +139,45 @@ export const FLOWS = {
     await tool(page, origin, label);
   },
 
+  async a_client_is_followed_stopped_and_forgotten({ page, origin, label, state }) {
+    await visit(page, origin, 'clients/panel-hall-007');
+    await page.getByRole('link', { name: 'Trace', exact: true }).and(page.locator('main a')).click();
+    await page.getByRole('heading', { level: 1, name: 'Trace', exact: true }).waitFor();
+    assert.equal(await page.getByLabel('Client id').inputValue(), 'panel-hall-007');
+    await page.getByLabel('Payloads').selectOption('64');
+    await page.getByLabel('Client id').press('Enter');
+    const events = page.getByRole('table', { name: 'Events' });
+    const event = (text) => events.getByRole('row').filter({ hasText: text });
+    await event('session taken over').waitFor();
+    await event('home/hall/panel/set').getByText('{"on": true}').waitFor();
+    await page.getByText('6 events').waitFor();
+    state.note(state.traces[0], { direction: 'broker', event: 'session_ended', client_id: 'panel-hall-007' });
+    await event('session ended').waitFor();
+    await check(page, `${label}, live`);
+    await shoot(page, `${label}-trace`);
+    await page.getByRole('searchbox', { name: 'Search events' }).fill('DROPPED');
+    await page.getByText('1 event', { exact: true }).waitFor();
+    await event('mqtt.queue_qos0').waitFor();
+    await page.getByRole('searchbox', { name: 'Search events' }).fill('');
+    const saving = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'Download panel-hall-007' }).first().click();
+    assert.equal((await saving).suggestedFilename(), 'trace-1.jsonl');
+    await page.getByRole('button', { name: 'Stop panel-hall-007' }).first().click();
+    await page.getByText('It ended: it was stopped.').waitFor();
+    await page.getByRole('button', { name: 'Forget panel-hall-007' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Forget', exact: true }).click();
+    await page.getByText('Nothing is followed.').waitFor();
+    await page.getByLabel('What', { exact: true }).selectOption('filter');
+    await page.getByLabel('Topic filter').fill('home/#/x');
+    await page.getByRole('button', { name: 'Start' }).click();
+    await page.getByText('is no topic filter').waitFor();
+    await page.getByText('25 of 61 losses').waitFor();
+    await page.getByRole('searchbox', { name: 'Search what was lost' }).fill('secret');
+    await page.getByText('20 of 20 losses').waitFor();
+    await row(page, 'auth.rules[0] denies').first().waitFor();
+    await check(page, `${label}, lost`);
+  },
+
   async bans_are_made_and_lifted({ page, origin, label }) {
     await visit(page, origin, 'security');
     await page.getByRole('button', { name: 'Ban an address' }).click();

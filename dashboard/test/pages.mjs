@@ -8,7 +8,7 @@ const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 export const PAGES = [
   ['overview', 'Overview'], ['clients', 'Clients'], ['subscriptions', 'Subscriptions'], ['retained', 'Retained messages'],
-  ['messages', 'Watch and publish'], ['tool', 'MQTT client'], ['listeners', 'Listeners'], ['shards', 'Shards'], ['storage', 'Storage'],
+  ['messages', 'Watch and publish'], ['tool', 'MQTT client'], ['trace', 'Trace'], ['listeners', 'Listeners'], ['shards', 'Shards'], ['storage', 'Storage'],
   ['security', 'Security'], ['config', 'Configuration'], ['nowhere', 'No such page'],
 ];
 

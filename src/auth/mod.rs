@@ -21,5 +21,5 @@ pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;
 pub use password::{PasswordHash, Passwords};
 pub use rate::Rates;
-pub use rules::{Action, Actor, Grants, Rules};
+pub use rules::{Action, Actor, Grants, Rules, meets};
 pub use scram::{ScramError, ScramServer, ScramUsers};

@@ -348,8 +348,8 @@ fn covers(wide: &str, narrow: &str) -> bool {
     }
 }
 
-/// Whether some topic is matched by both.
-fn meets(one: &str, other: &str) -> bool {
+/// Whether some topic is matched by both filters.
+pub fn meets(one: &str, other: &str) -> bool {
     let apart = |plain: &str, wild: &str| plain.starts_with('$') && wild.starts_with(['+', '#']);
     if apart(one, other) || apart(other, one) {
         return false;

@@ -159,6 +159,7 @@ impl Draft {
             admin: self.process.admin,
             admin_tokens: self.process.admin_tokens,
             admin_hosts: self.process.admin_hosts,
+            admin_trace_folder: self.process.admin_trace_folder,
             log: self.log,
             mqtt: self.mqtt,
             storage: self.storage,

@@ -69,6 +69,7 @@ impl Config {
             admin: self.admin,
             admin_tokens: self.admin_tokens.clone(),
             admin_hosts: self.admin_hosts.clone(),
+            admin_trace_folder: self.admin_trace_folder.clone(),
         }
     }
 }

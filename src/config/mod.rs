@@ -55,6 +55,8 @@ pub struct Config {
     pub admin_tokens: Vec<AdminToken>,
     /// Names that it is called by, beside `localhost` and addresses.
     pub admin_hosts: Vec<String>,
+    /// Where the files of traces go; unset: the folder `traces` of `data_dir`.
+    pub admin_trace_folder: Option<PathBuf>,
     /// What is logged and how.
     pub log: LogConfig,
     /// What clients are promised and how much they may ask for.
@@ -102,6 +104,7 @@ impl Config {
             ("data_dir", self.data_dir != new.data_dir),
             ("durability", self.durability != new.durability),
             ("admin", self.admin != new.admin),
+            ("admin_trace_folder", self.admin_trace_folder != new.admin_trace_folder),
             ("log.format", self.log.format != new.log.format),
             ("storage.segment_bytes", self.storage.segment_bytes != new.storage.segment_bytes),
             ("storage.log_bytes_max", self.storage.log_bytes_max != new.storage.log_bytes_max),
@@ -127,6 +130,7 @@ impl Default for Config {
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 18083))),
             admin_tokens: Vec::new(),
             admin_hosts: Vec::new(),
+            admin_trace_folder: None,
             log: LogConfig::default(),
             mqtt: Mqtt::default(),
             storage: Storage::default(),

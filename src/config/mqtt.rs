@@ -141,6 +141,12 @@ table! {
         /// publish below `$SYS/`. What it says is retained, in memory alone.
         pub sys_interval_s: u16 = 10, seconds(0..=3600), Live;
 
+        /// Whether the broker tells of each client that comes and goes, at QoS 0 and not retained:
+        /// `$SYS/brokers/NODE/clients/CLIENT/connected` and `.../disconnected`, with JSON. NODE is
+        /// the machine's name; in both names `/`, `+`, `#` and `%` are written as in URLs. As long
+        /// as nobody subscribes to it, it costs a look at the subscriptions.
+        pub presence_events: bool = false, Switch, Live;
+
         /// How long a stopping broker waits for its connections to take what was written for
         /// them; then it closes them.
         pub stop_timeout_ms: u32 = 5_000, milliseconds(0..=600_000), Live;

@@ -55,6 +55,12 @@ table! {
         /// addresses. Requests to other names are refused: a page elsewhere could have made its own
         /// name mean this machine.
         pub(super) admin_hosts: Vec<String> = Vec::new(), Hosts, Live;
+
+        /// Where the files of traces go; made if missing, for the broker's user alone. Unset: the
+        /// folder `traces` of `data_dir`. A trace writes 64 MiB at most, and its file is removed a
+        /// day after its end.
+        pub(super) admin_trace_folder: Option<PathBuf> = None,
+            Optional(Sampled(kind::folder(), "\"/var/lib/hawker/traces\"")), Restart;
     }
 }
 

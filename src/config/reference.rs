@@ -249,6 +249,7 @@ mod tests {
         let samples = [
             "#shards",
             "#cpus",
+            "#admin_trace_folder",
             "#origins",
             "#proxy_from",
             "#forwarded_from",
@@ -297,6 +298,7 @@ mod tests {
             data_dir: "elsewhere".into(),
             durability: crate::config::Durability::Os,
             admin: None,
+            admin_trace_folder: Some("traces".into()),
             log: LogConfig { level: "off".into(), format: crate::config::LogFormat::Json },
             storage: Storage {
                 segment_bytes: 1,

@@ -10,6 +10,7 @@ mod dashboard;
 mod exposition;
 mod metrics;
 mod sys_topics;
+mod traces;
 
 pub(crate) use access::{Access, OWN_HEADER};
 pub(crate) use api::Api;

@@ -76,6 +76,8 @@ struct Totals {
     dropped: u64,
     bytes_received: u64,
     bytes_sent: u64,
+    payload_bytes_received: u64,
+    payload_bytes_sent: u64,
     sockets: u64,
     connections: u64,
 }
@@ -104,6 +106,8 @@ impl Totals {
         self.dropped += dropped(metrics);
         self.bytes_received += metrics.received_bytes_total;
         self.bytes_sent += metrics.sent_bytes_total;
+        self.payload_bytes_received += metrics.publish_received_bytes_total;
+        self.payload_bytes_sent += metrics.publish_sent_bytes_total;
         self.sockets += metrics.connections_accepted_total;
         self.connections += metrics.connects_accepted_total;
     }
@@ -198,6 +202,8 @@ impl Told {
             ("publish/messages/received", totals.publishes_received),
             ("publish/messages/sent", totals.publishes_sent),
             ("publish/messages/dropped", totals.dropped),
+            ("publish/bytes/received", totals.payload_bytes_received),
+            ("publish/bytes/sent", totals.payload_bytes_sent),
             ("bytes/received", totals.bytes_received),
             ("bytes/sent", totals.bytes_sent),
             ("subscriptions/count", *subscriptions),

@@ -390,6 +390,11 @@ impl Driver {
                     // Whoever asked has gone on.
                     let _ = answer.send(known);
                 }
+                Letter::Trace(order) => self.shard.handle(now, Input::Trace(order)),
+                Letter::Traced { id, answer } => {
+                    // Whoever asked has gone on.
+                    let _ = answer.send(self.shard.take_traced(id));
+                }
                 Letter::Announce(announcements) => {
                     for (topic, payload) in announcements {
                         self.shard

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::mailbox::{Letter, Mailbox};
-use crate::shard::{Place, Seen, Shard};
+use crate::shard::{Place, Seen, Shard, TraceId, TraceOrder, Traced};
 use crate::time::Time;
 
 /// How long an answer of a shard is waited for.
@@ -121,6 +121,28 @@ impl Inquiry {
             known = known.or(answered(answer).await?);
         }
         Ok(known)
+    }
+
+    /// Begins or ends a trace on every shard.
+    pub(crate) fn trace(&self, order: &TraceOrder) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.send(Letter::Trace(order.clone()));
+        }
+    }
+
+    /// What every shard noted of a trace since the last time, in the order of shards.
+    pub(crate) async fn take_traced(&self, id: TraceId) -> Result<Vec<Traced>, Silent> {
+        let ask = |mailbox: &Mailbox| {
+            let (answer, traced) = oneshot::channel();
+            mailbox.send(Letter::Traced { id, answer });
+            traced
+        };
+        let answers: Vec<_> = self.mailboxes.iter().map(ask).collect();
+        let mut traced = Vec::new();
+        for answer in answers {
+            traced.push(answered(answer).await?.unwrap_or_default());
+        }
+        Ok(traced)
     }
 
     /// Lets the broker say something of itself to subscribers of a topic.

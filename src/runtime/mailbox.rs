@@ -16,7 +16,9 @@ use super::doors::Entry;
 use super::visitors::Refusal;
 use crate::auth::Verdict;
 use crate::metrics::{Durations, ShardMetrics, Tally};
-use crate::shard::{Advice, ConnectionId, Holdings, LogSize, Policy, Shard};
+use crate::shard::{
+    Advice, ConnectionId, Holdings, LogSize, Policy, Shard, TraceId, TraceOrder, Traced,
+};
 use crate::time::Time;
 
 /// A look at the core; what it sees it hands to whoever asked.
@@ -47,6 +49,10 @@ pub(super) enum Letter {
     /// An operator ends a client's connection, and its session if that is to be forgotten. The
     /// answer: whether it was connected; nothing if its home is elsewhere or it is unknown.
     Kick { client_id: Arc<str>, forget: bool, answer: oneshot::Sender<Option<bool>> },
+    /// An operator follows something, or has seen enough.
+    Trace(TraceOrder),
+    /// What was noted of a trace since the last time; nothing if it does not run.
+    Traced { id: TraceId, answer: oneshot::Sender<Option<Traced>> },
     /// The broker says something of itself.
     Announce(Vec<(Arc<str>, Bytes)>),
     /// Say what was counted.

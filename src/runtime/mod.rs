@@ -188,6 +188,7 @@ pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Cha
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
         rate_exceeded: config.auth.rate_exceeded,
+        node: sys::node_name().into(),
         listeners: config.listeners.iter().map(listener_policy).collect(),
     };
     Ok((Arc::new(policy), chain))

@@ -17,7 +17,7 @@ impl Shard {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         match seat.session.outbox.inflight.acknowledge(ack.packet_id) {
             Ok(delivery) => {
-                self.tell_delivered(id, &delivery.body);
+                self.tell_delivered(now, id, ack.packet_id, &delivery);
                 self.completed(now, key, &delivery);
             }
             Err(AckError::Unknown) => {}
@@ -25,7 +25,19 @@ impl Shard {
         }
     }
 
-    fn tell_delivered(&mut self, id: ConnectionId, body: &Body) {
+    fn tell_delivered(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        packet_id: PacketId,
+        delivery: &Delivery,
+    ) {
+        let body = &delivery.body;
+        if self.witness.traces.follows_topics()
+            && let Some(message) = self.journal.in_memory(body).cloned()
+        {
+            self.trace_delivered(now, id, packet_id, delivery.qos, &message);
+        }
         if self.policy.consults.events && !matches!(body, Body::Written) {
             let message = self.journal.load(body);
             self.tell(id, |client| Event::Delivered(client, message));
@@ -47,7 +59,7 @@ impl Shard {
         }
         let reason = match inflight.receive(ack.packet_id) {
             Ok(Some(delivery)) => {
-                self.tell_delivered(id, &delivery.body);
+                self.tell_delivered(now, id, ack.packet_id, &delivery);
                 if matches!(delivery.body, Body::Kept(_)) {
                     return self.received_kept(id, key, ack.packet_id, &delivery);
                 }

@@ -10,6 +10,7 @@ use super::connection::{
 use super::consult::Event;
 use super::effect::{ConnectionId, Listener, Output, Peer, ShardId};
 use super::limit::Limit;
+use super::witness::Decision;
 use super::{Key, Seat, Shard};
 use crate::auth::{Asks, Identity, Login, ScramError, ScramServer, Verdict};
 use crate::message::Publication;
@@ -44,6 +45,9 @@ impl Shard {
             connection.answer_bytes_max = connect.maximum_packet_size.unwrap_or(u32::MAX);
         }
         if let Err(reason) = self.check_connect(connect) {
+            if self.witness.traces.is_on() {
+                self.trace_connect(now, id, connect);
+            }
             self.refuse(now, id, connect.version, reason);
             return Admission::Decided;
         }
@@ -52,6 +56,9 @@ impl Shard {
             if home != self.id {
                 return Admission::Elsewhere(home);
             }
+        }
+        if self.witness.traces.is_on() {
+            self.trace_connect(now, id, connect);
         }
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),
@@ -110,6 +117,9 @@ impl Shard {
         connection.phase = Phase::Verifying(Box::new(verifying));
         self.pause(id, Pause::Verdict);
         self.outputs.push_back(Output::Ask { connection: id, login });
+        if self.witness.traces.is_on() {
+            self.trace_decision(now, id, Decision::Asked, None, "who it is is being asked");
+        }
     }
 
     /// Somebody was asked about.
@@ -196,6 +206,10 @@ impl Shard {
         if let Some(connection) = self.connections.get(id) {
             tracing::info!(peer = %connection.peer.address, "connection refused: {error}");
         }
+        if self.witness.traces.is_on() {
+            let detail = error.to_string();
+            self.trace_decision(now, id, Decision::Refused, Some(error.reason()), &detail);
+        }
         match Connect::refusal(&frame, *error) {
             // What the client takes could not be read: the answer is as short as it can be.
             Some((version, connack)) => self.answer_refused(now, id, version, connack),
@@ -211,8 +225,11 @@ impl Shard {
         version: Version,
         reason: ReasonCode,
     ) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get(id) else { return };
         tracing::info!(peer = %connection.peer.address, %reason, "connection refused");
+        if self.witness.traces.is_on() {
+            self.trace_decision(now, id, Decision::Refused, Some(reason), "it is not let in");
+        }
         let text = reason.to_string();
         let mut connack = ConnAck::new(false, reason);
         connack.reason_string = Some(&text);
@@ -401,6 +418,9 @@ impl Shard {
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             (active.identity, active.grants) = (identity, grants);
         }
+        if self.witness.traces.is_on() {
+            self.mark_traced(id, &client_id);
+        }
         self.pace(id, rates);
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
@@ -415,6 +435,9 @@ impl Shard {
         self.arm_connection(id);
         self.tell(id, Event::Connected);
         self.announce_presence(key, true);
+        if self.mqtt().presence_events {
+            self.tell_connected(now, id, &client_id, connect, expiry_interval);
+        }
         self.pump_connection(now, id);
     }
 
@@ -450,6 +473,9 @@ impl Shard {
     fn take_over(&mut self, now: Time, key: Key, clean_start: bool) -> Option<Key> {
         if let Some(older) = self.sessions.get(key).and_then(|seat| seat.connection) {
             self.metrics.takeovers_total += 1;
+            if self.witness.traces.is_on() {
+                self.trace_decision(now, older, Decision::TakenOver, None, "by a newer connection");
+            }
             self.disconnect(now, older, ReasonCode::SessionTakenOver);
         }
         // The older connection's end may have ended the session.

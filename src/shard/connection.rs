@@ -46,6 +46,8 @@ pub struct Connection {
     pub ended: bool,
     /// Nothing is written before its session's record is durable.
     pub is_held: bool,
+    /// Bits of the traces that follow its client or its address.
+    pub traced: u8,
     /// What the sender of a CONNECT that is not answered yet accepts.
     pub answer_bytes_max: u32,
     pub since: Time,
@@ -310,6 +312,7 @@ impl Connection {
             paused: 0,
             ended: false,
             is_held: false,
+            traced: 0,
             answer_bytes_max: u32::MAX,
             since: now,
             last_received: now,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::connection::Pause;
 use super::effect::{ConnectionId, Listener, Output};
 use super::publish::Owed;
+use super::witness::Why;
 use super::{Key, Shard};
 use crate::message::{Message, Publication};
 use crate::proto::{
@@ -202,7 +203,12 @@ impl Shard {
         let replacement = match advice {
             Ok(None) => return self.take_publish(now, id, &mut Publication::of(message), owed),
             Ok(Some(replacement)) => replacement,
-            Err(reason) => return self.refuse_publish(now, id, owed, reason),
+            Err(reason) => {
+                let (publisher, why) = (self.session_of(id), Some(reason.to_string().into()));
+                let (topic, qos, bytes) = (message.topic(), message.qos, message.bytes());
+                self.lose_all(publisher, topic, qos, bytes, Why::Refused, why);
+                return self.refuse_publish(now, id, owed, reason);
+            }
         };
         let Replacement { topic, payload, qos } = replacement;
         if TopicName::new(&topic).is_err() {

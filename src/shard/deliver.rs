@@ -7,11 +7,12 @@ use super::effect::ConnectionId;
 use super::journal::{Journal, Waiter};
 use super::limit::Limit;
 use super::record::Step;
+use super::witness::{Decision, Loss, Passage, Step as TraceStep, Why, Witness};
 use super::{Key, Seat, Shard};
-use crate::message::Publication;
+use crate::message::{Message, Publication};
 use crate::metrics::ShardMetrics;
 use crate::proto::{
-    PacketId, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
+    PacketId, PacketType, Publish, PublishProperties, QoS, SubscriptionIds, TopicName, Version,
 };
 use crate::session::{
     Body, Delivery, KeptId, QueueLimits, QueueMemory, SubscriptionIdSet, Transmit, packet_id,
@@ -43,6 +44,16 @@ struct Manner<'a> {
     packet_id: Option<PacketId>,
     subscription_ids: &'a [u32],
 }
+
+impl From<&Manner<'_>> for Passage<'_> {
+    fn from(manner: &Manner<'_>) -> Self {
+        let Manner { qos, retain, dup, packet_id, .. } = *manner;
+        Passage { qos, retain, dup, packet_id, detail: None }
+    }
+}
+
+/// What a trace is told of a PUBLISH that was written.
+const SENT: TraceStep = TraceStep::Sent(PacketType::Publish);
 
 /// Whether a PUBLISH could be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +136,17 @@ impl Shard {
         {
             return false;
         }
+        if self.witness.traces.is_on() {
+            let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+            self.witness.passes(now, SENT, client_id, Some(connection), publication, passage);
+        }
         outbox.skip_ordinals(ordinal);
         let body = match kept {
             Some((kept, _)) => Body::Kept(kept),
-            None if seat.session.is_persistent() || self.policy.consults.events => {
+            None if seat.session.is_persistent()
+                || self.policy.consults.events
+                || self.witness.traces.follows_topics() =>
+            {
                 Body::Held(Arc::clone(publication.keep()))
             }
             None => Body::Written,
@@ -147,7 +165,7 @@ impl Shard {
             seat.sent_through = ordinal;
             self.journal.progress(seat.number, ordinal, Step::Sent);
         }
-        count_sent(&mut self.metrics, qos, false);
+        count_sent(&mut self.metrics, qos, false, publication.payload.len());
         self.mark_dirty(id);
         true
     }
@@ -180,32 +198,60 @@ impl Shard {
         }
         let Some(id) = seat.connection else {
             self.metrics.dropped_away_total += 1;
-            return;
+            let (topic, bytes) = (publication.topic, publication.bytes());
+            return self.lose(key, topic, QoS::AtMostOnce, bytes, Why::Away);
         };
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.out.bytes() >= self.policy.mqtt.outbox_bytes_max as usize {
             self.metrics.dropped_outbox_full_total += 1;
-            return;
+            let (topic, bytes) = (publication.topic, publication.bytes());
+            return self.lose(key, topic, QoS::AtMostOnce, bytes, Why::OutboxFull);
         }
         let manner =
             Manner { qos: QoS::AtMostOnce, retain, dup: false, packet_id: None, subscription_ids };
         match write_publish(connection, &mut self.pool, now, publication, manner) {
             Written::Yes => {
-                self.metrics.publishes_sent_qos0_total += 1;
+                let bytes = publication.payload.len();
+                count_sent(&mut self.metrics, QoS::AtMostOnce, false, bytes);
+                if self.witness.traces.is_on() {
+                    let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+                    let connection = Some(&*connection);
+                    self.witness.passes(now, SENT, client_id, connection, publication, passage);
+                }
                 self.mark_dirty(id);
             }
-            Written::TooLarge => self.metrics.dropped_too_large_total += 1,
+            Written::TooLarge => {
+                self.metrics.dropped_too_large_total += 1;
+                let (topic, bytes) = (publication.topic, publication.bytes());
+                self.lose(key, topic, QoS::AtMostOnce, bytes, Why::TooLarge);
+            }
         }
     }
 
     /// Puts a message into a session's queue and sends what may be sent.
     pub(super) fn offer(&mut self, now: Time, key: Key, delivery: Delivery) {
         let limits = self.queue_limits();
+        let is_traced = self.witness.traces.is_on();
+        let traced = match is_traced {
+            true => self.journal.in_memory(&delivery.body).cloned(),
+            false => None,
+        };
+        let qos = delivery.qos;
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let dropped = seat.session.outbox.offer(delivery, limits, &mut self.queue_memory);
         let connection = seat.connection;
         if !dropped.is_empty() {
             self.queue_was_full(key, &dropped);
+        }
+        match traced {
+            Some(message) => self.trace_queued(now, key, &message, qos),
+            None if is_traced => self.trace_session(
+                now,
+                key,
+                Decision::Queued,
+                "a message that lies in the log alone: it is not read to be told of",
+            ),
+            None => {}
         }
         if connection.is_some() {
             self.pump(now, key);
@@ -223,6 +269,10 @@ impl Shard {
         self.reached(limit, format_args!("messages for client {client_id:?} are dropped"));
         for delivery in dropped {
             self.metrics.dropped_queue_full_total += 1;
+            // What lies in the log alone is not read to be told of.
+            let message = self.journal.in_memory(&delivery.body).cloned();
+            let topic = message.as_ref().map_or("", |message| message.topic());
+            self.lose(key, topic, delivery.qos, delivery.bytes as usize, Why::QueueFull);
             self.delivery_over(key, delivery);
         }
     }
@@ -282,6 +332,7 @@ impl Shard {
                 journal,
                 metrics: &mut self.metrics,
                 memory: &mut self.queue_memory,
+                witness: &mut self.witness,
             },
             seat,
             connection,
@@ -363,6 +414,25 @@ struct Pump<'a> {
     journal: &'a Journal,
     metrics: &'a mut ShardMetrics,
     memory: &'a mut QueueMemory,
+    witness: &'a mut Witness,
+}
+
+impl Pump<'_> {
+    /// A message that is not sent after all.
+    #[cold]
+    fn lose(&mut self, seat: &Seat, connection: &Connection, message: &Message, why: Why) {
+        let loss = Loss {
+            publisher: None,
+            receiver: Some(&seat.session.client_id),
+            connection: Some(connection),
+            topic: message.topic(),
+            qos: message.qos,
+            bytes: message.bytes(),
+            why,
+            detail: None,
+        };
+        self.witness.lost(self.now, loss);
+    }
 }
 
 /// A QoS 2 message that outlives the broker must not be sent before it does: it could be sent
@@ -372,7 +442,7 @@ fn may_send(journal: &Journal, delivery: &Delivery) -> bool {
 }
 
 fn pump_into(
-    pump: Pump<'_>,
+    mut pump: Pump<'_>,
     seat: &mut Seat,
     connection: &mut Connection,
     pool: &mut super::BufferPool,
@@ -396,6 +466,10 @@ fn pump_into(
             Transmit::Tracked { packet_id, delivery, dup } => (delivery, Some(packet_id), dup),
             Transmit::PubRel(packet_id) => {
                 super::acknowledge::write_pubrel(connection, pool, packet_id);
+                if pump.witness.traces.is_on() {
+                    let client_id = &seat.session.client_id;
+                    pump.witness.releases(pump.now, client_id, connection, packet_id);
+                }
                 pumped.wrote = true;
                 continue;
             }
@@ -404,6 +478,7 @@ fn pump_into(
         // [MQTT-3.3.2-5]: what was sent before is sent again, however old.
         if message.expires <= pump.now && !dup {
             pump.metrics.dropped_expired_total += 1;
+            pump.lose(seat, connection, &message, Why::Expired);
             abandon(seat, packet_id);
             pumped.over.push(delivery);
             continue;
@@ -419,7 +494,12 @@ fn pump_into(
         match write_publish(connection, pool, pump.now, &publication, manner) {
             Written::Yes => {
                 pumped.wrote = true;
-                count_sent(pump.metrics, delivery.qos, dup);
+                count_sent(pump.metrics, delivery.qos, dup, publication.payload.len());
+                if pump.witness.traces.is_on() {
+                    let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+                    let (now, connection) = (pump.now, Some(&*connection));
+                    pump.witness.passes(now, SENT, client_id, connection, &publication, passage);
+                }
                 if delivery.qos == QoS::AtMostOnce {
                     pumped.over.push(delivery);
                 } else if matches!(delivery.body, Body::Kept(_)) {
@@ -429,6 +509,7 @@ fn pump_into(
             // The client is treated as if it had completed the message. [MQTT-3.1.2-25]
             Written::TooLarge => {
                 pump.metrics.dropped_too_large_total += 1;
+                pump.lose(seat, connection, &message, Why::TooLarge);
                 abandon(seat, packet_id);
                 pumped.over.push(delivery);
             }
@@ -442,7 +523,8 @@ fn abandon(seat: &mut Seat, packet_id: Option<PacketId>) {
     }
 }
 
-fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool) {
+fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool, payload_bytes: usize) {
+    metrics.publish_sent_bytes_total += payload_bytes as u64;
     match (dup, qos) {
         (true, _) => metrics.publishes_resent_total += 1,
         (false, QoS::AtMostOnce) => metrics.publishes_sent_qos0_total += 1,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::Policy;
 use super::consult::{Advice, Client, Event, Question};
 use super::message::ShardMessage;
+use super::witness::TraceOrder;
 use crate::auth::{CertificateNames, Login, Verdict};
 use crate::storage::{News, Order};
 
@@ -160,6 +161,8 @@ pub enum Input<'a> {
         /// What.
         payload: &'a [u8],
     },
+    /// An operator follows something, or has seen enough.
+    Trace(TraceOrder),
     /// Say goodbye to every client and take no new one. [MQTT-3.14.4-1, reason 0x8B]
     Stop,
 }

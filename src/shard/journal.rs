@@ -296,6 +296,15 @@ impl Journal {
         }
     }
 
+    /// The message, unless it is in the log alone: for those who must not wait for a disk.
+    pub fn in_memory<'a>(&'a self, body: &'a Body) -> Option<&'a Arc<Message>> {
+        match body {
+            Body::Held(message) => Some(message),
+            Body::Kept(id) => self.kept.get((*id).into())?.message.as_ref(),
+            Body::Written => None,
+        }
+    }
+
     /// The message at a place, and what its record says of it.
     pub fn read(&self, sequence: Sequence) -> (MessageHead, Arc<Message>) {
         let record = self.log.as_ref().and_then(|log| log.read(sequence));

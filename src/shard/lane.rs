@@ -81,10 +81,14 @@ impl Shard {
         let origin = Origin { session: None, hash: *origin };
         let intake = Intake { store: *store, origin: record, ..Intake::default() };
         let routed = match deliver {
-            true => self.route(now, &publication, origin, intake)?,
-            false => self.route_nowhere(now, &publication, intake)?,
+            true => self.route(now, &publication, origin, intake),
+            false => self.route_nowhere(now, &publication, intake),
         };
-        Ok(routed.appended)
+        if let Err(refusal) = routed {
+            let (topic, qos, bytes) = (publication.topic, publication.qos, publication.bytes());
+            self.lose_all(None, topic, qos, bytes, refusal.into(), None);
+        }
+        Ok(routed?.appended)
     }
 
     fn has_received(&self, (from, sequence): (ShardId, Sequence)) -> bool {

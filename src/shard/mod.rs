@@ -40,6 +40,7 @@ mod limit;
 mod look;
 mod message;
 mod missing;
+mod presence;
 mod publish;
 mod rate;
 mod receive;
@@ -51,6 +52,7 @@ mod session_end;
 mod share;
 mod subscribe;
 mod timers;
+mod witness;
 mod write;
 
 pub use announce::is_own as is_own_topic;
@@ -63,14 +65,19 @@ pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, Shard
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use look::{
-    ClientQuery, ClientRow, ClientView, Intent, Place, QueueBounds, RetainedQuery, RetainedRow,
-    Rights, Seen, Subscribed, SubscriptionKey, SubscriptionQuery, SubscriptionRow,
+    ClientQuery, ClientRow, ClientView, DropKey, DropQuery, DropRow, Intent, Place, QueueBounds,
+    RetainedQuery, RetainedRow, Rights, Seen, Subscribed, SubscriptionKey, SubscriptionQuery,
+    SubscriptionRow,
 };
 pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
 pub use missing::Missing;
 pub use record::describe;
 pub use rehome::rehome;
 pub use share::parts_of as share_of;
+pub use witness::{
+    Decision, Dropped, Step, Subject, TRACES_MAX, Trace, TraceEvent, TraceId, TraceOrder, Traced,
+    TracedMessage, Why,
+};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -88,11 +95,12 @@ use self::route::{Entry, Scratch};
 use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
+use self::witness::Witness;
 use self::write::BufferPool;
 use crate::auth::{Asks, Nonces, Rules, ScramUsers};
 use crate::config::{CertificateUser, Mqtt, RateExceeded, RefusedPublish};
 use crate::message::Stamp;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Label as _, Paused, ShardMetrics};
 use crate::proto::ReasonCode;
 use crate::router::TopicTree;
 use crate::session::{QueueMemory, Session};
@@ -118,6 +126,8 @@ pub struct Policy {
     pub refused_publish: RefusedPublish,
     /// What becomes of a client that sends more than it may.
     pub rate_exceeded: RateExceeded,
+    /// What the broker calls itself where there may be several.
+    pub node: Arc<str>,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerPolicy>,
 }
@@ -207,6 +217,7 @@ pub struct Shard {
     /// Sessions whose queues go on at the next one.
     unpumped: VecDeque<Key>,
     reached: Reached,
+    witness: Witness,
 }
 
 /// A session and the connection it is attached to.
@@ -308,6 +319,7 @@ impl Shard {
             pumped_bytes: 0,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
+            witness: Witness::default(),
             hasher,
         };
         if let Some(restored) = restored {
@@ -347,6 +359,7 @@ impl Shard {
             }
             Input::Kick { client_id, forget } => self.handle_kick(now, client_id, forget),
             Input::Announce { topic, payload } => self.announce(now, topic, payload),
+            Input::Trace(order) => self.handle_trace(order),
             Input::Stop => self.handle_stop(now),
         }
         while let Some(message) = self.loopback.pop_front() {
@@ -497,7 +510,12 @@ impl Shard {
         if connection.paused == 0 {
             self.metrics.reading_paused_total.count(why.into());
             self.outputs.push_back(Output::PauseReading(id));
+            if self.witness.traces.is_on() {
+                let cause = Paused::VALUES[Paused::from(why).index()];
+                self.trace_decision(self.now, id, Decision::Paused, None, cause);
+            }
         }
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.paused |= why as u8;
         if matches!(why, Pause::Lane) {
             self.paused.push(id);

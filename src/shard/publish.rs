@@ -11,6 +11,7 @@ use super::limit::Limit;
 use super::message::Forwarded;
 use super::record::Change;
 use super::route::{Intake, Origin, Refusal};
+use super::witness::Why;
 use super::{Key, Shard, ShardMessage, bit};
 use crate::config::RefusedPublish;
 use crate::message::{Message, Publication};
@@ -111,10 +112,16 @@ impl Shard {
         if let Err(reason) =
             self.check_publication(topic, &publish.properties.forward, publish.payload)
         {
+            let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
+            let why = Some(reason.to_string().into());
+            self.lose_all(Some(session), topic, publish.qos, bytes, Why::Refused, why);
             return self.refuse_publish(now, id, Owed::of(id, publish), reason);
         }
         if !self.may_publish(id, topic, publish) {
             self.metrics.publishes_not_allowed_total += 1;
+            let rule = Some(self.rule_against(id, topic, publish));
+            let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
+            self.lose_all(Some(session), topic, publish.qos, bytes, Why::NotAllowed, rule);
             let owed = Owed::of(id, publish);
             return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
         }
@@ -163,6 +170,7 @@ impl Shard {
             }
             Some(_) => self.metrics.publishes_received_qos1_total += 1,
         }
+        self.metrics.publish_received_bytes_total += publication.payload.len() as u64;
         let origin = self.origin(session);
         self.publish(now, publication, origin, owed);
         if self.policy.consults.events {
@@ -286,14 +294,20 @@ impl Shard {
         };
         let local = match self.route(now, publication, origin, intake) {
             Ok(routed) => routed,
-            Err(refusal) => return self.refuse_for_space(now, origin, owed, refusal),
+            Err(refusal) => {
+                return self.refuse_for_space(now, publication, origin, owed, refusal);
+            }
         };
+        if self.witness.traces.is_on() {
+            let remote = local.remote;
+            self.trace_routed(now, origin.session, publication, local.matches, remote);
+        }
         let receivers = local.remote | remote_store;
-        if !local.matched && receivers == 0 && !is_own(publication.topic) {
+        if local.matches == 0 && receivers == 0 && !is_own(publication.topic) {
             self.metrics.publishes_unmatched_total += 1;
         }
         let ticket = owed.and_then(|owed| {
-            let matched = local.matched || local.remote != 0;
+            let matched = local.matches > 0 || local.remote != 0;
             let ticket = self.owe(now, owed, receivers.count_ones(), local.appended, matched)?;
             if self.is_consulted(owed.connection, |consults| consults.published)
                 && let Some(client) = self.client(owed.connection)
@@ -329,11 +343,15 @@ impl Shard {
     fn refuse_for_space(
         &mut self,
         now: Time,
+        publication: &Publication<'_>,
         origin: Origin,
         owed: Option<Owed>,
         refusal: Refusal,
     ) {
         self.count_refusal(refusal);
+        let publisher = origin.session.and_then(|index| self.sessions.key_at(index));
+        let (topic, qos, bytes) = (publication.topic, publication.qos, publication.bytes());
+        self.lose_all(publisher, topic, qos, bytes, refusal.into(), None);
         let Some(owed) = owed else { return };
         if owed.packet_type == PacketType::PubRec
             && let Some(key) = origin.session.and_then(|index| self.sessions.key_at(index))
@@ -600,6 +618,9 @@ impl Shard {
         let Some(version) = connection.version() else { return };
         encode_ack(packet_type, version, packet_id, reason, connection.out.tail(&mut self.pool));
         self.mark_dirty(id);
+        if self.witness.traces.is_on() {
+            self.trace_acknowledgement(self.now, id, packet_type, packet_id, reason);
+        }
     }
 
     /// PUBREL: the client forgets the message and so do we. [MQTT-4.3.3-11]

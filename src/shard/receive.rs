@@ -5,6 +5,7 @@ use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
 use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
+use super::witness::Decision;
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
 use crate::time::Time;
@@ -28,7 +29,9 @@ impl Shard {
         certificate: Option<Box<CertificateNames>>,
     ) {
         self.metrics.connections_accepted_total += 1;
-        self.connections.insert(Connection { certificate, ..Connection::new(id, peer, now) });
+        let traced = self.witness.traces.of_client(None, Some(peer.address.ip()));
+        let connection = Connection::new(id, peer, now);
+        self.connections.insert(Connection { certificate, traced, ..connection });
         if self.stopping {
             self.close(now, id);
         } else {
@@ -159,6 +162,9 @@ impl Shard {
                     Ok(decoded) => {
                         let is_paced = active.pacer.is_some();
                         let messages = u64::from(matches!(decoded, Packet::Publish(_)));
+                        if self.witness.traces.is_on() {
+                            self.trace_received(now, id, &decoded);
+                        }
                         self.handle_packet(now, id, decoded);
                         if is_paced {
                             self.count_packet(now, id, messages, packet.len());
@@ -240,6 +246,10 @@ impl Shard {
     /// Ends a connection whose bytes are no MQTT. [MQTT-4.13.1-1]
     fn reject(&mut self, now: Time, id: ConnectionId, error: &DecodeError) -> Next {
         self.log_rejection(id, error);
+        if self.witness.traces.is_on() {
+            let detail = error.to_string();
+            self.trace_decision(now, id, Decision::Refused, Some(error.reason()), &detail);
+        }
         self.protocol_error(now, id, error.reason());
         Next::Stop
     }
@@ -275,6 +285,10 @@ impl Shard {
 
     pub(super) fn end_connection(&mut self, now: Time, id: ConnectionId, why: Option<ReasonCode>) {
         self.tell(id, |client| Event::Disconnected(client, why));
+        if self.witness.traces.is_on() {
+            let detail = if why.is_none() { "without a DISCONNECT" } else { "" };
+            self.trace_decision(now, id, Decision::Closed, why, detail);
+        }
         let Some(mut connection) = self.connections.remove(id) else { return };
         // What is held back is not true yet, and nothing was written before it.
         let last = match connection.is_held {
@@ -317,8 +331,15 @@ impl Shard {
     /// Writes a packet that was encoded for this connection before.
     pub(super) fn write_encoded(&mut self, id: ConnectionId, packet: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let version = connection.version().unwrap_or(Version::V311);
         connection.out.tail(&mut self.pool).extend_from_slice(packet);
         self.mark_dirty(id);
+        if self.witness.traces.is_on()
+            && let Ok(Cut::Whole { frame, .. }) = Frame::cut(packet, u32::MAX)
+            && let Ok(decoded) = Packet::decode_from_server(version, frame)
+        {
+            self.trace_sent(self.now, id, &decoded);
+        }
     }
 
     /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether
@@ -334,6 +355,9 @@ impl Shard {
         let written = packet.encode_within(version, packet_bytes_max, tail);
         if written {
             self.mark_dirty(id);
+            if self.witness.traces.is_on() {
+                self.trace_sent(self.now, id, packet);
+            }
         }
         written
     }

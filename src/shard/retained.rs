@@ -16,10 +16,12 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::announce::is_own;
 use super::arena::Arena;
 use super::effect::ShardId;
 use super::limit::Limit;
 use super::record::Change;
+use super::witness::Why;
 use super::{Key, Shard, ShardMessage};
 use crate::message::{Message, Publication, Stamp};
 use crate::proto::TopicFilter;
@@ -33,6 +35,8 @@ use crate::time::Time;
 pub struct Retention {
     pub(super) store: RetainedStore<Retained>,
     bytes: u64,
+    /// Those that the broker says of itself, which neither limits nor `bytes` count.
+    own: usize,
     cleared: Cleared,
     /// Questions that are answered when the round in progress is over.
     asked: Vec<Question>,
@@ -110,6 +114,7 @@ impl Retention {
         Retention {
             store: RetainedStore::new(hash_keys),
             bytes: 0,
+            own: 0,
             cleared,
             asked: Vec::new(),
             asked_later: Vec::new(),
@@ -117,11 +122,12 @@ impl Retention {
         }
     }
 
+    /// Those of clients.
     pub fn len(&self) -> usize {
-        self.store.len()
+        self.store.len() - self.own
     }
 
-    /// Of all messages together.
+    /// Of these together.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -139,16 +145,24 @@ impl Retention {
 
     fn remove(&mut self, topic: &str) -> Option<Retained> {
         let removed = self.store.remove(topic)?;
-        self.bytes -= removed.message.bytes() as u64;
+        match is_own(topic) {
+            true => self.own -= 1,
+            false => self.bytes -= removed.message.bytes() as u64,
+        }
         Some(removed)
     }
 
     fn insert(&mut self, retained: Retained) -> Option<Retained> {
         let message = Arc::clone(&retained.message);
-        self.bytes += message.bytes() as u64;
-        let earlier = self.store.insert(message.topic(), retained)?;
-        self.bytes -= earlier.message.bytes() as u64;
-        Some(earlier)
+        let is_own = is_own(message.topic());
+        let earlier = self.store.insert(message.topic(), retained);
+        if is_own {
+            self.own += usize::from(earlier.is_none());
+        } else {
+            self.bytes += message.bytes() as u64;
+            self.bytes -= earlier.as_ref().map_or(0, |earlier| earlier.message.bytes() as u64);
+        }
+        earlier
     }
 
     /// Messages that match and are still of use.
@@ -235,6 +249,9 @@ impl Shard {
         if publication.payload.is_empty() {
             return RetainedVerdict::Clear;
         }
+        if is_own(publication.topic) {
+            return RetainedVerdict::Keep;
+        }
         let is_new = self.retention.store.get(publication.topic).is_none();
         let mqtt = &self.policy.mqtt;
         let messages_max = (mqtt.retained_messages_max as usize).div_ceil(self.count);
@@ -274,6 +291,8 @@ impl Shard {
             // The topic's earlier message is not the last one any more.
             RetainedVerdict::Refuse => {
                 self.metrics.retained_refused_total += 1;
+                let (qos, bytes) = (publication.qos, publication.bytes());
+                self.lose_all(None, topic, qos, bytes, Why::NotRetained, None);
                 self.reached(Limit::Retained, format_args!("messages are not retained: {topic}"));
                 self.remove_retained(now, topic, publication.stamp)
             }

@@ -5,6 +5,7 @@ use super::deliver::Granted;
 use super::effect::ShardId;
 use super::record::{MessageHead, QueueNumber, Taken, Target};
 use super::retained::RetainedVerdict;
+use super::witness::Why;
 use super::{Key, Shard};
 use crate::config::QueuePolicy;
 use crate::message::Publication;
@@ -62,8 +63,8 @@ pub struct Intake {
 /// Where a publication went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Routed {
-    /// Whether anybody on this shard got it.
-    pub matched: bool,
+    /// Subscriptions and groups of this shard that match.
+    pub matches: usize,
     /// Bit set of the shards it must be forwarded to.
     pub remote: u64,
     /// What its acknowledgement waits for in this shard's log.
@@ -79,6 +80,15 @@ pub enum Refusal {
     Log,
     /// Somebody's queue has none, and the publisher is to know.
     Queue,
+}
+
+impl From<Refusal> for Why {
+    fn from(refusal: Refusal) -> Why {
+        match refusal {
+            Refusal::Log => Why::LogFull,
+            Refusal::Queue => Why::ReceiverFull,
+        }
+    }
 }
 
 impl From<Full> for Refusal {
@@ -208,12 +218,12 @@ impl Shard {
         intake: Intake,
         remote: u64,
     ) -> Result<(Routed, Option<KeptId>), Full> {
-        let matched = !scratch.matches.is_empty() || !scratch.groups.is_empty();
+        let matches = scratch.matches.len() + scratch.groups.len();
         let verdict = match intake.store {
             true => self.judge_retained(publication),
             false => RetainedVerdict::Ignore,
         };
-        let mut routed = Routed { matched, remote, ..Routed::default() };
+        let mut routed = Routed { matches, remote, ..Routed::default() };
         let mut kept = None;
         if self.journal.is_enabled() {
             let mut head = MessageHead::of(publication);
@@ -226,7 +236,7 @@ impl Shard {
             }
             head.taken = intake
                 .taken
-                .filter(|_| matched || receivers != 0)
+                .filter(|_| matches > 0 || receivers != 0)
                 .map(|(session, packet_id)| Taken { session, packet_id, remote: receivers });
             self.number_targets(scratch, publication, &mut head);
             let spreads = head.taken.is_some() && receivers != 0;
@@ -309,6 +319,7 @@ impl Shard {
         origin: Origin,
         kept: Option<KeptId>,
     ) {
+        self.witness.publisher = origin.session;
         for index in 0..scratch.matches.len() {
             let Match { session, qos, retain_as_published, merged, ordinal, .. } =
                 scratch.matches[index];
@@ -325,6 +336,7 @@ impl Shard {
             let subscription_ids = scratch.subscription_ids(index);
             self.deliver(now, key, publication, Granted { qos, retain }, subscription_ids, kept);
         }
+        self.witness.publisher = None;
         for GroupMatch { group, number, is_kept } in scratch.groups.drain(..) {
             let kept = kept.filter(|_| is_kept);
             self.publish_to_group(now, group, publication, origin, number, kept);

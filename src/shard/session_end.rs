@@ -1,8 +1,12 @@
 //! How connections and sessions end: DISCONNECT, wills, expiry.
 
+use std::sync::Arc;
+
 use super::connection::Connection;
 use super::effect::ConnectionId;
+use super::presence::Presence;
 use super::route::Origin;
+use super::witness::Decision;
 use super::{Key, Shard, ShardMessage, Timer};
 use crate::message::Publication;
 use crate::proto::{Disconnect, QoS, ReasonCode, Version};
@@ -67,6 +71,10 @@ impl Shard {
                 tracing::debug!(client_id = %seat.session.client_id, %peer, "connection lost");
             }
         }
+        if self.policy.mqtt.presence_events {
+            let client_id = Arc::clone(&seat.session.client_id);
+            self.tell_presence(now, &client_id, connection, &Presence::Disconnected(why));
+        }
         self.announce_presence(key, false);
         self.give_back_shares(key);
         self.check_session(now, key);
@@ -123,6 +131,7 @@ impl Shard {
         for filter in filters {
             self.remove_subscription(key, &filter);
         }
+        self.witness_end(now, key);
         if let Some(mut seat) = self.sessions.remove(key) {
             self.session_by_client_id.remove(&seat.session.client_id);
             self.forget_session(now, &seat);
@@ -133,9 +142,27 @@ impl Shard {
         }
     }
 
+    /// What the session was owed goes with it.
+    fn witness_end(&mut self, now: Time, key: Key) {
+        if self.witness.traces.is_on() {
+            self.trace_session(now, key, Decision::SessionEnded, "");
+        }
+        let Some(seat) = self.sessions.get(key) else { return };
+        let outbox = &seat.session.outbox;
+        let owed = outbox.queued() + outbox.inflight.len();
+        if owed > 0 {
+            let detail = Some(format!("{owed} messages that it was owed").into());
+            let bytes = outbox.queued_bytes() as usize;
+            self.lose_owed(key, bytes, detail);
+        }
+    }
+
     fn publish_will(&mut self, now: Time, key: Key, will: &Will) {
         self.metrics.wills_published_total += 1;
         let message = &will.message;
+        if self.witness.traces.is_on() {
+            self.trace_session(now, key, Decision::WillPublished, message.topic());
+        }
         let expires = will.message_expiry_interval.map_or(Time::NEVER, |s| now.after_seconds(s));
         let mut publication = Publication::new(
             message.topic(),

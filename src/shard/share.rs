@@ -17,6 +17,7 @@ use super::limit::Limit;
 use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
+use super::witness::Why;
 use super::{Key, Random, Shard, ShardMessage, Subscribed};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
@@ -426,10 +427,23 @@ impl Shard {
         if !dropped.is_empty() {
             let (name, log_number) = (Arc::clone(&group.name), group.log_number);
             self.metrics.dropped_share_queue_full_total += dropped.len() as u64;
-            dropped.iter().for_each(|waiting| self.waiting_over(log_number, waiting));
+            for waiting in &dropped {
+                let message = self.journal.in_memory(&waiting.body).cloned();
+                let topic = message.as_ref().map_or("", |message| message.topic());
+                let (qos, bytes) = (publication.qos, waiting.bytes as usize);
+                let detail = Some((*name).into());
+                self.lose_all(None, topic, qos, bytes, Why::GroupFull, detail);
+                self.waiting_over(log_number, waiting);
+            }
             self.reached(Limit::Queue, format_args!("messages of shared group {name} are dropped"));
         }
         self.dispatch(now, key);
+    }
+
+    /// No member of a group gets a message.
+    fn lose_in_group(&mut self, message: &Message, name: &Arc<str>, why: Why) {
+        let (topic, qos, bytes) = (message.topic(), message.qos, message.bytes());
+        self.lose_all(None, topic, qos, bytes, why, Some((**name).into()));
     }
 
     /// Whether a group's queue has no room for so many bytes.
@@ -456,8 +470,10 @@ impl Shard {
             let log_number = group.log_number;
             if message.expires <= now {
                 self.metrics.dropped_expired_total += 1;
+                let name = Arc::clone(&group.name);
                 let expired = group.pop(&mut self.queue_memory).expect("the queue has a front");
                 self.waiting_over(log_number, &expired);
+                self.lose_in_group(&message, &name, Why::Expired);
                 continue;
             }
             let picked = group.pick(strategy, &message, origin, &self.placement, &mut self.random);
@@ -465,7 +481,9 @@ impl Shard {
                 // QoS 0 waits for nobody.
                 if message.qos == QoS::AtMostOnce {
                     self.metrics.dropped_away_total += 1;
+                    let name = Arc::clone(&group.name);
                     group.pop(&mut self.queue_memory);
+                    self.lose_in_group(&message, &name, Why::Away);
                     continue;
                 }
                 return;
@@ -647,7 +665,10 @@ impl Shard {
                 self.deliver_at_most_once(now, session, &publication, delivery.retain, ids);
             }
             true => self.offer(now, session, delivery),
-            false if qos == QoS::AtMostOnce => self.metrics.dropped_away_total += 1,
+            false if qos == QoS::AtMostOnce => {
+                self.metrics.dropped_away_total += 1;
+                self.lose(session, message.topic(), qos, message.bytes(), Why::Away);
+            }
             false => self.return_share(session, delivery),
         }
     }

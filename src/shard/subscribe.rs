@@ -9,6 +9,7 @@ use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
 use super::journal::Waiter;
 use super::limit::Limit;
+use super::witness::Why;
 use super::{Key, Shard, ShardMessage};
 use crate::message::Publication;
 use crate::proto::{
@@ -110,6 +111,11 @@ impl Shard {
             if granted.is_ok() {
                 let filter = || filter.to_string().into();
                 self.tell(id, |client| Event::Subscribed(client, filter(), options.qos));
+            }
+            if let Err(reason) = granted {
+                let (filter, qos) = (filter.to_string(), options.qos);
+                let why = Some(reason.to_string().into());
+                self.lose_all(Some(session), &filter, qos, 0, Why::NotSubscribed, why);
             }
             let Some(pending) = self.subscribes.get_mut(ticket) else { return };
             pending.reasons.push(match granted {

@@ -93,6 +93,11 @@ pub fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// What this machine calls itself.
+pub fn node_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// How many shards the configuration means on a machine with so many usable CPUs.
 pub fn shards(config: &Config, usable_cpus: usize) -> usize {
     let cpus = config.cpus.as_ref().map_or(usable_cpus, Vec::len);

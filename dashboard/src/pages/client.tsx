@@ -15,6 +15,7 @@ export function Client() {
     <>
       <nav class="crumbs" aria-label="Where this is"><a href={link('clients')}>Clients</a><span aria-hidden="true"> / </span></nav>
       <PageHead title={<span class="id">{id}</span>} lead={client && <State connected={client.connected} />}>
+        {client && may('operator') && <a class="button" href={link('trace', undefined, { client_id: id })}>Trace</a>}
         {client && may('operator') && <Button kind="danger" onClick={() => setKick(true)}>{client.connected ? 'Disconnect' : 'Forget'}</Button>}
       </PageHead>
       {answer.error?.status === 404

@@ -218,7 +218,7 @@ export function Segments({ label, value, options, onValue }: { label: string; va
 
 export function Search({ label, value, onValue, placeholder }: { label: string; value: string; onValue: (value: string) => void; placeholder?: string }) {
   return (
-    <div class="search" role="search">
+    <div class="search" role="search" aria-label={label}>
       <Icon name="search" />
       <input type="search" aria-label={label} placeholder={placeholder ?? label} value={value} spellcheck={false} onInput={(event) => onValue(event.currentTarget.value)} />
     </div>

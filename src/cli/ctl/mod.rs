@@ -2,6 +2,7 @@
 
 mod server;
 mod table;
+mod trace;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use self::server::{CtlError, Server, escaped};
 use self::table::{Table, plain};
+use self::trace::{Follow, clock};
 
 /// Largest payload read from standard input.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 20;
@@ -133,6 +135,26 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
+    /// The last messages that were lost or refused, and why.
+    Drops {
+        /// Those that this client published or did not get.
+        #[arg(long, value_name = "ID", default_value = "")]
+        client: String,
+        /// Those to topics that this filter matches.
+        #[arg(long, value_name = "FILTER", default_value = "")]
+        topic: String,
+        /// Those of this reason, such as queue_full.
+        #[arg(long, value_name = "REASON", default_value = "")]
+        why: String,
+        /// A part of a topic or client id.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        search: String,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Follow a client, a topic filter or an address, and print what happens; Ctrl-C ends it.
+    Trace(Follow),
     /// Read the configuration again, as SIGHUP does.
     Reload,
     /// The configuration in force, and where each value comes from.
@@ -145,6 +167,9 @@ impl Ctl {
         let server = Server::new(&self.admin, self.token_file.as_deref())?;
         if let Action::Subscribe { filter, qos } = &self.action {
             return self.follow(&server, filter, *qos);
+        }
+        if let Action::Trace(follow) = &self.action {
+            return follow.run(&server, self.json);
         }
         let answer = self.ask(&server)?;
         let text = match self.json {
@@ -199,9 +224,18 @@ impl Ctl {
                 });
                 server.post("/explain", &question)
             }
+            Action::Drops { client, topic, why, search, limit } => {
+                let parts = [("client_id", client), ("filter", topic), ("why", why)];
+                let path = parts
+                    .iter()
+                    .fold(format!("/drops?search={}", escaped(search)), |path, (name, value)| {
+                        format!("{path}&{name}={}", escaped(value))
+                    });
+                server.pages(&path, "drops", *limit)
+            }
             Action::Reload => server.post("/reload", &json!({})),
             Action::Config => server.get("/config"),
-            Action::Subscribe { .. } => unreachable!("it is followed"),
+            Action::Subscribe { .. } | Action::Trace(_) => unreachable!("it is followed"),
         }
     }
 
@@ -215,6 +249,7 @@ impl Ctl {
             Action::Retained { show: true, .. } => message(answer),
             Action::Retained { delete: false, .. } => retained(answer),
             Action::Explain { .. } => explained(answer),
+            Action::Drops { .. } => drops(answer),
             Action::Config => {
                 Table::of(&answer["settings"], &["key", "value", "origin"]).to_string()
             }
@@ -287,7 +322,25 @@ fn explained(answer: &Value) -> String {
     let _ = writeln!(text, "outcome: {}\n", plain(&answer["outcome"]));
     let columns = ["client_id", "filter", "group", "qos", "connected", "queued", "what"];
     let _ = write!(text, "{}", Table::of(&answer["matches"], &columns));
+    if answer["happened"].as_array().is_some_and(|happened| !happened.is_empty()) {
+        let _ = write!(text, "\nlost lately:\n{}", lost(&answer["happened"]));
+    }
     text
+}
+
+fn drops(answer: &Value) -> String {
+    format!("{}{}", lost(&answer["drops"]), counted(&answer["drops"], &answer["total"]))
+}
+
+/// Losses, one under the other, with the time of day.
+fn lost(rows: &Value) -> Table {
+    let timed = |row: &Value| {
+        let mut row = row.clone();
+        row["time"] = json!(clock(row["at_ms"].as_u64().unwrap_or(0) * 1000));
+        row
+    };
+    let rows: Value = rows.as_array().into_iter().flatten().map(timed).collect();
+    Table::of(&rows, &["time", "why", "publisher", "receiver", "topic", "qos", "bytes", "detail"])
 }
 
 /// A line for a message: its topic, and its payload or how long that is.

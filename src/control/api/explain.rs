@@ -1,4 +1,5 @@
-//! What would become of a message: whether it may be published, and who would get it.
+//! What would become of a message: whether it may be published, and who would get it; and what
+//! became of the last ones.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -6,10 +7,13 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::clients::shown;
 use super::subscriptions::Match;
-use super::{Answer, Refusal, ok};
+use super::{Answer, Refusal, drops, ok};
 use crate::config::QueuePolicy;
 use crate::proto::QoS;
-use crate::shard::{Intent, QueueBounds, Rights, Shard};
+use crate::shard::{DropQuery, Intent, QueueBounds, Rights, Shard};
+
+/// Losses that are told of.
+const HAPPENED_MAX: usize = 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +41,7 @@ pub(super) async fn explain(call: Call) -> Answer {
     // Its home knows best; those where it is not all say the same.
     let home = rights.iter().position(|rights| rights.client.is_some()).unwrap_or(0);
     let rights = rights.swap_remove(home);
+    let happened = happened(&call, &client_id, &topic).await?;
     let fates: Vec<Value> = matches.iter().map(|one| fate(one, &client_id, qos, bounds)).collect();
     let outcome = match (rights.is_allowed, matches.is_empty()) {
         (false, _) => "refused",
@@ -61,7 +66,22 @@ pub(super) async fn explain(call: Call) -> Answer {
         "outcome": outcome,
         "matches": fates,
         "total": total,
+        "happened": happened,
     }))
+}
+
+/// What this client's messages to a topic came to lately, as far as they were lost. Of those that
+/// were lost on another shard than the publisher's it is not known who published them.
+async fn happened(call: &Call, client_id: &str, topic: &str) -> Result<Vec<Value>, Refusal> {
+    let query = DropQuery {
+        publisher: Some(client_id.to_owned()),
+        topic: Some(topic.to_owned()),
+        count_max: HAPPENED_MAX,
+        ..DropQuery::default()
+    };
+    let look = move |shard: &Shard, _, place| shard.look_at_drops(place, &query);
+    let (rows, _) = call.api.desk.inquiry.look_through(HAPPENED_MAX, look).await?;
+    Ok(rows.iter().map(drops::shown).collect())
 }
 
 fn fate(one: &Match, publisher: &str, published: QoS, bounds: QueueBounds) -> Value {

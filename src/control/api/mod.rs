@@ -8,6 +8,7 @@ mod bans;
 mod call;
 mod clients;
 mod config;
+mod drops;
 mod explain;
 mod openapi;
 mod overview;
@@ -17,6 +18,7 @@ mod retained;
 mod route;
 mod subscribe;
 mod subscriptions;
+mod traces;
 
 pub(super) use overview::{dropped, received, sent};
 pub(crate) use refusal::Refusal;
@@ -35,6 +37,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use self::call::Call;
 use self::route::{ROUTES, Route};
+use super::traces::Traces;
 use crate::config::Config;
 use crate::local::Publisher;
 use crate::runtime::Desk;
@@ -55,6 +58,7 @@ pub(crate) struct Api {
     /// Publishes what is posted.
     publisher: Mutex<Option<Publisher>>,
     streams: Arc<Semaphore>,
+    traces: Traces,
 }
 
 /// What a handler comes to.
@@ -67,6 +71,7 @@ impl Api {
             config: config.clone(),
             publisher: Mutex::new(None),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            traces: Traces::new(config, desk.inquiry.clone()),
             desk,
         }
     }

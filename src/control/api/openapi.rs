@@ -73,7 +73,8 @@ fn operation(route: &Route) -> Value {
 
 fn content(route: &Route) -> Value {
     match route.path {
-        "/subscribe" => json!({ "text/event-stream": {} }),
+        "/traces/{id}/log" => json!({ "application/jsonl": {} }),
+        "/subscribe" | "/traces/{id}/events" => json!({ "text/event-stream": {} }),
         _ => json!({ "application/json": {} }),
     }
 }

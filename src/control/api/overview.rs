@@ -17,7 +17,7 @@ pub(super) async fn overview(call: Call) -> Answer {
     ok(&json!({
         "version": VERSION,
         "uptime_s": uptime_s,
-        "node": rustix::system::uname().nodename().to_string_lossy(),
+        "node": crate::sys::node_name(),
         "role": "single",
         "durability": api.config.durability.name(),
         "shards": counted.len(),

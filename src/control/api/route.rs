@@ -7,8 +7,8 @@ use axum::http::Method;
 
 use super::call::Call;
 use super::{
-    Answer, bans, clients, config, explain, openapi, overview, publish, retained, subscribe,
-    subscriptions,
+    Answer, bans, clients, config, drops, explain, openapi, overview, publish, retained, subscribe,
+    subscriptions, traces,
 };
 use crate::config::Role;
 
@@ -225,6 +225,76 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: Some("{client_id, topic, qos, retain, user}"),
         handler: |call| Box::pin(explain::explain(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/drops",
+        role: Role::Viewer,
+        about: "The last messages that were lost or refused, and why; the newest first.",
+        query: &[
+            ("client_id", "those that this client published or did not get"),
+            ("filter", "those to topics that this filter matches"),
+            ("why", "those of this reason, such as queue_full"),
+            PAGE[0],
+            PAGE[1],
+            PAGE[2],
+        ],
+        body: None,
+        handler: |call| Box::pin(drops::list(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/traces",
+        role: Role::Operator,
+        about: "Follows one client, topic filter or address for a while.",
+        query: &[],
+        body: Some("{client_id or filter or address, minutes, payload_bytes}"),
+        handler: |call| Box::pin(traces::start(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/traces",
+        role: Role::Viewer,
+        about: "Traces that run and those that are over, the newest first.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(traces::list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/traces/{id}",
+        role: Role::Viewer,
+        about: "One trace: what it follows, how far it is, where its file is.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(traces::one(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/traces/{id}",
+        role: Role::Operator,
+        about: "Stops a trace; forgets one that is over, with its file.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(traces::end(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/traces/{id}/events",
+        role: Role::Viewer,
+        about: "What happens, as a stream of events; it begins with the last 2000.",
+        query: &[("after", "the number of the last event that is known")],
+        body: None,
+        handler: |call| Box::pin(traces::events(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/traces/{id}/log",
+        role: Role::Viewer,
+        about: "The file of a trace, as far as it is: lines of JSON.",
+        query: &[],
+        body: None,
+        handler: |call| Box::pin(traces::log(call)),
     },
     Route {
         verb: Verb::Get,

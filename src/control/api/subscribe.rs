@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -19,25 +19,21 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::{Instant, sleep_until};
 
 use super::call::Call;
-use super::{Answer, Refusal};
+use super::{Answer, Api, Refusal};
 use crate::local::{LocalError, LocalMessage, Subscription};
 use crate::proto::QoS;
 
 /// How long nothing is said at most, so that those between do not think the stream dead.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Events that wait for the network; behind them the broker's own queue begins.
-const EVENTS_WAITING_MAX: usize = 64;
+pub(super) const EVENTS_WAITING_MAX: usize = 64;
 
 pub(super) async fn stream(call: Call) -> Answer {
     let filter = call.text("filter").ok_or_else(|| Refusal::wrong("give a filter"))?;
     let bits = call.value("qos", "0, 1 or 2")?.unwrap_or(0);
     let qos = QoS::from_bits(bits).ok_or_else(|| Refusal::wrong("qos: expected 0, 1 or 2"))?;
-    let permit = Arc::clone(&call.api.streams).try_acquire_owned();
-    let permit = permit.map_err(|_: TryAcquireError| {
-        let message = "there are as many streams as there can be; end one";
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message)
-    })?;
+    let permit = stream_permit(&call.api)?;
     let subscription = call.api.desk.locals.subscribe(&[(filter, qos)]).await;
     let subscription = subscription.map_err(|error| match error {
         LocalError::Topic => Refusal::wrong(format!("filter {filter:?} is no topic filter")),
@@ -46,12 +42,16 @@ pub(super) async fn stream(call: Call) -> Answer {
     })?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(tell(subscription, sender, permit));
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, Body::from_stream(Events(receiver))).into_response())
+    Ok(Events::respond(receiver))
+}
+
+/// Room for one more stream.
+pub(super) fn stream_permit(api: &Api) -> Result<OwnedSemaphorePermit, Refusal> {
+    let permit = Arc::clone(&api.streams).try_acquire_owned();
+    permit.map_err(|_: TryAcquireError| {
+        let message = "there are as many streams as there can be; end one";
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message)
+    })
 }
 
 /// Hands messages on until the reader is gone.
@@ -89,7 +89,20 @@ fn event(message: &LocalMessage) -> Bytes {
     Bytes::from(format!("data: {value}\n\n"))
 }
 
-struct Events(mpsc::Receiver<Bytes>);
+/// What is handed on as it comes.
+pub(super) struct Events(pub(super) mpsc::Receiver<Bytes>);
+
+impl Events {
+    /// A stream of events as the answer.
+    pub(super) fn respond(events: mpsc::Receiver<Bytes>) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        (headers, Body::from_stream(Events(events))).into_response()
+    }
+}
 
 impl Stream for Events {
     type Item = Result<Bytes, Infallible>;

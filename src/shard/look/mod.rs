@@ -5,11 +5,13 @@
 //! until the table has been seen and merges what he got. What changes meanwhile may be missed.
 
 mod clients;
+mod drops;
 mod retained;
 mod rights;
 mod subscriptions;
 
 pub use clients::{ClientQuery, ClientRow, ClientView};
+pub use drops::{DropKey, DropQuery, DropRow};
 pub use retained::{RetainedQuery, RetainedRow};
 pub use rights::{Intent, QueueBounds, Rights};
 pub use subscriptions::{Subscribed, SubscriptionKey, SubscriptionQuery, SubscriptionRow};
