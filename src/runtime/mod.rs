@@ -1,6 +1,7 @@
 //! The driver of the shards: threads, rings, sockets, lanes, the clock. It decides nothing about
 //! MQTT; it carries out what [`crate::shard`] says.
 
+mod arrival;
 mod buffers;
 pub mod clock;
 mod counter;
@@ -15,6 +16,7 @@ mod lanes;
 mod listener;
 mod mailbox;
 mod primitive;
+mod receiving;
 pub mod recovery;
 mod reload;
 mod ring;
