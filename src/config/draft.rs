@@ -252,6 +252,8 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
             clients,
             connections_max: table.connections_max,
             connections_per_address_max: table.connections_per_address_max,
+            connections_per_s_max: table.connections_per_s_max,
+            handshakes_max: table.handshakes_max,
             path: table.path,
             origins: table.origins,
             proxy_from: table.proxy_from,

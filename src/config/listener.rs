@@ -25,6 +25,10 @@ pub struct ListenerConfig {
     pub connections_max: u32,
     /// Of these, from one address; 0: any number.
     pub connections_per_address_max: u32,
+    /// Connections it accepts in a second; 0: any number.
+    pub connections_per_s_max: u32,
+    /// Connections that have not come to their first packet; 0: any number.
+    pub handshakes_max: u32,
     /// The path of a WebSocket.
     pub path: String,
     /// The origins of the web pages that may connect; empty: all.
@@ -48,6 +52,9 @@ impl ListenerConfig {
 }
 
 impl ListenerConfig {
+    /// By default: as many as hold 200 MiB of memory within TLS.
+    pub(super) const HANDSHAKES_MAX: u32 = 8192;
+
     /// A listener without anything of its own.
     pub fn plain(address: ListenAddress, optional: bool) -> ListenerConfig {
         ListenerConfig {
@@ -58,6 +65,8 @@ impl ListenerConfig {
             clients: None,
             connections_max: 0,
             connections_per_address_max: 0,
+            connections_per_s_max: 0,
+            handshakes_max: ListenerConfig::HANDSHAKES_MAX,
             path: "/mqtt".to_owned(),
             origins: Vec::new(),
             proxy_from: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Durability;
 use super::admin::{AdminToken, Hosts, Tokens};
 use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
-use super::listener::{CertificateUser, ListenAddress};
+use super::listener::{CertificateUser, ListenAddress, ListenerConfig};
 use super::rules::{Network, Networks};
 use super::table::table;
 
@@ -112,6 +112,22 @@ table! {
         /// number. Many clients can share an address: those behind a router, or a proxy that does
         /// not say whose connection it is.
         pub(super) connections_per_address_max: u32 = 0, count(0..=u32::MAX), Restart;
+
+        /// Connections this listener accepts in a second, as many at once after silence. Those
+        /// beyond wait in the backlog of the kernel, up to 4,096 for each shard, and then are not
+        /// answered until they ask again; none is refused. For machines that a fleet which comes
+        /// back all at once must not keep from their other work. 0: any number.
+        pub(super) connections_per_s_max: u32 = 0, count(0..=1_000_000), Restart;
+
+        /// Connections of this listener that have not come to their first whole packet: that are
+        /// within TLS, the request for a WebSocket or a CONNECT. Shards have equal parts of it.
+        /// When all are taken, the one that has waited longest for its client is let go for the
+        /// next, if the client has had a quarter of `mqtt.connect_timeout_ms` since it last came a
+        /// step further; else accepting pauses, and who comes waits in the backlog of the kernel. So
+        /// who says too little keeps nobody out, and a fleet that comes back is served as fast as
+        /// the machine can. Each costs some 25 KiB of memory within TLS. 0: any number.
+        pub(super) handshakes_max: u32 = ListenerConfig::HANDSHAKES_MAX,
+            count(0..=u32::MAX), Restart;
 
         /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;

@@ -5,15 +5,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::driver::{Driver, LaneItem, Operation};
+use super::gate::{ACCEPTS_MAX, Pause};
 use super::ring::Completion;
 use super::socket::{Layered, Socket, Stage};
-use super::visitors::Visit;
+use super::visitors::{Refusal, Visit};
 use crate::shard::{ConnectionId, Input, Peer, ShardId};
 use crate::time::Time;
 use crate::transport::Transport;
@@ -22,13 +24,73 @@ use crate::transport::Transport;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Driver {
-    pub(super) fn arm_accept(&mut self, listener: usize) -> io::Result<()> {
+    /// Gives the kernel as many accepts as there may be connections, where that has changed.
+    pub(super) fn keep_accepting(&mut self, now: Time) -> io::Result<()> {
+        if !std::mem::take(&mut self.gate.is_touched) || self.stop_by.is_some() {
+            return Ok(());
+        }
+        self.gate.look_again = None;
+        for index in 0..self.listening.len() {
+            match self.acceptable(now, index) {
+                Ok(count) => {
+                    self.listening[index].pause = None;
+                    while self.listening[index].accepts < count {
+                        self.arm_accept(index)?;
+                    }
+                }
+                Err(pause) => self.pause_accepting(now, index, pause),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many connections may be accepted at a place, beginning with those that the kernel was
+    /// given accepts for.
+    fn acceptable(&mut self, now: Time, index: usize) -> Result<usize, Pause> {
+        if self.accept_again.is_some() {
+            return Err(Pause::Descriptors);
+        }
+        let listener = usize::from(self.listening[index].listener.index);
+        let room = self.gate.room(listener, &mut self.sockets);
+        if room == 0 {
+            return Err(Pause::Handshakes);
+        }
+        match self.visitors.acceptable(now, listener, self.mailboxes.len()) {
+            Ok(count) => Ok(room.min(count).min(ACCEPTS_MAX)),
+            Err(later) => {
+                self.gate.look_at(later);
+                Err(Pause::Rate)
+            }
+        }
+    }
+
+    fn pause_accepting(&mut self, now: Time, index: usize, pause: Pause) {
+        let listening = &mut self.listening[index];
+        if listening.pause.replace(pause) == Some(pause) || !self.gate.pause(now, pause) {
+            return;
+        }
+        let name = &listening.name;
+        match pause {
+            Pause::Handshakes => tracing::warn!(
+                "{name}: connections wait, as handshakes_max others have not come to their first \
+                 packet"
+            ),
+            Pause::Rate => tracing::warn!("{name}: connections wait, by connections_per_s_max"),
+            // Said with its error.
+            Pause::Descriptors => {}
+        }
+    }
+
+    fn arm_accept(&mut self, listener: usize) -> io::Result<()> {
+        self.listening[listener].accepts += 1;
         let fd = Fd(self.listening[listener].socket.as_raw_fd());
-        let accept = opcode::AcceptMulti::new(fd)
+        // One connection each, not as many as come: what the kernel has ready would exceed every
+        // bound, and a fleet that comes back would take a turn for itself.
+        let accept = opcode::Accept::new(fd, ptr::null_mut(), ptr::null_mut())
             .flags(libc::SOCK_CLOEXEC)
             .build()
             .user_data(Operation::Accept.numbered(listener));
-        // SAFETY: the operation points to nothing.
+        // SAFETY: the kernel is given no place for an address.
         unsafe { self.ring.push(&accept) }
     }
 
@@ -39,7 +101,11 @@ impl Driver {
         completion: Completion,
     ) -> io::Result<()> {
         let stopping = self.stop_by.is_some();
+        self.listening[listener].accepts -= 1;
+        self.gate.is_touched = true;
         if completion.result >= 0 {
+            let index = usize::from(self.listening[listener].listener.index);
+            self.visitors.accepted(now, index);
             // SAFETY: the kernel has just made the descriptor for us.
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
             // A peer that is gone already has no address any more.
@@ -49,25 +115,24 @@ impl Driver {
                 self.greet(now, fd, peer)?;
             }
         }
-        if completion.more() || stopping {
-            return Ok(());
-        }
-        match completion.result {
-            result if result < 0 && is_shortage(-result) => {
-                if self.accept_again.is_none() {
-                    let error = io::Error::from_raw_os_error(-result);
-                    tracing::warn!("not accepting for a moment: {error}; raise LimitNOFILE");
-                }
-                self.accept_again = Some(now.after(ACCEPT_PAUSE));
-                Ok(())
+        if is_shortage(-completion.result) && !stopping {
+            if self.accept_again.is_none() {
+                let error = io::Error::from_raw_os_error(-completion.result);
+                tracing::warn!("not accepting for a moment: {error}; raise LimitNOFILE");
             }
-            _ => self.arm_accept(listener),
+            self.accept_again = Some(now.after(ACCEPT_PAUSE));
+            let index = usize::from(self.listening[listener].listener.index);
+            self.let_oldest_go(now, index);
         }
+        Ok(())
     }
 
     pub(super) fn stop_accepting(&mut self) -> io::Result<()> {
         for listener in 0..self.listening.len() {
-            self.cancel(Operation::Accept.numbered(listener))?;
+            // Each cancels one.
+            for _ in 0..self.listening[listener].accepts {
+                self.cancel(Operation::Accept.numbered(listener))?;
+            }
         }
         Ok(())
     }
@@ -90,6 +155,11 @@ impl Driver {
         let layered = transport.map(Layered::new);
         let is_plain = layered.is_none();
         let connection = self.sockets.insert(fd, peer, visit, layered);
+        let listener = usize::from(peer.listener.index);
+        self.gate.begin(now, listener, connection, &mut self.sockets);
+        if self.gate.is_overfull(listener) {
+            self.let_oldest_go(now, listener);
+        }
         if is_plain {
             return self.open(now, connection, &[]);
         }
@@ -103,13 +173,48 @@ impl Driver {
     /// Counts a connection; nothing if it is kept out.
     pub(super) fn enter(&mut self, now: Time, peer: Peer) -> Option<Box<Visit>> {
         let (listener, address) = (usize::from(peer.listener.index), peer.address.ip());
-        match self.visitors.enter(now, listener, address) {
+        let mut outcome = self.visitors.enter(now, listener, address);
+        if outcome.as_ref().is_err_and(|refusal| *refusal == Refusal::Full)
+            && self.let_oldest_go(now, listener)
+        {
+            outcome = self.visitors.enter(now, listener, address);
+        }
+        match outcome {
             Ok(visit) => Some(visit),
             Err(refusal) => {
                 self.kept_out.count(refusal);
                 tracing::debug!(peer = %peer.address, ?refusal, "a connection is kept out");
                 None
             }
+        }
+    }
+
+    /// Lets that connection of a listener go which has waited longest for its peer, if it has had
+    /// its fair time; whether there is one.
+    fn let_oldest_go(&mut self, now: Time, listener: usize) -> bool {
+        if self.completions.is_empty() {
+            self.gate.caught_up_at = now;
+        }
+        let Some(id) = self.gate.oldest(listener, &mut self.sockets) else { return false };
+        self.gate.let_go += 1;
+        self.end_handshake(id);
+        let Some(socket) = self.sockets.get_mut(id) else { return false };
+        tracing::debug!(peer = %socket.peer.address, "says too little while others wait, let go");
+        // Others can have its place; and there is nothing to wait for from it.
+        socket.visit = None;
+        socket.ended = true;
+        match socket.stage {
+            Stage::Open => self.shard.handle(now, Input::Closed { connection: id }),
+            _ => self.kill(id),
+        }
+        true
+    }
+
+    /// A connection has come to its first packet, or never will.
+    pub(super) fn end_handshake(&mut self, id: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        if socket.step.take().is_some() {
+            self.gate.over(usize::from(socket.peer.listener.index));
         }
     }
 
@@ -143,6 +248,7 @@ impl Driver {
         to: ShardId,
         unread: Vec<u8>,
     ) -> io::Result<()> {
+        self.end_handshake(id);
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         socket.stage = Stage::Moving { to, unread };
         if socket.receiving {

@@ -24,6 +24,7 @@ use super::buffers::Buffers;
 use super::clock::Clock;
 use super::disk::{Disk, DiskFailure};
 use super::doors::Entry;
+use super::gate::Gate;
 use super::lanes::{Flushed, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
@@ -78,6 +79,7 @@ pub(super) struct Parts {
     /// Where hooks run.
     pub(super) control: Handle,
     pub(super) visitors: Arc<Visitors>,
+    pub(super) gate: Gate,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
     pub(super) ends: LaneEnds<LaneItem>,
@@ -103,6 +105,7 @@ pub(super) struct Driver {
     hooks: Hooks,
     control: Handle,
     pub(super) visitors: Arc<Visitors>,
+    pub(super) gate: Gate,
     /// Connections that were not taken.
     pub(super) kept_out: Tally<Refusal>,
     pub(super) greeting_timeout: Duration,
@@ -115,11 +118,11 @@ pub(super) struct Driver {
     pub(super) lingerers: Lingerers,
     pub(super) ends: LaneEnds<LaneItem>,
     rings: Arc<Rings>,
-    mailboxes: Arc<Vec<Mailbox>>,
+    pub(super) mailboxes: Arc<Vec<Mailbox>>,
     stop_timeout: Duration,
     pub(super) stop_by: Option<Time>,
     /// Taken from the ring and not acted on.
-    completions: VecDeque<Completion>,
+    pub(super) completions: VecDeque<Completion>,
     /// Letters wait that were not read.
     may_have_letters: bool,
     turns: u64,
@@ -176,7 +179,7 @@ impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
         let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
-        let Parts { verifier, hooks, control, visitors, ends, rings, mailboxes, .. } = parts;
+        let Parts { verifier, hooks, control, visitors, gate, ends, rings, mailboxes, .. } = parts;
         let Parts { stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
@@ -196,6 +199,7 @@ impl Driver {
             hooks,
             control,
             visitors,
+            gate,
             kept_out: Tally::default(),
             greeting_timeout,
             greeted: Lingerers::default(),
@@ -214,9 +218,7 @@ impl Driver {
             turn_times: Durations::default(),
         };
         driver.arm_wake()?;
-        for listener in 0..driver.listening.len() {
-            driver.arm_accept(listener)?;
-        }
+        driver.keep_accepting(clock.now())?;
         Ok(driver)
     }
 
@@ -233,6 +235,7 @@ impl Driver {
             self.read_letters(now)?;
             self.check_timers(now)?;
             self.carry_out(now)?;
+            self.keep_accepting(now)?;
             self.flush_lanes(now)?;
             self.turn_times.observe(self.clock.now().since(now).as_micros() as u64);
             if self.stop_by.is_some_and(|by| self.is_quiet() || by <= now) {
@@ -262,6 +265,7 @@ impl Driver {
             self.lingerers.next(),
             self.greeted.next(),
             self.accept_again,
+            self.gate.look_again,
             self.stop_by,
             self.disk.as_ref().and_then(Disk::sync_due),
         ];
@@ -295,6 +299,9 @@ impl Driver {
                 Operation::Disk => self.disk_completed(now, id.slot as usize, completion.result),
                 Operation::LaneWake | Operation::LaneWoken | Operation::Cancel => {}
             }
+        }
+        if self.completions.is_empty() {
+            self.gate.caught_up_at = now;
         }
         Ok(())
     }
@@ -400,6 +407,9 @@ impl Driver {
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
                         sync_times: self.disk.as_ref().map(Disk::sync_times).unwrap_or_default(),
                         kept_out: self.kept_out.clone(),
+                        handshakes: self.gate.count(),
+                        handshakes_let_go: self.gate.let_go,
+                        accepting_paused: self.gate.pauses.clone(),
                         enters: self.ring.enters,
                         turns: self.turns,
                         turn_times: self.turn_times.clone(),
@@ -432,10 +442,9 @@ impl Driver {
         }
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
-            for listener in 0..self.listening.len() {
-                self.arm_accept(listener)?;
-            }
+            self.gate.is_touched = true;
         }
+        self.gate.is_touched |= self.gate.look_again.is_some_and(|at| at <= now);
         Ok(())
     }
 

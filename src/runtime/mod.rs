@@ -10,6 +10,7 @@ mod disk;
 pub mod doors;
 mod driver;
 mod entropy;
+mod gate;
 mod in_force;
 mod inquiry;
 mod lanes;
@@ -26,6 +27,7 @@ mod visitors;
 mod watchdog;
 
 pub(crate) use counter::{Counter, LogFacts};
+pub(crate) use gate::Pause;
 pub(crate) use in_force::Figures;
 pub(crate) use inquiry::{Inquiry, Silent};
 pub(crate) use mailbox::Counted;
@@ -52,6 +54,7 @@ use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
 use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
+use self::gate::Gate;
 use self::in_force::InForce;
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
@@ -482,6 +485,7 @@ fn start_shards(
             hooks: hooks.clone(),
             control: control.clone(),
             visitors: Arc::clone(&visitors),
+            gate: Gate::new(config, count),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),
             rings: Arc::clone(&rings),

@@ -49,7 +49,11 @@ impl Driver {
                     _ if socket.layered.is_some() => self.unwrap(now, id, buffer, bytes.len())?,
                     Stage::Open if let Some(stray) = stray => self.turn_away(now, id, stray),
                     Stage::Open => {
+                        let is_arriving = socket.step.is_some();
                         self.shard.handle(now, Input::Received { connection: id, bytes });
+                        if is_arriving {
+                            self.look_whether_through(id);
+                        }
                     }
                     Stage::Moving { unread, .. } => unread.extend_from_slice(bytes),
                     Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
@@ -102,9 +106,17 @@ impl Driver {
         }
         let mut packets = std::mem::take(&mut self.packets);
         packets.clear();
+        let unsent = layered.out.len();
         let outcome = layered.transport.receive(bytes, &mut packets, &mut layered.out);
         let is_over = outcome.is_err() || layered.transport.is_finished();
         let is_open = layered.transport.is_open();
+        let is_answered = layered.out.len() > unsent;
+        // An answer to a greeting is a step of it; single bytes are not answered.
+        if matches!(socket.stage, Stage::Greeting) && (is_answered || is_open) {
+            let listener = usize::from(socket.peer.listener.index);
+            self.gate.step(now, listener, id, &mut self.sockets);
+        }
+        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         if let Err(error) = outcome {
             tracing::info!(peer = %socket.peer.address, "connection ended: {error}");
         }
@@ -141,10 +153,21 @@ impl Driver {
         let Some(socket) = self.sockets.get_mut(id).filter(|_| !packets.is_empty()) else { return };
         match &mut socket.stage {
             Stage::Open => {
+                let is_arriving = socket.step.is_some();
                 self.shard.handle(now, Input::Received { connection: id, bytes: packets });
+                if is_arriving {
+                    self.look_whether_through(id);
+                }
             }
             Stage::Moving { unread, .. } => unread.extend_from_slice(packets),
             Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
+        }
+    }
+
+    /// Something of a connection has come that had not come to its first packet.
+    fn look_whether_through(&mut self, id: ConnectionId) {
+        if !self.shard.awaits_first_packet(id) {
+            self.end_handshake(id);
         }
     }
 

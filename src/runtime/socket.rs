@@ -34,6 +34,8 @@ pub(super) struct Socket {
     pub(super) visit: Option<Box<Visit>>,
     /// What lies between it and MQTT; nothing by plain TCP.
     pub(super) layered: Option<Box<Layered>>,
+    /// When it last came a step further towards its first packet; absent once that is there.
+    pub(super) step: Option<Time>,
     /// Nothing has come yet.
     pub(super) is_fresh: bool,
     /// Said at the end, if the core has nothing to say.
@@ -177,6 +179,7 @@ impl Sockets {
             sending: None,
             visit,
             layered,
+            step: None,
             is_fresh: true,
             farewell: Vec::new(),
         }));
