@@ -164,7 +164,7 @@ class Stack:
         self._until(lambda: "hawker is ready" in self.log("hawker"), "hawker")
         said = self.log("hawker")
         self.admin = said.split("admin on http://")[1].split()[0]
-        self.address, self.narrow, self.proxied, self.crowded = (
+        self.address, self.narrow, self.crowded, self.proxied = (
             place_of(place.split()[0]) for place in said.split("listening on tcp://")[1:]
         )
 

@@ -21,6 +21,8 @@ pub struct ListenerConfig {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whose certificates clients show, if any are asked for.
     pub clients: Option<ClientCertificates>,
+    /// Which name in a client's certificate is its user, whether it is shown here or to a proxy.
+    pub client_user: CertificateUser,
     /// Connections it holds; 0: any number.
     pub connections_max: u32,
     /// Of these, from one address; 0: any number.
@@ -63,6 +65,7 @@ impl ListenerConfig {
             optional,
             certificate: None,
             clients: None,
+            client_user: CertificateUser::default(),
             connections_max: 0,
             connections_per_address_max: 0,
             connections_per_s_max: 0,
@@ -80,10 +83,10 @@ impl ListenerConfig {
 pub struct ClientCertificates {
     /// The certificates of those who issue them, in PEM.
     pub issuers: PathBuf,
+    /// Lists of those that the issuers have revoked, in PEM.
+    pub revoked: Option<PathBuf>,
     /// Whether clients without one are let in as far as their packets.
     pub optional: bool,
-    /// Which name in it is the user.
-    pub user: CertificateUser,
 }
 
 /// Which name in a client's certificate is the user it proves.

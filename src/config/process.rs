@@ -94,13 +94,23 @@ table! {
         pub(super) client_ca: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/clients.pem\"")), Restart;
 
+        /// Lists of certificates that these issuers have revoked (CRL), in PEM, several one behind
+        /// the other. Clients that show one of them are not let in. Each certificate from the
+        /// client's up to `client_ca` needs a list of its issuer here that has not expired: without
+        /// one nobody knows, and the client is not let in. Read again on SIGHUP; connections that
+        /// are open stay so.
+        pub(super) client_crl: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/revoked.pem\"")), Restart;
+
         /// Whether clients without a certificate are let in, too, and prove themselves otherwise.
         pub(super) client_certificate_optional: bool = false, kind::Switch, Restart;
 
         /// Which name in the certificate of a client is its user: `common-name`,
         /// `alternative-name` (the first DNS name, mail address or URI) or `none`, with which a user
         /// is proved by password or not at all. Where the certificate has the name, user name and
-        /// password of CONNECT are not looked at.
+        /// password of CONNECT are not looked at. A proxy of `proxy_from` that has ended the TLS of
+        /// a client and verified its certificate tells its common name, which counts like one that
+        /// was shown here.
         pub(super) client_user: CertificateUser = CertificateUser::CommonName,
             Choice(CertificateUser::WORDS), Restart;
 
@@ -139,7 +149,9 @@ table! {
 
         /// Networks of proxies that say first whose connection it is, by the PROXY protocol,
         /// version 1 or 2 (`send-proxy` of haproxy, `proxy_protocol on` of nginx). Connections
-        /// from there have to begin with its header; from elsewhere it is refused.
+        /// from there have to begin with its header; from elsewhere it is refused. With version 2
+        /// they also tell whose certificate they have verified (`send-proxy-v2-ssl-cn` of haproxy),
+        /// see `client_user`: name none but your own proxies.
         pub(super) proxy_from: Vec<Network> = Vec::new(), Networks, Restart;
 
         /// Networks of proxies whose `X-Forwarded-For` is believed in a request for a WebSocket: the

@@ -178,6 +178,12 @@ fn in_force(page: &mut Exposition, figures: &Figures) {
     for (listener, end) in &figures.certificates_end {
         ends.sample(&[("listener", listener)], end.as_secs());
     }
+    let help = "When the first list of revoked certificates has to be replaced, since 1970.";
+    let mut ends =
+        page.family("hawker_revocation_list_expiry_timestamp_seconds", Kind::Gauge, help);
+    for (listener, end) in &figures.revoked_end {
+        ends.sample(&[("listener", listener)], end.as_secs());
+    }
 }
 
 /// What the kernel tells of the process, under the names that every program uses. What it does not

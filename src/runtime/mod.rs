@@ -199,9 +199,10 @@ pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Cha
 }
 
 fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
+    let is_shown = listener.clients.is_some() || !listener.proxy_from.is_empty();
     ListenerPolicy {
         name: listener.name.clone(),
-        certificate_user: listener.clients.as_ref().map_or(CertificateUser::None, |c| c.user),
+        certificate_user: if is_shown { listener.client_user } else { CertificateUser::None },
     }
 }
 

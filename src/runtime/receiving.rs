@@ -127,6 +127,16 @@ impl Driver {
             {
                 socket.peer.address = client;
             }
+            if let Some(layered) = &socket.layered
+                && let Some(tls) = &layered.transport.told().tls
+            {
+                let (version, name) = (tls.version.as_deref(), tls.common_name.as_deref());
+                let authority = layered.transport.told().authority.as_deref();
+                tracing::debug!(
+                    peer = %socket.peer.address, version, name, authority,
+                    "a proxy has ended the TLS of a connection"
+                );
+            }
             let (peer, certificate) = (socket.peer, socket.certificate());
             if socket.visit.is_none() {
                 let Some(visit) = self.enter(now, peer) else {

@@ -8,7 +8,7 @@ use super::visitors::Visit;
 use crate::auth::CertificateNames;
 use crate::shard::{ConnectionId, Peer, ShardId, WriteBatch};
 use crate::time::Time;
-use crate::transport::Transport;
+use crate::transport::{ClientCertificate, Transport};
 
 /// A connected socket.
 ///
@@ -45,8 +45,11 @@ pub(super) struct Socket {
 impl Socket {
     /// Whose certificate the peer has shown.
     pub(super) fn certificate(&self) -> Option<Box<CertificateNames>> {
-        let certificate = self.layered.as_ref()?.transport.client_certificate()?;
-        Some(Box::new(CertificateNames::of(certificate)))
+        let names = match self.layered.as_ref()?.transport.client_certificate()? {
+            ClientCertificate::Der(der) => CertificateNames::of(der),
+            ClientCertificate::Named(common_name) => CertificateNames::named(common_name),
+        };
+        Some(Box::new(names))
     }
 }
 
