@@ -382,6 +382,16 @@ def beyond_the_limit(broker, name):
         first.drop()
 
 
+@scene("handshakes", "handshakes_let_go_total", "accepting_paused_total")
+def a_crowd_that_says_nothing(broker, name):
+    # One place a shard: whoever comes behind waits until those before have had their time.
+    silent = [socket.create_connection(broker.crowded) for _ in range(6)]
+    be_seen()
+    Client(broker.crowded, name).disconnect()
+    for one in silent:
+        one.close()
+
+
 @scene("banned_addresses")
 def a_guesser_behind_a_proxy(broker, name):
     header = b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 1883\r\n"

@@ -726,6 +726,26 @@ SECURITY = Page(
                 width=12,
                 stacked=True,
             ),
+            graph(
+                "Handshakes",
+                "Connections now that have not come to their first packet, and those that were let "
+                "go in the time shown because they said too little while others waited. Many of "
+                "both are a flood of connections that say nothing (slowloris); it keeps nobody out.",
+                "short",
+                Query(total("hawker_handshakes"), "on their way", BLUE),
+                Query(risen("hawker_handshakes_let_go_total"), "let go", RED),
+                width=12,
+            ),
+            by_label(
+                "Accepting pauses, by cause",
+                "Connections wait in the kernel: handshakes_max or connections_per_s_max of a "
+                "listener is reached, or the process has no descriptor left.",
+                "cps",
+                "hawker_accepting_paused_total",
+                "cause",
+                width=12,
+                stacked=True,
+            ),
             by_label(
                 "Kept out, by what",
                 "A ban of the address, connections_max of the listener, or its "

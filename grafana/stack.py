@@ -42,6 +42,12 @@ address = "tcp://127.0.0.1:0"
 connections_max = 1
 
 [[listeners]]
+name = "crowded"
+address = "tcp://127.0.0.1:0"
+handshakes_max = 2
+connections_per_s_max = 50
+
+[[listeners]]
 name = "proxied"
 address = "tcp://127.0.0.1:0"
 proxy_from = ["127.0.0.1"]
@@ -54,6 +60,7 @@ key = "{tls}/key.pem"
 
 [mqtt]
 anonymous_allowed = true
+connect_timeout_ms = 8000
 queue_messages_max = 10
 queue_policy = "{queue_policy}"
 outbox_bytes_max = 4096
@@ -157,7 +164,7 @@ class Stack:
         self._until(lambda: "hawker is ready" in self.log("hawker"), "hawker")
         said = self.log("hawker")
         self.admin = said.split("admin on http://")[1].split()[0]
-        self.address, self.narrow, self.proxied = (
+        self.address, self.narrow, self.crowded, self.proxied = (
             place_of(place.split()[0]) for place in said.split("listening on tcp://")[1:]
         )
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::oid::ObjectIdentifier;
@@ -36,6 +37,11 @@ impl CertificateNames {
         }
     }
 
+    /// The common name alone, of a certificate that somebody else has checked.
+    pub fn named(common_name: &str) -> CertificateNames {
+        CertificateNames { common_name: named(common_name), alternative_name: None }
+    }
+
     /// The user it proves.
     pub fn user(&self, from: CertificateUser) -> Option<&Arc<str>> {
         match from {
@@ -50,6 +56,13 @@ impl CertificateNames {
 pub fn certificate_end(der: &[u8]) -> Option<Duration> {
     let certificate = Certificate::from_der(der).ok()?;
     Some(certificate.tbs_certificate.validity.not_after.to_unix_duration())
+}
+
+/// When a list of revoked certificates in DER has to be replaced by the next, since 1970; nothing
+/// of one that cannot be read.
+pub fn revocation_list_end(der: &[u8]) -> Option<Duration> {
+    let list = CertificateList::from_der(der).ok()?;
+    Some(list.tbs_cert_list.next_update?.to_unix_duration())
 }
 
 fn common_name(certificate: &Certificate) -> Option<Arc<str>> {

@@ -15,7 +15,7 @@ mod rate;
 mod rules;
 mod scram;
 
-pub use certificate::{CertificateNames, certificate_end};
+pub use certificate::{CertificateNames, certificate_end, revocation_list_end};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::draft::Draft;
 use super::error::{Fault, Origin, Problem};
-use super::listener::{ListenAddress, ListenerConfig, Scheme};
+use super::listener::{CertificateUser, ListenAddress, ListenerConfig, Scheme};
 use super::process::SHARDS_MAX;
 
 /// Bytes of a CONNECT around its client id: fixed header, protocol name, level, flags,
@@ -114,7 +114,18 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
                           certificate";
             conflicts.push(report("client_ca", reason));
         }
-        let asked = table.client_certificate_optional || table.client_user != Default::default();
+        let has_proxy = !table.proxy_from.is_empty();
+        let asked = table.client_certificate_optional
+            || table.client_crl.is_some()
+            || (table.client_user != Default::default() && !has_proxy);
+        if table.client_ca.is_none()
+            && !asked
+            && table.client_user == CertificateUser::AlternativeName
+        {
+            let reason = "a proxy tells the common name of a certificate alone; ask for \
+                          \"common-name\" or \"none\"";
+            conflicts.push(report("client_user", reason));
+        }
         if table.client_ca.is_none() && asked {
             let reason = "no certificate is asked for; give client_ca, the issuers of those taken";
             conflicts.push(report("client_ca", reason));

@@ -242,8 +242,8 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
         let name = table.name.unwrap_or_else(|| name(&address));
         let clients = table.client_ca.map(|issuers| ClientCertificates {
             issuers,
+            revoked: table.client_crl,
             optional: table.client_certificate_optional,
-            user: table.client_user,
         });
         Some(ListenerConfig {
             name,
@@ -251,8 +251,11 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
             optional: table.optional,
             certificate: table.certificate.zip(table.key),
             clients,
+            client_user: table.client_user,
             connections_max: table.connections_max,
             connections_per_address_max: table.connections_per_address_max,
+            connections_per_s_max: table.connections_per_s_max,
+            handshakes_max: table.handshakes_max,
             path: table.path,
             origins: table.origins,
             proxy_from: table.proxy_from,

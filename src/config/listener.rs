@@ -21,10 +21,16 @@ pub struct ListenerConfig {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whose certificates clients show, if any are asked for.
     pub clients: Option<ClientCertificates>,
+    /// Which name in a client's certificate is its user, whether it is shown here or to a proxy.
+    pub client_user: CertificateUser,
     /// Connections it holds; 0: any number.
     pub connections_max: u32,
     /// Of these, from one address; 0: any number.
     pub connections_per_address_max: u32,
+    /// Connections it accepts in a second; 0: any number.
+    pub connections_per_s_max: u32,
+    /// Connections that have not come to their first packet; 0: any number.
+    pub handshakes_max: u32,
     /// The path of a WebSocket.
     pub path: String,
     /// The origins of the web pages that may connect; empty: all.
@@ -48,6 +54,9 @@ impl ListenerConfig {
 }
 
 impl ListenerConfig {
+    /// By default: as many as hold 200 MiB of memory within TLS.
+    pub(super) const HANDSHAKES_MAX: u32 = 8192;
+
     /// A listener without anything of its own.
     pub fn plain(address: ListenAddress, optional: bool) -> ListenerConfig {
         ListenerConfig {
@@ -56,8 +65,11 @@ impl ListenerConfig {
             optional,
             certificate: None,
             clients: None,
+            client_user: CertificateUser::default(),
             connections_max: 0,
             connections_per_address_max: 0,
+            connections_per_s_max: 0,
+            handshakes_max: ListenerConfig::HANDSHAKES_MAX,
             path: "/mqtt".to_owned(),
             origins: Vec::new(),
             proxy_from: Vec::new(),
@@ -71,10 +83,10 @@ impl ListenerConfig {
 pub struct ClientCertificates {
     /// The certificates of those who issue them, in PEM.
     pub issuers: PathBuf,
+    /// Lists of those that the issuers have revoked, in PEM.
+    pub revoked: Option<PathBuf>,
     /// Whether clients without one are let in as far as their packets.
     pub optional: bool,
-    /// Which name in it is the user.
-    pub user: CertificateUser,
 }
 
 /// Which name in a client's certificate is the user it proves.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Durability;
 use super::admin::{AdminToken, Hosts, Tokens};
 use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
-use super::listener::{CertificateUser, ListenAddress};
+use super::listener::{CertificateUser, ListenAddress, ListenerConfig};
 use super::rules::{Network, Networks};
 use super::table::table;
 
@@ -100,13 +100,23 @@ table! {
         pub(super) client_ca: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/clients.pem\"")), Restart;
 
+        /// Lists of certificates that these issuers have revoked (CRL), in PEM, several one behind
+        /// the other. Clients that show one of them are not let in. Each certificate from the
+        /// client's up to `client_ca` needs a list of its issuer here that has not expired: without
+        /// one nobody knows, and the client is not let in. Read again on SIGHUP; connections that
+        /// are open stay so.
+        pub(super) client_crl: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/etc/hawker/revoked.pem\"")), Restart;
+
         /// Whether clients without a certificate are let in, too, and prove themselves otherwise.
         pub(super) client_certificate_optional: bool = false, kind::Switch, Restart;
 
         /// Which name in the certificate of a client is its user: `common-name`,
         /// `alternative-name` (the first DNS name, mail address or URI) or `none`, with which a user
         /// is proved by password or not at all. Where the certificate has the name, user name and
-        /// password of CONNECT are not looked at.
+        /// password of CONNECT are not looked at. A proxy of `proxy_from` that has ended the TLS of
+        /// a client and verified its certificate tells its common name, which counts like one that
+        /// was shown here.
         pub(super) client_user: CertificateUser = CertificateUser::CommonName,
             Choice(CertificateUser::WORDS), Restart;
 
@@ -119,6 +129,22 @@ table! {
         /// not say whose connection it is.
         pub(super) connections_per_address_max: u32 = 0, count(0..=u32::MAX), Restart;
 
+        /// Connections this listener accepts in a second, as many at once after silence. Those
+        /// beyond wait in the backlog of the kernel, up to 4,096 for each shard, and then are not
+        /// answered until they ask again; none is refused. For machines that a fleet which comes
+        /// back all at once must not keep from their other work. 0: any number.
+        pub(super) connections_per_s_max: u32 = 0, count(0..=1_000_000), Restart;
+
+        /// Connections of this listener that have not come to their first whole packet: that are
+        /// within TLS, the request for a WebSocket or a CONNECT. Shards have equal parts of it.
+        /// When all are taken, the one that has waited longest for its client is let go for the
+        /// next, if the client has had a quarter of `mqtt.connect_timeout_ms` since it last came a
+        /// step further; else accepting pauses, and who comes waits in the backlog of the kernel. So
+        /// who says too little keeps nobody out, and a fleet that comes back is served as fast as
+        /// the machine can. Each costs some 25 KiB of memory within TLS. 0: any number.
+        pub(super) handshakes_max: u32 = ListenerConfig::HANDSHAKES_MAX,
+            count(0..=u32::MAX), Restart;
+
         /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
 
@@ -129,7 +155,9 @@ table! {
 
         /// Networks of proxies that say first whose connection it is, by the PROXY protocol,
         /// version 1 or 2 (`send-proxy` of haproxy, `proxy_protocol on` of nginx). Connections
-        /// from there have to begin with its header; from elsewhere it is refused.
+        /// from there have to begin with its header; from elsewhere it is refused. With version 2
+        /// they also tell whose certificate they have verified (`send-proxy-v2-ssl-cn` of haproxy),
+        /// see `client_user`: name none but your own proxies.
         pub(super) proxy_from: Vec<Network> = Vec::new(), Networks, Restart;
 
         /// Networks of proxies whose `X-Forwarded-For` is believed in a request for a WebSocket: the

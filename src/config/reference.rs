@@ -244,6 +244,7 @@ mod tests {
             "#client",
             "#path",
             "#connections",
+            "#handshakes",
         ];
         let listener = [&listener[..], &["#password_file", "#acl_file"]].concat();
         let samples = [

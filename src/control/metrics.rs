@@ -6,7 +6,7 @@
 use super::exposition::{Exposition, Format, Kind, Label};
 use crate::cli::VERSION;
 use crate::metrics::{Label as _, Value};
-use crate::runtime::{Counted, Counter, Figures, LogFacts, Refusal};
+use crate::runtime::{Counted, Counter, Figures, LogFacts, Pause, Refusal};
 use crate::sys::Usage;
 
 /// The compiler that made this.
@@ -55,12 +55,23 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     let help = "1 while messages that must be kept are refused for want of room.";
     family("hawker_log_full", Gauge, help, &|c| u64::from(c.log.is_full));
     family("hawker_log_commits_total", Counter, "Commits of the log.", &|c| c.commits);
+    let help = "Connections now that have not come to their first packet.";
+    family("hawker_handshakes", Gauge, help, &|c| c.handshakes as u64);
+    let help = "Of those there were, the ones that said too little and were let go for others.";
+    family("hawker_handshakes_let_go_total", Counter, help, &|c| c.handshakes_let_go);
     let help =
         "Connections closed as they came: by a ban, or a limit of the listener or of an address.";
     let mut kept_out = page.family("hawker_connections_kept_out_total", Kind::Counter, help);
     for shard in counted {
         for (why, count) in shard.kept_out.counts() {
             kept_out.sample(&[("shard", &shard.shard), (Refusal::NAME, &why)], count);
+        }
+    }
+    let help = "Times that a listener stopped accepting for a while, so that connections wait.";
+    let mut pauses = page.family("hawker_accepting_paused_total", Kind::Counter, help);
+    for shard in counted {
+        for (cause, count) in shard.accepting_paused.counts() {
+            pauses.sample(&[("shard", &shard.shard), (Pause::NAME, &cause)], count);
         }
     }
     let help = "From handing what is to be synced to the kernel until it is on stable storage.";
@@ -165,6 +176,12 @@ fn in_force(page: &mut Exposition, figures: &Figures) {
     let help = "When the first certificate that a listener shows ends, since 1970.";
     let mut ends = page.family("hawker_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
     for (listener, end) in &figures.certificates_end {
+        ends.sample(&[("listener", listener)], end.as_secs());
+    }
+    let help = "When the first list of revoked certificates has to be replaced, since 1970.";
+    let mut ends =
+        page.family("hawker_revocation_list_expiry_timestamp_seconds", Kind::Gauge, help);
+    for (listener, end) in &figures.revoked_end {
         ends.sample(&[("listener", listener)], end.as_secs());
     }
 }

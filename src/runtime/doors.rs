@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use crate::auth::certificate_end;
-use crate::config::{Config, ListenerConfig, Network, Scheme};
+use crate::auth::{certificate_end, revocation_list_end};
+use crate::config::{ClientCertificates, Config, ListenerConfig, Network, Scheme};
 use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
 
 /// Why a listener's certificate cannot be used.
@@ -28,8 +28,8 @@ pub enum DoorError {
         certificate: PathBuf,
         /// The file of its key.
         key: PathBuf,
-        /// The file of those who issue certificates to clients.
-        issuers: Option<PathBuf>,
+        /// The files of those who issue certificates to clients.
+        clients: Option<ClientCertificates>,
         /// Why.
         error: TlsError,
     },
@@ -46,10 +46,14 @@ impl fmt::Display for DoorError {
                 "{listener} is left without a certificate; restart the broker to change its listeners, \
                  or give certificate and key in [tls]"
             ),
-            DoorError::Unusable { certificate, key, issuers, error } => {
+            DoorError::Unusable { certificate, key, clients, error } => {
+                let clients = clients.as_ref();
                 let file = match error {
                     TlsError::Key(_) => key,
-                    TlsError::Issuers(_) => issuers.as_ref().unwrap_or(certificate),
+                    TlsError::Issuers(_) => clients.map_or(certificate, |c| &c.issuers),
+                    TlsError::Revoked(_) => {
+                        clients.and_then(|c| c.revoked.as_ref()).unwrap_or(certificate)
+                    }
                     TlsError::Certificates(_) | TlsError::Pair(_) => certificate,
                 };
                 write!(f, "{}: {error}", file.display())
@@ -66,7 +70,14 @@ pub struct Entry {
     door: Door,
     proxy_from: Vec<Network>,
     forwarded_from: Vec<Network>,
-    certificates_end: Option<Duration>,
+    ends: Ends,
+}
+
+/// When what a listener goes by ends, since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    certificates: Option<Duration>,
+    revoked: Option<Duration>,
 }
 
 impl Entry {
@@ -83,7 +94,13 @@ impl Entry {
     /// When the first of the certificates that it shows ends, since 1970: after that, clients that
     /// look will not come in. Absent without TLS.
     pub fn certificates_end(&self) -> Option<Duration> {
-        self.certificates_end
+        self.ends.certificates
+    }
+
+    /// When the first of the lists of revoked certificates has to be replaced, since 1970: after
+    /// that, clients of its issuer do not come in. Absent without lists.
+    pub fn revoked_end(&self) -> Option<Duration> {
+        self.ends.revoked
     }
 }
 
@@ -94,17 +111,17 @@ impl Entry {
 /// The first file that is of no use.
 pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
     let entry = |listener: &ListenerConfig| {
-        let (door, certificates_end) = door(config, listener)?;
+        let (door, ends) = door(config, listener)?;
         let (proxy_from, forwarded_from) =
             (listener.proxy_from.clone(), listener.forwarded_from.clone());
-        Ok(Entry { door, proxy_from, forwarded_from, certificates_end })
+        Ok(Entry { door, proxy_from, forwarded_from, ends })
     };
     let entries: Result<_, _> = config.listeners.iter().map(entry).collect();
     entries.map(Arc::new)
 }
 
-/// The door, and when its certificates end.
-fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Option<Duration>), DoorError> {
+/// The door, and when what it goes by ends.
+fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), DoorError> {
     let scheme = listener.address.scheme;
     let web = scheme.has_web_socket().then(|| {
         let (path, origins) = (listener.path.clone(), listener.origins.clone());
@@ -117,21 +134,36 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Option<Dura
         if scheme.has_tls() {
             return Err(DoorError::Missing(listener.name.clone()));
         }
-        return Ok((Door { web, is_mux, ..Door::default() }, None));
+        return Ok((Door { web, is_mux, ..Door::default() }, Ends::default()));
     };
     let asked = listener.clients.as_ref();
-    let clients = asked
-        .map(|asked| Ok(TlsClients { issuers: read(&asked.issuers)?, optional: asked.optional }));
+    let clients = asked.map(clients).transpose()?;
     let (certificates, private) = (read(certificate)?, read(key)?);
-    let end = first_end(&certificates);
-    let options = TlsOptions { certificates, key: private, clients: clients.transpose()? };
+    let revoked = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
+    let ends =
+        Ends { certificates: first_end(&certificates), revoked: revoked.and_then(first_list_end) };
+    let options = TlsOptions { certificates, key: private, clients };
     let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
         certificate: certificate.clone(),
         key: key.clone(),
-        issuers: asked.map(|asked| asked.issuers.clone()),
+        clients: asked.cloned(),
         error,
     })?;
-    Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, end))
+    Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, ends))
+}
+
+fn clients(asked: &ClientCertificates) -> Result<TlsClients, DoorError> {
+    Ok(TlsClients {
+        issuers: read(&asked.issuers)?,
+        revoked: asked.revoked.as_deref().map(read).transpose()?,
+        optional: asked.optional,
+    })
+}
+
+/// When the first of several lists of revoked certificates in PEM has to be replaced.
+fn first_list_end(lists: &[u8]) -> Option<Duration> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(lists).flatten();
+    lists.filter_map(|list| revocation_list_end(&list)).min()
 }
 
 /// When the first of several certificates in PEM ends.

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -20,28 +20,24 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 use tokio::runtime::Handle;
 
-use super::buffers::{self, Buffers};
+use super::buffers::Buffers;
 use super::clock::Clock;
 use super::disk::{Disk, DiskFailure};
 use super::doors::Entry;
+use super::gate::Gate;
 use super::lanes::{Flushed, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
-use super::socket::{GENERATION_MASK, Layered, Lingerers, Socket, Sockets, Stage};
+use super::socket::{GENERATION_MASK, Layered, Lingerers, Sockets, Stage};
 use super::visitors::{Refusal, Visit, Visitors};
 use crate::embed::Hooks;
 use crate::login::Verifier;
 use crate::metrics::{Durations, Tally};
 use crate::shard::{
     ConnectionId, Input, Listener, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions,
-    WriteBatch,
 };
 use crate::time::Time;
-use crate::transport::{self, Stray, Transport};
-
-/// How long accepting pauses when the process has no descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a shard sleeps at most while a lane of its is full.
 const STUCK_PAUSE: Duration = Duration::from_millis(1);
@@ -69,9 +65,6 @@ impl Rings {
     }
 }
 
-/// Memory for packets out of layers that is kept for the next connection, in bytes.
-const PACKETS_KEPT_MAX: usize = 256 << 10;
-
 /// Bytes received that one turn acts on; what else has come waits for the next.
 const RECEIVED_BYTES_MAX: usize = 256 << 10;
 
@@ -86,6 +79,7 @@ pub(super) struct Parts {
     /// Where hooks run.
     pub(super) control: Handle,
     pub(super) visitors: Arc<Visitors>,
+    pub(super) gate: Gate,
     /// How long a connection may take until packets can follow.
     pub(super) greeting_timeout: Duration,
     pub(super) ends: LaneEnds<LaneItem>,
@@ -100,34 +94,35 @@ pub(super) struct Driver {
     // The ring goes first: nothing of the kernel's may outlive what it points to.
     pub(super) ring: Ring,
     disk: Option<Disk>,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     wake_count: Box<u64>,
     pub(super) shard: Shard,
     index: usize,
     clock: Clock,
-    listening: Vec<Listening>,
-    doors: Arc<Vec<Entry>>,
+    pub(super) listening: Vec<Listening>,
+    pub(super) doors: Arc<Vec<Entry>>,
     verifier: Arc<Verifier>,
     hooks: Hooks,
     control: Handle,
-    visitors: Arc<Visitors>,
+    pub(super) visitors: Arc<Visitors>,
+    pub(super) gate: Gate,
     /// Connections that were not taken.
-    kept_out: Tally<Refusal>,
-    greeting_timeout: Duration,
+    pub(super) kept_out: Tally<Refusal>,
+    pub(super) greeting_timeout: Duration,
     /// Connections that are being greeted, and when that must be over.
-    greeted: Lingerers,
+    pub(super) greeted: Lingerers,
     /// Packets out of the layers of one connection.
-    packets: Vec<u8>,
-    accept_again: Option<Time>,
+    pub(super) packets: Vec<u8>,
+    pub(super) accept_again: Option<Time>,
     pub(super) sockets: Sockets,
     pub(super) lingerers: Lingerers,
-    ends: LaneEnds<LaneItem>,
+    pub(super) ends: LaneEnds<LaneItem>,
     rings: Arc<Rings>,
-    mailboxes: Arc<Vec<Mailbox>>,
+    pub(super) mailboxes: Arc<Vec<Mailbox>>,
     stop_timeout: Duration,
-    stop_by: Option<Time>,
+    pub(super) stop_by: Option<Time>,
     /// Taken from the ring and not acted on.
-    completions: VecDeque<Completion>,
+    pub(super) completions: VecDeque<Completion>,
     /// Letters wait that were not read.
     may_have_letters: bool,
     turns: u64,
@@ -175,7 +170,7 @@ impl Operation {
         Some((operation, ConnectionId { slot: token as u32, generation }))
     }
 
-    fn numbered(self, slot: usize) -> u64 {
+    pub(super) fn numbered(self, slot: usize) -> u64 {
         self.token(ConnectionId { slot: slot as u32, generation: 0 })
     }
 }
@@ -184,7 +179,7 @@ impl Driver {
     /// Sets a shard up on the calling thread.
     pub(super) fn new(parts: Parts) -> io::Result<Driver> {
         let Parts { options, clock, listening, doors, greeting_timeout, .. } = parts;
-        let Parts { verifier, hooks, control, visitors, ends, rings, mailboxes, .. } = parts;
+        let Parts { verifier, hooks, control, visitors, gate, ends, rings, mailboxes, .. } = parts;
         let Parts { stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
@@ -204,6 +199,7 @@ impl Driver {
             hooks,
             control,
             visitors,
+            gate,
             kept_out: Tally::default(),
             greeting_timeout,
             greeted: Lingerers::default(),
@@ -222,9 +218,7 @@ impl Driver {
             turn_times: Durations::default(),
         };
         driver.arm_wake()?;
-        for listener in 0..driver.listening.len() {
-            driver.arm_accept(listener)?;
-        }
+        driver.keep_accepting(clock.now())?;
         Ok(driver)
     }
 
@@ -241,6 +235,7 @@ impl Driver {
             self.read_letters(now)?;
             self.check_timers(now)?;
             self.carry_out(now)?;
+            self.keep_accepting(now)?;
             self.flush_lanes(now)?;
             self.turn_times.observe(self.clock.now().since(now).as_micros() as u64);
             if self.stop_by.is_some_and(|by| self.is_quiet() || by <= now) {
@@ -270,6 +265,7 @@ impl Driver {
             self.lingerers.next(),
             self.greeted.next(),
             self.accept_again,
+            self.gate.look_again,
             self.stop_by,
             self.disk.as_ref().and_then(Disk::sync_due),
         ];
@@ -303,6 +299,9 @@ impl Driver {
                 Operation::Disk => self.disk_completed(now, id.slot as usize, completion.result),
                 Operation::LaneWake | Operation::LaneWoken | Operation::Cancel => {}
             }
+        }
+        if self.completions.is_empty() {
+            self.gate.caught_up_at = now;
         }
         Ok(())
     }
@@ -413,6 +412,9 @@ impl Driver {
                         commits: self.disk.as_ref().map_or(0, Disk::commits),
                         sync_times: self.disk.as_ref().map(Disk::sync_times).unwrap_or_default(),
                         kept_out: self.kept_out.clone(),
+                        handshakes: self.gate.count(),
+                        handshakes_let_go: self.gate.let_go,
+                        accepting_paused: self.gate.pauses.clone(),
                         enters: self.ring.enters,
                         turns: self.turns,
                         turn_times: self.turn_times.clone(),
@@ -445,10 +447,9 @@ impl Driver {
         }
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
-            for listener in 0..self.listening.len() {
-                self.arm_accept(listener)?;
-            }
+            self.gate.is_touched = true;
         }
+        self.gate.is_touched |= self.gate.look_again.is_some_and(|at| at <= now);
         Ok(())
     }
 
@@ -523,6 +524,13 @@ impl Driver {
         unsafe { self.ring.push(&wake) }
     }
 
+    pub(super) fn cancel(&mut self, token: u64) -> io::Result<()> {
+        let cancel =
+            opcode::AsyncCancel::new(token).build().user_data(Operation::Cancel.numbered(0));
+        // SAFETY: the operation points to nothing.
+        unsafe { self.ring.push(&cancel) }
+    }
+
     fn arm_wake(&mut self) -> io::Result<()> {
         let fd = Fd(self.mailboxes[self.index].wake_fd());
         let count: *mut u64 = &mut *self.wake_count;
@@ -551,324 +559,9 @@ impl Driver {
     }
 }
 
-/// Accepting.
-impl Driver {
-    fn arm_accept(&mut self, listener: usize) -> io::Result<()> {
-        let fd = Fd(self.listening[listener].socket.as_raw_fd());
-        let accept = opcode::AcceptMulti::new(fd)
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(Operation::Accept.numbered(listener));
-        // SAFETY: the operation points to nothing.
-        unsafe { self.ring.push(&accept) }
-    }
-
-    fn accepted(&mut self, now: Time, listener: usize, completion: Completion) -> io::Result<()> {
-        let stopping = self.stop_by.is_some();
-        if completion.result >= 0 {
-            // SAFETY: the kernel has just made the descriptor for us.
-            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            // A peer that is gone already has no address any more.
-            let address = self.listening[listener].peer.or_else(|| peer_address(&fd));
-            if let (false, Some(address)) = (stopping, address) {
-                let peer = Peer { address, listener: self.listening[listener].listener };
-                self.greet(now, fd, peer)?;
-            }
-        }
-        if completion.more() || stopping {
-            return Ok(());
-        }
-        match completion.result {
-            result if result < 0 && is_shortage(-result) => {
-                if self.accept_again.is_none() {
-                    let error = io::Error::from_raw_os_error(-result);
-                    tracing::warn!("not accepting for a moment: {error}; raise LimitNOFILE");
-                }
-                self.accept_again = Some(now.after(ACCEPT_PAUSE));
-                Ok(())
-            }
-            _ => self.arm_accept(listener),
-        }
-    }
-
-    fn stop_accepting(&mut self) -> io::Result<()> {
-        for listener in 0..self.listening.len() {
-            self.cancel(Operation::Accept.numbered(listener))?;
-        }
-        Ok(())
-    }
-
-    /// A connection begins: the core hears of it once packets can follow.
-    fn greet(&mut self, now: Time, fd: OwnedFd, peer: Peer) -> io::Result<()> {
-        let door = self.doors[usize::from(peer.listener.index)].door(peer.address.ip());
-        // Whose connection a proxy brings is known later.
-        let visit = if door.learns_client() { None } else { self.enter(now, peer) };
-        if visit.is_none() && !door.learns_client() {
-            return Ok(());
-        }
-        let transport = match Transport::new(&door) {
-            Ok(transport) => transport,
-            Err(error) => {
-                tracing::error!("a connection is refused: {error}");
-                return Ok(());
-            }
-        };
-        let layered = transport.map(Layered::new);
-        let is_plain = layered.is_none();
-        let connection = self.sockets.insert(fd, peer, visit, layered);
-        if is_plain {
-            return self.open(now, connection, &[]);
-        }
-        if let Some(socket) = self.sockets.get_mut(connection) {
-            socket.stage = Stage::Greeting;
-        }
-        self.greeted.push(now.after(self.greeting_timeout), connection);
-        self.arm_receive(connection)
-    }
-
-    /// Counts a connection; nothing if it is kept out.
-    fn enter(&mut self, now: Time, peer: Peer) -> Option<Box<Visit>> {
-        let (listener, address) = (usize::from(peer.listener.index), peer.address.ip());
-        match self.visitors.enter(now, listener, address) {
-            Ok(visit) => Some(visit),
-            Err(refusal) => {
-                self.kept_out.count(refusal);
-                tracing::debug!(peer = %peer.address, ?refusal, "a connection is kept out");
-                None
-            }
-        }
-    }
-
-    fn end_greetings(&mut self) {
-        for id in self.sockets.ids() {
-            let socket = self.sockets.get_mut(id);
-            if socket.is_some_and(|socket| matches!(socket.stage, Stage::Greeting)) {
-                self.kill(id);
-            }
-        }
-    }
-
-    fn open(&mut self, now: Time, connection: ConnectionId, unread: &[u8]) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(connection) else { return Ok(()) };
-        let (peer, certificate) = (socket.peer, socket.certificate());
-        self.shard.handle(now, Input::Accepted { connection, peer, certificate });
-        if !unread.is_empty() {
-            self.shard.handle(now, Input::Received { connection, bytes: unread });
-        }
-        self.arm_receive(connection)
-    }
-}
-
-/// Receiving.
-impl Driver {
-    pub(super) fn arm_receive(&mut self, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        debug_assert!(!socket.receiving, "one receive a socket");
-        socket.receiving = true;
-        socket.cancelling = false;
-        let receive = opcode::RecvMulti::new(Fd(socket.fd.as_raw_fd()), buffers::GROUP)
-            .build()
-            .user_data(Operation::Receive.token(id));
-        // SAFETY: the kernel takes its buffers from the group, which lives as long as the ring.
-        unsafe { self.ring.push(&receive) }
-    }
-
-    fn received(&mut self, now: Time, id: ConnectionId, completion: Completion) -> io::Result<()> {
-        if let Some(buffer) = completion.buffer() {
-            let bytes = usize::try_from(completion.result).unwrap_or(0);
-            if bytes > 0
-                && let Some(socket) = self.sockets.get_mut(id)
-            {
-                let bytes = self.buffers.received(buffer, bytes);
-                let is_fresh = std::mem::take(&mut socket.is_fresh);
-                let stray = if is_fresh { transport::stray(bytes) } else { None };
-                match &mut socket.stage {
-                    _ if socket.layered.is_some() => self.unwrap(now, id, buffer, bytes.len())?,
-                    Stage::Open if let Some(stray) = stray => self.turn_away(now, id, stray),
-                    Stage::Open => {
-                        self.shard.handle(now, Input::Received { connection: id, bytes });
-                    }
-                    Stage::Moving { unread, .. } => unread.extend_from_slice(bytes),
-                    Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
-                }
-            }
-            self.buffers.recycle(buffer);
-        }
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        if completion.more() {
-            return Ok(());
-        }
-        socket.receiving = false;
-        let over = match completion.result {
-            0 => true,
-            result if result > 0 => false,
-            result => !matches!(-result, libc::ENOBUFS | libc::ECANCELED | libc::EINTR),
-        };
-        socket.ended |= over;
-        self.receive_ended(now, id)
-    }
-
-    /// The multishot receive is over: because the peer is, because it was cancelled, or because
-    /// the kernel wants it armed anew.
-    fn receive_ended(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        match &socket.stage {
-            Stage::Open if socket.ended => {
-                self.shard.handle(now, Input::Closed { connection: id });
-            }
-            Stage::Greeting if socket.ended => self.kill(id),
-            Stage::Open if socket.paused => {}
-            Stage::Greeting | Stage::Open => self.arm_receive(id)?,
-            // If the peer has ended, its home shard will hear so too.
-            Stage::Moving { .. } => self.finish_move(id),
-            Stage::Closing { .. } if socket.ended => {}
-            Stage::Lingering if socket.ended => self.kill(id),
-            Stage::Closing { .. } | Stage::Lingering => self.arm_receive(id)?,
-            Stage::Dead => self.bury(id),
-        }
-        Ok(())
-    }
-
-    /// Takes what came through the layers of a connection.
-    fn unwrap(&mut self, now: Time, id: ConnectionId, buffer: u16, bytes: usize) -> io::Result<()> {
-        let bytes = self.buffers.received(buffer, bytes);
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        let Some(layered) = &mut socket.layered else { return Ok(()) };
-        if matches!(socket.stage, Stage::Closing { .. } | Stage::Lingering | Stage::Dead) {
-            return Ok(());
-        }
-        let mut packets = std::mem::take(&mut self.packets);
-        packets.clear();
-        let outcome = layered.transport.receive(bytes, &mut packets, &mut layered.out);
-        let is_over = outcome.is_err() || layered.transport.is_finished();
-        let is_open = layered.transport.is_open();
-        if let Err(error) = outcome {
-            tracing::info!(peer = %socket.peer.address, "connection ended: {error}");
-        }
-        if matches!(socket.stage, Stage::Greeting) && is_open {
-            socket.stage = Stage::Open;
-            if let Some(layered) = &socket.layered
-                && let Some(client) = layered.transport.client()
-            {
-                socket.peer.address = client;
-            }
-            let (peer, certificate) = (socket.peer, socket.certificate());
-            if socket.visit.is_none() {
-                let Some(visit) = self.enter(now, peer) else {
-                    self.kill(id);
-                    return Ok(());
-                };
-                if let Some(socket) = self.sockets.get_mut(id) {
-                    socket.visit = Some(visit);
-                }
-            }
-            self.shard.handle(now, Input::Accepted { connection: id, peer, certificate });
-        }
-        self.hand_in(now, id, &packets);
-        packets.shrink_to(PACKETS_KEPT_MAX);
-        self.packets = packets;
-        self.push_out(id)?;
-        if is_over {
-            self.leave(now, id)?;
-        }
-        Ok(())
-    }
-
-    fn hand_in(&mut self, now: Time, id: ConnectionId, packets: &[u8]) {
-        let Some(socket) = self.sockets.get_mut(id).filter(|_| !packets.is_empty()) else { return };
-        match &mut socket.stage {
-            Stage::Open => {
-                self.shard.handle(now, Input::Received { connection: id, bytes: packets });
-            }
-            Stage::Moving { unread, .. } => unread.extend_from_slice(packets),
-            Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
-        }
-    }
-
-    /// The peer has said in its layers that it is over, or broken them.
-    fn leave(&mut self, now: Time, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        match socket.stage {
-            Stage::Greeting => self.close(now, id, WriteBatch::Empty),
-            Stage::Open => {
-                self.shard.handle(now, Input::Closed { connection: id });
-                Ok(())
-            }
-            // Its home shard hears so when nothing more comes.
-            _ => Ok(()),
-        }
-    }
-
-    /// The peer speaks another protocol: it is told so, if it understands words.
-    fn turn_away(&mut self, now: Time, id: ConnectionId, stray: Stray) {
-        let Some(socket) = self.sockets.get_mut(id) else { return };
-        tracing::info!(peer = %socket.peer.address, "connection ended: {stray}");
-        socket.farewell = stray.answer();
-        self.shard.handle(now, Input::Closed { connection: id });
-    }
-
-    fn pause(&mut self, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        socket.paused = true;
-        self.cancel_receive(id)
-    }
-
-    fn resume(&mut self, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        socket.paused = false;
-        if socket.receiving || socket.ended { Ok(()) } else { self.arm_receive(id) }
-    }
-
-    fn cancel_receive(&mut self, id: ConnectionId) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        if !socket.receiving || socket.cancelling {
-            return Ok(());
-        }
-        socket.cancelling = true;
-        self.cancel(Operation::Receive.token(id))
-    }
-
-    fn cancel(&mut self, token: u64) -> io::Result<()> {
-        let cancel =
-            opcode::AsyncCancel::new(token).build().user_data(Operation::Cancel.numbered(0));
-        // SAFETY: the operation points to nothing.
-        unsafe { self.ring.push(&cancel) }
-    }
-
-    fn begin_move(&mut self, id: ConnectionId, to: ShardId, unread: Vec<u8>) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
-        socket.stage = Stage::Moving { to, unread };
-        if socket.receiving {
-            return self.cancel_receive(id);
-        }
-        self.finish_move(id);
-        Ok(())
-    }
-
-    pub(super) fn finish_move(&mut self, id: ConnectionId) {
-        let Some(socket) = self.sockets.get_mut(id) else { return };
-        if socket.receiving || socket.sending.is_some() {
-            return;
-        }
-        let Some(socket) = self.sockets.remove(id) else { return };
-        let Socket { fd, peer, visit, layered, stage, .. } = *socket;
-        if let Stage::Moving { to, unread } = stage {
-            self.ends.send(to.index(), LaneItem::Connection { fd, peer, visit, layered, unread });
-        }
-    }
-}
-
 /// What was acknowledged is kept; nothing more can be. Whoever supervises the broker sees it end.
 fn disk_failed(failure: &DiskFailure) -> ! {
     tracing::error!("{failure}");
     eprintln!("hawker: {failure}");
     std::process::exit(1);
-}
-
-fn is_shortage(errno: i32) -> bool {
-    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-}
-
-fn peer_address(fd: &OwnedFd) -> Option<SocketAddr> {
-    socket2::SockRef::from(fd).peer_addr().ok()?.as_socket()
 }

@@ -19,6 +19,8 @@ pub(crate) struct Figures {
     pub(crate) queue_memory_bytes_max: u64,
     /// When the certificates that a listener shows end, since 1970: by its name.
     pub(crate) certificates_end: Vec<(String, Duration)>,
+    /// When their lists of revoked certificates have to be replaced, in the same way.
+    pub(crate) revoked_end: Vec<(String, Duration)>,
     /// Reloads that were applied.
     pub(crate) reloads_applied: u64,
     /// Reloads that were refused.
@@ -66,9 +68,20 @@ impl Figures {
     fn read(&mut self, config: &Config, doors: &[Entry]) {
         self.sessions_max = config.mqtt.sessions_max;
         self.queue_memory_bytes_max = config.mqtt.queue_memory_bytes_max;
-        let ends = config.listeners.iter().zip(doors).filter_map(|(listener, entry)| {
-            Some((listener.name.clone(), entry.certificates_end()?))
-        });
-        self.certificates_end = ends.collect();
+        let by_listener = |end: fn(&Entry) -> Option<Duration>| {
+            let ends = config.listeners.iter().zip(doors);
+            let ends =
+                ends.filter_map(|(listener, entry)| Some((listener.name.clone(), end(entry)?)));
+            ends.collect()
+        };
+        self.certificates_end = by_listener(Entry::certificates_end);
+        self.revoked_end = by_listener(Entry::revoked_end);
+        let now = clock::since_1970();
+        for (listener, _) in self.revoked_end.iter().filter(|(_, end)| *end <= now) {
+            tracing::warn!(
+                "{listener}: a list in client_crl has expired: no client of its issuer is let in \
+                 until there is a new one"
+            );
+        }
     }
 }

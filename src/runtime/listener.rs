@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::gate::Pause;
 use crate::config::ListenerConfig;
 use crate::shard::Listener;
 
@@ -55,6 +57,19 @@ pub(super) struct Listening {
     pub(super) listener: Listener,
     /// Of clients that have none: those of a socket in the file system.
     pub(super) peer: Option<SocketAddr>,
+    /// What logs call it.
+    pub(super) name: Arc<str>,
+    /// Accepts that are with the kernel.
+    pub(super) accepts: usize,
+    /// Why there are none.
+    pub(super) pause: Option<Pause>,
+}
+
+impl Listening {
+    fn new(config: &ListenerConfig, socket: OwnedFd, listener: Listener) -> Listening {
+        let name = config.name.as_str().into();
+        Listening { socket, listener, peer: None, name, accepts: 0, pause: None }
+    }
 }
 
 /// Where clients can connect.
@@ -95,7 +110,7 @@ fn open_one(
     let error = |address, source| ListenError { name: config.name.clone(), address, source };
     if let Some(path) = config.address.path() {
         let listener = Listener { index: index as u16, loopback: true };
-        open_path(path, listener, by_shard).map_err(|source| error(None, source))?;
+        open_path(path, config, listener, by_shard).map_err(|source| error(None, source))?;
         return Ok(vec![Bound {
             listener: index,
             name: config.address.to_string(),
@@ -115,14 +130,19 @@ fn open_one(
                 let name = format!("{}://{address}", config.address.scheme.name());
                 bound.push(Bound { listener: index, name, address: Some(address) });
             }
-            by_shard[shard].push(Listening { socket: socket.into(), listener, peer: None });
+            by_shard[shard].push(Listening::new(config, socket.into(), listener));
         }
     }
     Ok(bound)
 }
 
 /// One socket in the file system, which every shard accepts from.
-fn open_path(path: &Path, listener: Listener, by_shard: &mut [Vec<Listening>]) -> io::Result<()> {
+fn open_path(
+    path: &Path,
+    config: &ListenerConfig,
+    listener: Listener,
+    by_shard: &mut [Vec<Listening>],
+) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = SockAddr::unix(path)?;
     let mut patience = 20;
@@ -144,7 +164,7 @@ fn open_path(path: &Path, listener: Listener, by_shard: &mut [Vec<Listening>]) -
     for listening in by_shard {
         let socket = OwnedFd::from(socket.try_clone()?);
         let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        listening.push(Listening { socket, listener, peer });
+        listening.push(Listening { peer, ..Listening::new(config, socket, listener) });
     }
     Ok(())
 }

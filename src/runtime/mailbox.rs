@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
+use super::gate::Pause;
 use super::visitors::Refusal;
 use crate::auth::Verdict;
 use crate::metrics::{Durations, ShardMetrics, Tally};
@@ -79,6 +80,12 @@ pub(crate) struct Counted {
     pub(crate) sync_times: Durations,
     /// Connections that were not taken.
     pub(crate) kept_out: Tally<Refusal>,
+    /// Connections that have not come to their first packet.
+    pub(crate) handshakes: usize,
+    /// Of those there were, the ones that were let go for others.
+    pub(crate) handshakes_let_go: u64,
+    /// Times that it did not accept.
+    pub(crate) accepting_paused: Tally<Pause>,
     /// Calls of `io_uring_enter`.
     pub(crate) enters: u64,
     /// Turns of its loop.

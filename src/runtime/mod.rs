@@ -1,6 +1,7 @@
 //! The driver of the shards: threads, rings, sockets, lanes, the clock. It decides nothing about
 //! MQTT; it carries out what [`crate::shard`] says.
 
+mod arrival;
 mod buffers;
 pub mod clock;
 mod counter;
@@ -9,12 +10,14 @@ mod disk;
 pub mod doors;
 mod driver;
 mod entropy;
+mod gate;
 mod in_force;
 mod inquiry;
 mod lanes;
 mod listener;
 mod mailbox;
 mod primitive;
+mod receiving;
 pub mod recovery;
 mod reload;
 mod ring;
@@ -24,6 +27,7 @@ mod visitors;
 mod watchdog;
 
 pub(crate) use counter::{Counter, LogFacts};
+pub(crate) use gate::Pause;
 pub(crate) use in_force::Figures;
 pub(crate) use inquiry::{Inquiry, Silent};
 pub(crate) use mailbox::Counted;
@@ -50,6 +54,7 @@ use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
 use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
+use self::gate::Gate;
 use self::in_force::InForce;
 use self::lanes::Lanes;
 use self::listener::{Bound, ListenError};
@@ -195,9 +200,10 @@ pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Cha
 }
 
 fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
+    let is_shown = listener.clients.is_some() || !listener.proxy_from.is_empty();
     ListenerPolicy {
         name: listener.name.clone(),
-        certificate_user: listener.clients.as_ref().map_or(CertificateUser::None, |c| c.user),
+        certificate_user: if is_shown { listener.client_user } else { CertificateUser::None },
     }
 }
 
@@ -481,6 +487,7 @@ fn start_shards(
             hooks: hooks.clone(),
             control: control.clone(),
             visitors: Arc::clone(&visitors),
+            gate: Gate::new(config, count),
             greeting_timeout: Duration::from_millis(config.mqtt.connect_timeout_ms.into()),
             ends: lanes.ends(index),
             rings: Arc::clone(&rings),

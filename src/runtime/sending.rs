@@ -131,6 +131,7 @@ impl Driver {
         id: ConnectionId,
         last: WriteBatch,
     ) -> io::Result<()> {
+        self.end_handshake(id);
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         let last = last_words(socket, last);
         socket.paused = false;
@@ -163,6 +164,7 @@ impl Driver {
 
     /// Ends a socket now, whatever it is doing.
     pub(super) fn kill(&mut self, id: ConnectionId) {
+        self.end_handshake(id);
         let Some(socket) = self.sockets.get_mut(id) else { return };
         socket.stage = Stage::Dead;
         shut_down(socket, libc::SHUT_RDWR);

@@ -8,7 +8,7 @@ use super::visitors::Visit;
 use crate::auth::CertificateNames;
 use crate::shard::{ConnectionId, Peer, ShardId, WriteBatch};
 use crate::time::Time;
-use crate::transport::Transport;
+use crate::transport::{ClientCertificate, Transport};
 
 /// A connected socket.
 ///
@@ -34,6 +34,8 @@ pub(super) struct Socket {
     pub(super) visit: Option<Box<Visit>>,
     /// What lies between it and MQTT; nothing by plain TCP.
     pub(super) layered: Option<Box<Layered>>,
+    /// When it last came a step further towards its first packet; absent once that is there.
+    pub(super) step: Option<Time>,
     /// Nothing has come yet.
     pub(super) is_fresh: bool,
     /// Said at the end, if the core has nothing to say.
@@ -43,8 +45,11 @@ pub(super) struct Socket {
 impl Socket {
     /// Whose certificate the peer has shown.
     pub(super) fn certificate(&self) -> Option<Box<CertificateNames>> {
-        let certificate = self.layered.as_ref()?.transport.client_certificate()?;
-        Some(Box::new(CertificateNames::of(certificate)))
+        let names = match self.layered.as_ref()?.transport.client_certificate()? {
+            ClientCertificate::Der(der) => CertificateNames::of(der),
+            ClientCertificate::Named(common_name) => CertificateNames::named(common_name),
+        };
+        Some(Box::new(names))
     }
 }
 
@@ -177,6 +182,7 @@ impl Sockets {
             sending: None,
             visit,
             layered,
+            step: None,
             is_fresh: true,
             farewell: Vec::new(),
         }));

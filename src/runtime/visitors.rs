@@ -19,11 +19,15 @@ const BANS_MAX: usize = 10_000;
 /// The longest that an address waits which guesses, well below a client's own patience.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
-/// How many connections a listener takes; 0 is any number.
+/// What may be accepted at once after silence: as much as in one second.
+const BURST_NANOS: u64 = 1_000_000_000;
+
+/// How many connections a listener takes, and how fast; 0 is any number.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
     pub(super) connections_max: u32,
     pub(super) connections_per_address_max: u32,
+    pub(super) connections_per_s_max: u32,
 }
 
 /// When an address is kept out.
@@ -45,6 +49,8 @@ struct State {
     rule: BanRule,
     /// By listener.
     connections: Vec<u32>,
+    /// When what was accepted would have come at the rate that is allowed (GCRA), by listener.
+    paces_nanos: Vec<u64>,
     /// By listener and address.
     by_address: HashMap<(usize, IpAddr), u32>,
     failures: HashMap<IpAddr, Failures>,
@@ -111,6 +117,7 @@ impl Visitors {
         let limits = |listener: &ListenerConfig| Limits {
             connections_max: listener.connections_max,
             connections_per_address_max: listener.connections_per_address_max,
+            connections_per_s_max: listener.connections_per_s_max,
         };
         Visitors::with_limits(listeners.iter().map(limits).collect(), rule)
     }
@@ -119,6 +126,7 @@ impl Visitors {
         let state = State {
             rule,
             connections: vec![0; listeners.len()],
+            paces_nanos: vec![0; listeners.len()],
             by_address: HashMap::new(),
             failures: HashMap::new(),
             banned: HashMap::new(),
@@ -157,6 +165,39 @@ impl Visitors {
             state.by_address.insert((listener, address), here + 1);
         }
         Ok(Box::new(Visit { visitors: Arc::clone(self), listener, address }))
+    }
+
+    /// How many connections each of `shards` may accept at a listener now, by its rate.
+    ///
+    /// # Errors
+    ///
+    /// When there may be one again, if there may be none.
+    pub(super) fn acceptable(
+        &self,
+        now: Time,
+        listener: usize,
+        shards: usize,
+    ) -> Result<usize, Time> {
+        let Some(cost) = self.cost_nanos(listener) else { return Ok(usize::MAX) };
+        let now_nanos = now.as_micros() * 1000;
+        let due = self.state().paces_nanos[listener].max(now_nanos);
+        match (now_nanos + BURST_NANOS).saturating_sub(due) / cost {
+            0 => Err(Time::from_micros((due + cost - BURST_NANOS).div_ceil(1000))),
+            count => Ok((count as usize).div_ceil(shards)),
+        }
+    }
+
+    /// A connection was accepted: counted where a listener has a rate.
+    pub(super) fn accepted(&self, now: Time, listener: usize) {
+        let Some(cost) = self.cost_nanos(listener) else { return };
+        let pace = &mut self.state().paces_nanos[listener];
+        *pace = (now.as_micros() * 1000).max(*pace) + cost;
+    }
+
+    /// The time that one connection of a listener takes up, if it has a rate.
+    fn cost_nanos(&self, listener: usize) -> Option<u64> {
+        let per_s = self.listeners.get(listener)?.connections_per_s_max;
+        (per_s > 0).then(|| BURST_NANOS / u64::from(per_s))
     }
 
     /// A login from an address failed. Whether it is banned from now on; programs of this machine,
@@ -319,7 +360,8 @@ mod tests {
 
     #[test]
     fn connections_are_counted_while_they_last() {
-        let limits = Limits { connections_max: 3, connections_per_address_max: 2 };
+        let limits =
+            Limits { connections_max: 3, connections_per_address_max: 2, ..Limits::default() };
         let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE);
         let enter = |listener, from| visitors.enter(at(1), listener, address(from));
         let first = enter(0, "10.0.0.1").unwrap_or_else(|refusal| panic!("{refusal:?}"));
@@ -336,6 +378,29 @@ mod tests {
         drop(others);
         assert!(visitors.state().by_address.is_empty());
         assert_eq!(visitors.state().connections, [0, 0]);
+    }
+
+    #[test]
+    fn as_many_are_accepted_as_may_be_in_a_second() {
+        let limits = Limits { connections_per_s_max: 10, ..Limits::default() };
+        let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE);
+        assert_eq!(visitors.acceptable(at(1), 0, 1), Ok(10));
+        assert_eq!(visitors.acceptable(at(1), 0, 4), Ok(3), "a part of it for each shard");
+        assert_eq!(visitors.acceptable(at(1), 1, 4), Ok(usize::MAX));
+        let (mut now, mut count) = (at(1), 0);
+        while now < at(11) {
+            match visitors.acceptable(now, 0, 4) {
+                Ok(part) => (0..part).for_each(|_| {
+                    visitors.accepted(now, 0);
+                    count += 1;
+                }),
+                Err(later) => {
+                    assert!(later > now);
+                    now = later;
+                }
+            }
+        }
+        assert!((108..=113).contains(&count), "10 at once, 100 in ten seconds: {count}");
     }
 
     #[test]

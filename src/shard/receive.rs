@@ -89,7 +89,7 @@ impl Shard {
     /// Acts on the whole packets at the front; returns how many bytes they had.
     fn consume(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) -> usize {
         let packet_bytes_max = self.mqtt().packet_bytes_max;
-        let is_first = self.is_first(id);
+        let is_first = self.awaits_first_packet(id);
         let mut consumed = 0;
         while consumed < bytes.len() {
             let unread = &bytes[consumed..];
@@ -121,14 +121,14 @@ impl Shard {
                 }
             }
         }
-        if is_first && !self.is_first(id) {
+        if is_first && !self.awaits_first_packet(id) {
             self.metrics.received_bytes_total += bytes.len() as u64;
         }
         consumed
     }
 
     /// Whether nothing but CONNECT may come.
-    fn is_first(&self, id: ConnectionId) -> bool {
+    pub fn awaits_first_packet(&self, id: ConnectionId) -> bool {
         let connection = self.connections.get(id);
         connection.is_some_and(|connection| matches!(connection.phase, Phase::AwaitConnect))
     }

@@ -11,6 +11,7 @@ mod detect;
 mod http;
 mod proxy;
 mod tls;
+mod tlv;
 mod websocket;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use detect::{Stray, stray};
 pub use http::WebOptions;
 pub use tls::{TlsClients, TlsError, TlsOptions, tls_server};
+pub use tlv::{ProxiedTls, Told};
 
 use proxy::Proxy;
 use tls::Tls;
@@ -58,6 +60,8 @@ pub struct Transport {
     /// A header is awaited.
     proxy: Option<Proxy>,
     client: Option<SocketAddr>,
+    /// What a proxy told beside.
+    told: Box<Told>,
     is_forwarded: bool,
     /// The first bytes decide.
     undecided: Option<Door>,
@@ -65,6 +69,15 @@ pub struct Transport {
     maybe_web: Option<Arc<WebOptions>>,
     tls: Option<Box<Tls>>,
     web: Option<Box<WebSocket>>,
+}
+
+/// What is known of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate<'a> {
+    /// All of it, in DER.
+    Der(&'a [u8]),
+    /// Its common name, from a proxy.
+    Named(&'a str),
 }
 
 /// Why a peer is not served, or no longer.
@@ -109,6 +122,7 @@ impl Transport {
         let mut transport = Transport {
             proxy: door.is_behind_proxy.then(Proxy::default),
             client: None,
+            told: Box::default(),
             is_forwarded: door.is_forwarded,
             undecided: None,
             maybe_web: None,
@@ -141,9 +155,18 @@ impl Transport {
         self.client
     }
 
-    /// The certificate that the client has shown and that was checked, in DER.
-    pub fn client_certificate(&self) -> Option<&[u8]> {
-        self.tls.as_ref()?.peer_certificate()
+    /// What else a proxy said of the client.
+    pub fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// The certificate that the client has shown and that was checked, here or by a proxy that
+    /// ended its TLS. What such a proxy shows here itself is not the client's.
+    pub fn client_certificate(&self) -> Option<ClientCertificate<'_>> {
+        match &self.told.tls {
+            Some(tls) => tls.common_name.as_deref().map(ClientCertificate::Named),
+            None => self.tls.as_ref()?.peer_certificate().map(ClientCertificate::Der),
+        }
     }
 
     /// Whether the peer has said that it sends no more.
@@ -186,7 +209,8 @@ impl Transport {
             None => bytes,
             Some(proxy) => {
                 let Some((client, rest)) = proxy.receive(bytes)? else { return Ok(()) };
-                (self.client, self.proxy) = (client, None);
+                (self.client, self.proxy) = (client.address, None);
+                *self.told = client.told;
                 behind = rest;
                 &behind
             }

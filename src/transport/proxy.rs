@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::TransportError;
+use super::tlv::{self, Told};
 
 /// A header that is awaited.
 #[derive(Debug, Default)]
@@ -12,8 +13,20 @@ pub(super) struct Proxy {
     partial: Vec<u8>,
 }
 
-/// The client's address as a header has it; nothing if the proxy speaks for itself.
-pub(super) type Client = Option<SocketAddr>;
+/// Whose connection it is, as a header has it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Client {
+    /// Nothing if the proxy speaks for itself.
+    pub(super) address: Option<SocketAddr>,
+    /// What else it tells.
+    pub(super) told: Told,
+}
+
+impl From<Option<SocketAddr>> for Client {
+    fn from(address: Option<SocketAddr>) -> Client {
+        Client { address, told: Told::default() }
+    }
+}
 
 const SIGNATURE_V1: &[u8] = b"PROXY ";
 const SIGNATURE_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -77,7 +90,7 @@ fn parse_v1(bytes: &[u8]) -> Parsed {
         }
         _ => return Err(wrong),
     };
-    Ok(Some((client, end + 2)))
+    Ok(Some((client.into(), end + 2)))
 }
 
 fn parse_v2(bytes: &[u8]) -> Parsed {
@@ -97,11 +110,11 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
     }
     // The proxy itself, to see whether we are there.
     if command & 0x0F == 0 {
-        return Ok(Some((None, length)));
+        return Ok(Some((Client::default(), length)));
     }
     let short = "a PROXY header too short for its addresses";
     let body = &bytes[16..length];
-    let client = match family {
+    let address = match family {
         0x11 => {
             let [a, b, c, d, _, _, _, _, high, low, _, _] = *body.first_chunk().ok_or(short)?;
             let port = u16::from_be_bytes([high, low]);
@@ -115,7 +128,18 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
         }
         _ => None,
     };
-    Ok(Some((client, length)))
+    let addresses_bytes = match family >> 4 {
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        // Of another family it is not known where what is told begins.
+        _ => return Ok(Some((address.into(), length))),
+    };
+    if body.len() < addresses_bytes {
+        return Err(short);
+    }
+    let told = tlv::told(&bytes[..length], 16 + addresses_bytes)?;
+    Ok(Some((Client { address, told }, length)))
 }
 
 #[cfg(test)]
@@ -147,15 +171,16 @@ mod tests {
             }
             header.extend(b"rest");
             let (found, rest) = Proxy::default().receive(&header).unwrap().expect("it is whole");
-            assert_eq!((found, rest), (Some(client.parse().unwrap()), b"rest".to_vec()));
+            assert_eq!(found.address, Some(client.parse().unwrap()));
+            assert_eq!((found.told, rest), (Told::default(), b"rest".to_vec()));
         }
     }
 
     #[test]
     fn a_proxy_may_speak_for_itself() {
-        assert_eq!(parse(b"PROXY UNKNOWN\r\n"), Ok(Some((None, 15))));
-        assert_eq!(parse(&v2(0x20, 0, &[])), Ok(Some((None, 16))));
-        assert_eq!(parse(&v2(0x21, 0, &[1, 2])), Ok(Some((None, 18))));
+        assert_eq!(parse(b"PROXY UNKNOWN\r\n"), Ok(Some((Client::default(), 15))));
+        assert_eq!(parse(&v2(0x20, 0, &[])), Ok(Some((Client::default(), 16))));
+        assert_eq!(parse(&v2(0x21, 0, &[1, 2])), Ok(Some((Client::default(), 18))));
     }
 
     #[test]
@@ -170,6 +195,8 @@ mod tests {
             v2(0x22, 0x11, &[0; 12]),
             v2(0x21, 0x11, &[0; 11]),
             v2(0x21, 0x21, &[0; 33]),
+            v2(0x21, 0x31, &[0; 215]),
+            v2(0x21, 0x11, &[0; 14]),
             v2(0x21, 0x11, &[0; 5000]),
         ] {
             assert!(parse(&bytes).is_err(), "{bytes:?}");

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{CertificateError, RootCertStore, ServerConfig, ServerConnection};
 
 use super::TransportError;
 use super::detect::{Stray, is_http, is_mqtt};
@@ -30,6 +30,9 @@ pub struct TlsOptions {
 pub struct TlsClients {
     /// The certificates of those who issue theirs, in PEM.
     pub issuers: Vec<u8>,
+    /// Lists of those that the issuers have revoked, in PEM. Given, each issuer has to have one
+    /// that has not expired, or its certificates are not taken.
+    pub revoked: Option<Vec<u8>>,
     /// Whether clients without one are served, too.
     pub optional: bool,
 }
@@ -43,6 +46,8 @@ pub enum TlsError {
     Key(String),
     /// The file of issuers holds none, or none that can be used.
     Issuers(String),
+    /// The file of revoked certificates holds no list, or one that cannot be used.
+    Revoked(String),
     /// The key is another certificate's, or of a kind that is not supported.
     Pair(String),
 }
@@ -53,6 +58,9 @@ impl fmt::Display for TlsError {
             TlsError::Certificates(error) => write!(f, "no certificate in PEM: {error}"),
             TlsError::Key(error) => write!(f, "no private key in PEM: {error}"),
             TlsError::Issuers(error) => write!(f, "no issuers of certificates in PEM: {error}"),
+            TlsError::Revoked(error) => {
+                write!(f, "no list of revoked certificates in PEM: {error}")
+            }
             TlsError::Pair(error) => write!(f, "certificate and key do not fit: {error}"),
         }
     }
@@ -106,7 +114,43 @@ fn client_verifier(
     let (roots, provider) = (Arc::new(roots), Arc::clone(provider));
     let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
     let builder = if clients.optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|error| failed(&error))
+    let builder = match &clients.revoked {
+        None => builder,
+        // A list that has expired says nothing of those who were revoked since.
+        Some(lists) => builder.with_crls(revoked(lists)?).enforce_revocation_expiration(),
+    };
+    builder.build().map_err(|error| match error {
+        VerifierBuilderError::InvalidCrl(error) => TlsError::Revoked(format!("{error:?}")),
+        error => failed(&error),
+    })
+}
+
+fn revoked(lists: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(lists)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Revoked(error.to_string()))?;
+    if lists.is_empty() {
+        return Err(TlsError::Revoked("the file holds none".to_owned()));
+    }
+    Ok(lists)
+}
+
+/// Why the peer's TLS is of no use, in the words of the operator who reads the log.
+fn said(error: &rustls::Error) -> String {
+    use CertificateError::{
+        ExpiredRevocationList, ExpiredRevocationListContext, Revoked, UnknownRevocationStatus,
+    };
+    let words = match error {
+        rustls::Error::InvalidCertificate(Revoked) => "the client's certificate is revoked",
+        rustls::Error::InvalidCertificate(UnknownRevocationStatus) => {
+            "client_crl has no list of an issuer that the client's certificate leads to"
+        }
+        rustls::Error::InvalidCertificate(
+            ExpiredRevocationList | ExpiredRevocationListContext { .. },
+        ) => "the list in client_crl of the issuer of the client's certificate has expired",
+        error => return error.to_string(),
+    };
+    words.to_owned()
 }
 
 /// One connection's TLS.
@@ -161,7 +205,8 @@ impl Tls {
         let failed = |error: &dyn fmt::Display| TransportError::Tls(error.to_string());
         while !bytes.is_empty() {
             self.connection.read_tls(&mut bytes).map_err(|error| failed(&error))?;
-            let state = self.connection.process_new_packets().map_err(|error| failed(&error))?;
+            let state = self.connection.process_new_packets();
+            let state = state.map_err(|error| TransportError::Tls(said(&error)))?;
             let (length, more) = (plain.len(), state.plaintext_bytes_to_read());
             plain.resize(length + more, 0);
             self.connection

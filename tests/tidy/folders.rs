@@ -46,7 +46,7 @@ const CORE: &[Folder] = &[
     Folder {
         name: "transport",
         modules: &["transport"],
-        crates: &["base64", "httparse", "rustls", "sha1"],
+        crates: &["base64", "crc32c", "httparse", "rustls", "sha1"],
     },
     Folder {
         name: "shard",

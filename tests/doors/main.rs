@@ -1,6 +1,9 @@
 //! Listeners with TLS and WebSocket: who comes to the wrong one, who dawdles, how certificates
 //! change. What is spoken behind them is driven by real clients in `clients`.
 
+mod crowd;
+mod revoked;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::io::{Read, Write};
