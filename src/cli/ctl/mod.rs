@@ -1,11 +1,13 @@
 //! `hawker ctl`: the admin API from a terminal.
 
+mod download;
 mod server;
 mod table;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -133,6 +135,17 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
+    /// Write all that is kept, as it is now, to a file: a tar archive of a data directory.
+    ///
+    /// To restore it, unpack it into an empty directory that is the broker's alone and name that
+    /// with --data-dir: mkdir -m 700 data && tar -xf FILE -C data
+    Backup {
+        /// The file; standard output if it is -.
+        file: PathBuf,
+        /// Overwrite the file if it is there.
+        #[arg(long)]
+        force: bool,
+    },
     /// Read the configuration again, as SIGHUP does.
     Reload,
     /// The configuration in force, and where each value comes from.
@@ -145,6 +158,9 @@ impl Ctl {
         let server = Server::new(&self.admin, self.token_file.as_deref())?;
         if let Action::Subscribe { filter, qos } = &self.action {
             return self.follow(&server, filter, *qos);
+        }
+        if let Action::Backup { file, force } = &self.action {
+            return self.back_up(&server, file, *force);
         }
         let answer = self.ask(&server)?;
         let text = match self.json {
@@ -201,7 +217,7 @@ impl Ctl {
             }
             Action::Reload => server.post("/reload", &json!({})),
             Action::Config => server.get("/config"),
-            Action::Subscribe { .. } => unreachable!("it is followed"),
+            Action::Subscribe { .. } | Action::Backup { .. } => unreachable!("it is a stream"),
         }
     }
 
@@ -220,6 +236,22 @@ impl Ctl {
             }
             _ => fields(answer),
         }
+    }
+
+    fn back_up(&self, server: &Server, file: &Path, force: bool) -> Result<(), CtlError> {
+        let since = Instant::now();
+        if file == Path::new("-") {
+            download::print(|| server.download("/backup"))?;
+            return Ok(());
+        }
+        let bytes = download::save(file, force, || server.download("/backup"))?;
+        let milliseconds = since.elapsed().as_millis() as u64;
+        let answer = json!({ "file": file, "bytes": bytes, "milliseconds": milliseconds });
+        let text = match self.json {
+            true => format!("{answer:#}\n"),
+            false => fields(&answer),
+        };
+        Ok(io::stdout().write_all(text.as_bytes())?)
     }
 
     fn follow(&self, server: &Server, filter: &str, qos: u8) -> Result<(), CtlError> {

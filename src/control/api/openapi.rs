@@ -72,10 +72,8 @@ fn operation(route: &Route) -> Value {
 }
 
 fn content(route: &Route) -> Value {
-    match route.path {
-        "/subscribe" => json!({ "text/event-stream": {} }),
-        _ => json!({ "application/json": {} }),
-    }
+    let kind = route.streams.unwrap_or("application/json");
+    json!({ kind: {} })
 }
 
 fn error_schema() -> Value {
