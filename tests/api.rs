@@ -2,6 +2,9 @@
 
 mod support;
 
+#[path = "api/document.rs"]
+mod document;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -462,12 +465,13 @@ fn addresses_are_banned_and_let_in_again() {
     assert_eq!(delete(&broker, "/bans/192.0.2.7").status, 404);
     assert_eq!(get(&broker, "/bans"), json!([]));
     for wrong in [
-        json!({ "address": "127.0.0.1", "seconds": 60 }),
         json!({ "address": "192.0.2.7", "seconds": 0 }),
         json!({ "address": "host", "seconds": 1 }),
     ] {
         assert_eq!(post(&broker, "/bans", &wrong).status, 422, "{wrong}");
     }
+    let own = post(&broker, "/bans", &json!({ "address": "127.0.0.1", "seconds": 60 }));
+    assert_eq!((own.status, own.code()), (409, "own_machine"));
     assert_eq!(delete(&broker, "/bans/host").status, 422);
 }
 

@@ -12,8 +12,8 @@ use super::{Api, Refusal};
 use crate::control::access::Who;
 
 /// Rows of a page unless the query says otherwise, and at most.
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 1000;
+pub(super) const LIMIT_DEFAULT: usize = 50;
+pub(super) const LIMIT_MAX: usize = 1000;
 
 /// A request that may be answered.
 pub(super) struct Call {
@@ -49,8 +49,12 @@ impl Call {
 
     /// Rows of a page.
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
-        let limit = self.value("limit", "a number from 1 to 1000")?.unwrap_or(LIMIT_DEFAULT);
-        Ok(limit.clamp(1, LIMIT_MAX))
+        let expected = "a number from 1 to 1000";
+        let limit = self.value("limit", expected)?.unwrap_or(LIMIT_DEFAULT);
+        match limit {
+            1..=LIMIT_MAX => Ok(limit),
+            _ => Err(Refusal::wrong(format!("limit={limit}: expected {expected}"))),
+        }
     }
 
     /// What is searched for, in lower case.
@@ -61,9 +65,10 @@ impl Call {
     /// Where the page begins.
     pub(super) fn cursor(&self) -> Result<Option<String>, Refusal> {
         let Some(text) = self.text("cursor") else { return Ok(None) };
-        let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|name| String::from_utf8(name).ok());
-        let wrong = || Refusal::wrong("cursor: give what next_cursor of the last page said");
-        Ok(Some(name.ok_or_else(wrong)?))
+        let wrong = |_| Refusal::wrong("cursor: give what next_cursor of the last page said");
+        let name = URL_SAFE_NO_PAD.decode(text).map_err(wrong)?;
+        // A name that nobody has is a place in the order as well.
+        Ok(Some(String::from_utf8_lossy(&name).into_owned()))
     }
 
     /// The body as what it should be.

@@ -16,6 +16,7 @@ mod publish;
 mod refusal;
 mod retained;
 mod route;
+mod schema;
 mod subscribe;
 mod subscriptions;
 

@@ -17,7 +17,7 @@ use crate::proto::{QoS, ReasonCode, TopicName};
 use crate::shard::is_own_topic;
 
 /// Messages of one request.
-const BATCH_MAX: usize = 1000;
+pub(super) const BATCH_MAX: usize = 1000;
 
 /// A message as it is posted.
 #[derive(Deserialize)]
