@@ -36,8 +36,11 @@ pub(super) fn manual(folder: Option<&Path>) -> io::Result<()> {
             clap_mangen::generate_to(Arguments::command(), folder)
         }
         None => {
+            // As the library does where it writes all pages.
+            let mut command = Arguments::command().disable_help_subcommand(true);
+            command.build();
             let mut page = Vec::new();
-            Man::new(Arguments::command()).render(&mut page)?;
+            Man::new(command).render(&mut page)?;
             io::stdout().write_all(&page)
         }
     }

@@ -32,7 +32,7 @@ impl Meeting {
     /// Comes, and waits for the others. If all came, how long that took: then what the caller sees
     /// until it goes on is of the same instant as what the others see.
     pub(super) fn attend(&self) -> Option<Duration> {
-        let next = |come| (come != MISSED).then_some(come + 1);
+        let next = |come| (come != MISSED).then(|| come + 1);
         self.come.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
         let since = Instant::now();
         let mut spins = 0;

@@ -34,8 +34,8 @@ fn check(broker: &Broker, headers: &[&str], left_out: Option<&str>) {
 fn lived_in(setup: Setup) -> Broker {
     let broker = setup.start();
     let mut client = Client::connect(broker.address(), "sensor-17", 600);
-    client.subscribe("plant/#", 1);
     client.publish("plant/1/state", "on", true);
+    client.subscribe("plant/+/set", 1);
     client.leave();
     broker
 }
