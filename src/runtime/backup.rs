@@ -40,6 +40,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that wait for the network.
 const CHUNKS_WAITING_MAX: usize = 4;
 
+/// How much the thread that checks segments lets others go first; the kernel ends at 19.
+const NICENESS: i32 = 19;
+
 /// How long a reader may take for a chunk before it counts as gone: what it holds takes room.
 const READER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -360,6 +363,10 @@ async fn check(
     segment_bytes: u32,
     predecessor: Option<u32>,
 ) -> Result<(Extent, u32), Unreadable> {
-    let check = move || extent.check(segment_bytes, predecessor).map(|last| (extent, last));
+    let check = move || {
+        // Whoever acknowledges messages goes first; that it cannot be had does no harm.
+        let _ = rustix::process::nice(NICENESS);
+        extent.check(segment_bytes, predecessor).map(|last| (extent, last))
+    };
     tokio::task::spawn_blocking(check).await.expect("reading a segment does not panic")
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::{Call, whole};
 use super::clients::millis;
 use super::{Answer, Refusal, ok};
 use crate::runtime::{Ban, BanRefusal};
@@ -23,6 +23,7 @@ pub(super) const WHY_CHARS_MAX: usize = 256;
 #[serde(deny_unknown_fields)]
 struct Order {
     address: IpAddr,
+    #[serde(deserialize_with = "whole")]
     seconds: u64,
     #[serde(default)]
     why: String,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 
 use super::{Api, Refusal};
 use crate::control::access::Who;
@@ -14,6 +15,9 @@ use crate::control::access::Who;
 /// Rows of a page unless the query says otherwise, and at most.
 pub(super) const LIMIT_DEFAULT: usize = 50;
 pub(super) const LIMIT_MAX: usize = 1000;
+
+/// What a float holds exactly.
+const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
 
 /// A request that may be answered.
 pub(super) struct Call {
@@ -84,6 +88,16 @@ impl Call {
     }
 }
 
+/// A whole number, which JSON may write with a fraction of zeros.
+pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    let is_whole = number.fract() == 0.0 && (0.0..=WHOLE_MAX).contains(&number);
+    let whole = is_whole.then_some(number as u64).and_then(|number| T::try_from(number).ok());
+    whole.ok_or_else(|| D::Error::custom(format!("found {number}, expected a whole number")))
+}
+
 /// A name as a cursor.
 pub(super) fn cursor(name: &str) -> String {
     URL_SAFE_NO_PAD.encode(name)
@@ -120,6 +134,16 @@ fn decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_zeros() {
+        let parsed = |text: &str| whole::<_, u8>(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(parsed("2").expect("it is whole"), 2);
+        assert_eq!(parsed("2.0").expect("it is whole"), 2);
+        for wrong in ["2.5", "-1", "256", "1e300", "\"2\"", "null"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_query_is_taken_apart() {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::{Call, whole};
 use super::clients::shown;
 use super::subscriptions::Match;
 use super::{Answer, Refusal, ok};
@@ -16,7 +16,7 @@ use crate::shard::{Intent, QueueBounds, Rights, Shard};
 struct Question {
     client_id: String,
     topic: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     qos: u8,
     #[serde(default)]
     retain: bool,

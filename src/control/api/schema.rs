@@ -19,9 +19,6 @@ const BASE64: &str = "^([A-Za-z0-9+/]{4})*\
 const CURSOR: &str = "^([A-Za-z0-9_-]{4})*\
                       ([A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$";
 
-/// Longest names and topics that the document speaks of, well within what a packet holds.
-const NAME_CHARS_MAX: usize = 1000;
-
 /// What a part of a path or a query may be.
 pub(super) fn parameter(path: &str, name: &str) -> Value {
     match name {
@@ -107,7 +104,7 @@ fn message() -> Value {
 }
 
 fn text(pattern: &str) -> Value {
-    json!({ "type": "string", "pattern": pattern, "maxLength": NAME_CHARS_MAX })
+    json!({ "type": "string", "pattern": pattern })
 }
 
 fn address() -> Value {
