@@ -368,8 +368,11 @@ impl Log {
                 pages,
             })
         };
-        let extents = self.segments.iter().filter_map(extent).collect();
-        Snapshot { segment_bytes: self.options.segment_bytes, durable: self.durable, extents }
+        let extents: Vec<Extent> = self.segments.iter().filter_map(extent).collect();
+        // A log that goes on in a new segment is durable up to where nothing is yet.
+        let end = extents.last().map(|last| last.number.0 * segment_bytes + u64::from(last.bytes));
+        let durable = Sequence(end.unwrap_or(self.durable.0));
+        Snapshot { segment_bytes: self.options.segment_bytes, durable, extents }
     }
 
     /// Somebody needs the record.

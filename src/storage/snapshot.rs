@@ -15,7 +15,7 @@ use super::{SegmentNumber, Sequence};
 pub struct Snapshot {
     /// Bytes of a segment.
     pub segment_bytes: u32,
-    /// Its end.
+    /// Behind its last record.
     pub durable: Sequence,
     /// The segments with durable records, oldest first.
     pub extents: Vec<Extent>,
