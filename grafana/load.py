@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.request
 
 # How long an answer may take.
 PATIENCE_S = 20
@@ -404,6 +405,18 @@ def a_guesser_behind_a_proxy(broker, name):
         time.sleep(3.5)
     else:
         raise AssertionError("whoever guesses is kept out")
+
+
+@scene("backups_total", "backup_last_timestamp_seconds", "backup_last_bytes",
+       "backup_last_duration_seconds", "backup_last_pause_seconds")
+def a_backup(broker, name):
+    leave_behind(broker, name, f"{name}/#")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{broker.admin}/api/v1/backup", timeout=PATIENCE_S) as answer:
+        archive = answer.read()
+    forget(broker, name)
+    if name.encode() not in archive:
+        raise AssertionError("the backup does not know the session")
 
 
 @scene("log_full", "dropped_log_full_total")

@@ -434,6 +434,53 @@ STORAGE = Page(
                 Query(f'sum (deriv({chosen("hawker_log_live_bytes")}[15m]))', "growth", ORANGE),
             ),
         )),
+        Row("Is there a backup?", (
+            figure(
+                "Since the last backup",
+                "Of a broker that has none since its start: since 1970.",
+                "s",
+                Query(
+                    f"time() - min ({chosen('hawker_backup_last_timestamp_seconds')})", "since"
+                ),
+                width=6,
+            ),
+            figure(
+                "Its size",
+                "Bytes of the archive.",
+                "bytes",
+                Query(greatest("hawker_backup_last_bytes"), "size"),
+                width=6,
+            ),
+            graph(
+                "Backups",
+                "Taken in five minutes. Failed ones ended before they were whole; the log says "
+                "why.",
+                "short",
+                *(
+                    Query(
+                        'sum (increase(hawker_backups_total{instance=~"$instance", '
+                        f'outcome="{outcome}"}}[5m]))',
+                        outcome,
+                        color,
+                    )
+                    for outcome, color in (("completed", GREEN), ("failed", RED))
+                ),
+            ),
+            graph(
+                "Held for a backup",
+                "Bytes of segments that a running backup has still to copy: the disk may hold so "
+                "much more than the log.",
+                "bytes",
+                Query(total("hawker_backup_held_bytes"), "held", ORANGE),
+            ),
+            graph(
+                "How long a backup takes",
+                "The last one with its reader, and how long shards waited for each other for it.",
+                "s",
+                Query(greatest("hawker_backup_last_duration_seconds"), "all", BLUE),
+                Query(greatest("hawker_backup_last_pause_seconds"), "pause", PURPLE),
+            ),
+        )),
         Row("How is it written?", (
             by_shard(
                 "Commits",

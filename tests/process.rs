@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Broker, Directory, Setup};
+use support::{Broker, Directory, Setup, answers, is_present};
 
 /// CONNECT of 5.0 and of 3.1.1, clean, with an empty client id.
 const CONNECT_V5: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
@@ -305,4 +305,75 @@ fn get_with(address: SocketAddr, path: &str, headers: &str) -> String {
         format!("GET {path} HTTP/1.1\r\nHost: hawker\r\n{headers}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("the admin server reads");
     String::from_utf8_lossy(&rest(&mut stream)).into_owned()
+}
+
+/// What `hawker` prints with these arguments.
+fn printed(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_hawker")).args(arguments).output();
+    let output = output.expect("the broker's binary can be started");
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).expect("it speaks UTF-8")
+}
+
+#[test]
+fn a_shell_completes_the_command_line() {
+    let directory = Directory::new();
+    let script = directory.write("completions", &printed(&["completions", "bash"]));
+    let completed = |words: &str, place: usize| {
+        let asks = format!(
+            "source '{}'; COMP_WORDS=({words}); COMP_CWORD={place}; \
+             _hawker hawker \"${{COMP_WORDS[$COMP_CWORD]}}\" \"${{COMP_WORDS[$COMP_CWORD-1]}}\"; \
+             echo \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &asks]).output();
+        let output = output.expect("bash can be started");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it speaks UTF-8").trim().to_owned()
+    };
+    assert_eq!(completed("hawker ch", 1), "check-config");
+    assert_eq!(completed("hawker ctl ba", 2), "ban bans backup");
+    assert_eq!(completed("hawker run --durability ''", 3), "fsync os memory");
+    for (shell, says) in [("zsh", "#compdef hawker"), ("fish", "complete -c hawker")] {
+        assert!(printed(&["completions", shell]).contains(says), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_has_a_page_of_the_manual() {
+    let directory = Directory::new();
+    let folder = directory.join("man1");
+    printed(&["man", folder.to_str().expect("our own paths are UTF-8")]);
+    let page = |name: &str| {
+        let path = folder.join(format!("{name}.1"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    assert_eq!(printed(&["man"]), page("hawker"));
+    for within in ["", "log", "ctl", "passwd", "token"] {
+        let arguments: Vec<&str> = within.split(' ').filter(|word| !word.is_empty()).collect();
+        let help = printed(&[&arguments[..], &["--help"]].concat());
+        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let commands = commands.take_while(|line| line.starts_with("  "));
+        let commands: Vec<&str> = commands
+            .filter(|line| !line.starts_with("   "))
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| *name != "help")
+            .collect();
+        assert!(!commands.is_empty(), "{help}");
+        for command in commands {
+            let words = ["hawker", within, command].map(str::to_owned).into_iter();
+            let name = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-");
+            assert!(page(&name).contains(".SH NAME"), "{name}");
+        }
+    }
+    if !is_present(answers("groff"), "groff") {
+        return;
+    }
+    for entry in std::fs::read_dir(&folder).expect("it is there") {
+        let path = entry.expect("it can be listed").path();
+        let output =
+            Command::new("groff").args(["-man", "-ww", "-z", "-Tutf8"]).arg(&path).output();
+        let complaints = output.expect("groff can be started").stderr;
+        assert!(complaints.is_empty(), "{}", String::from_utf8_lossy(&complaints));
+    }
 }

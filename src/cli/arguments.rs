@@ -6,6 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use super::ctl::Ctl;
+use super::manual::Shell;
 use crate::config::{Role, ScramVerifier, Source};
 
 /// An MQTT broker for Linux servers.
@@ -67,6 +68,18 @@ pub(super) enum Command {
     },
     /// Ask a running broker, or tell it, by its admin API.
     Ctl(Ctl),
+    /// Print the script that has a shell complete this command line.
+    ///
+    /// bash: hawker completions bash > ~/.local/share/bash-completion/completions/hawker
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual's first page, for man -l -; all pages are written to a folder.
+    Man {
+        /// The folder, made if missing, such as /usr/local/share/man/man1.
+        folder: Option<PathBuf>,
+    },
     /// Ask for a user's password and print the line for [auth.scram_users].
     ///
     /// The password comes from the terminal, or is the first line of standard input.

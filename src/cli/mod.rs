@@ -11,6 +11,7 @@ mod ctl;
 mod doctor;
 mod log;
 pub mod logging;
+mod manual;
 mod passwd;
 mod prompt;
 mod scram;
@@ -65,10 +66,22 @@ pub fn main() -> ExitCode {
                 ExitCode::from(RUN_FAILED)
             }
         },
+        Command::Completions { shell } => done(manual::complete(shell)),
+        Command::Man { folder } => done(manual::manual(folder.as_deref())),
         Command::Scram { user, iterations } => match scram::print(&user, iterations) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error),
         },
+    }
+}
+
+fn done(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::from(RUN_FAILED)
+        }
     }
 }
 

@@ -69,6 +69,11 @@ impl Access {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Rules::of(config);
     }
 
+    /// Whether it takes a token to ask.
+    pub(crate) fn has_tokens(&self) -> bool {
+        !self.rules.read().unwrap_or_else(PoisonError::into_inner).tokens.is_empty()
+    }
+
     /// Who asks, if that may ask at all.
     pub(crate) fn judge(
         &self,

@@ -6,7 +6,7 @@
 use super::exposition::{Exposition, Format, Kind, Label};
 use crate::cli::VERSION;
 use crate::metrics::{Label as _, Value};
-use crate::runtime::{Counted, Counter, Figures, LogFacts, Pause, Refusal};
+use crate::runtime::{BackupFigures, Counted, Counter, Figures, LogFacts, Pause, Refusal};
 use crate::sys::Usage;
 
 /// The compiler that made this.
@@ -125,7 +125,29 @@ fn broker(page: &mut Exposition, counter: &Counter) {
     entrance(page, counter);
     if let Some(facts) = &counter.log {
         log(page, facts);
+        backups(page, &counter.backups.figures());
     }
+}
+
+/// What became of backups.
+fn backups(page: &mut Exposition, figures: &BackupFigures) {
+    let help = "Backups that were taken.";
+    page.family("hawker_backups_total", Kind::Counter, help)
+        .sample(&[("outcome", &"completed")], figures.completed)
+        .sample(&[("outcome", &"failed")], figures.failed);
+    let mut family = |name: &str, help: &str, value: f64| {
+        page.family(name, Kind::Gauge, help).sample(&[], value);
+    };
+    let help = "When the last completed backup was taken, since 1970; 0 before there is one.";
+    family("hawker_backup_last_timestamp_seconds", help, figures.last_at.as_secs_f64());
+    family("hawker_backup_last_bytes", "Its bytes.", figures.last_bytes as f64);
+    let help = "How long it took, its reader included.";
+    family("hawker_backup_last_duration_seconds", help, figures.last_duration.as_secs_f64());
+    let help = "How long shards waited for each other for it, at most.";
+    family("hawker_backup_last_pause_seconds", help, figures.last_pause.as_secs_f64());
+    let help = "Bytes of segments that a running backup has still to copy: the disk may hold so \
+                much more than the log.";
+    family("hawker_backup_held_bytes", help, figures.held_bytes as f64);
 }
 
 /// Who comes in where, and who does not.

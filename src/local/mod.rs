@@ -203,6 +203,11 @@ struct Request {
 }
 
 impl Publisher {
+    /// Whether the broker has ended its connection: nothing can be published any more.
+    pub fn is_over(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Publishes, and waits until the broker has taken the message over: at QoS 0 until it is
     /// sent, else until it is acknowledged, which means what it means to any client.
     ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::backup::Book;
 use super::clock;
 use super::in_force::InForce;
 use super::mailbox::{Counted, Letter, Mailbox};
@@ -27,6 +28,7 @@ pub(crate) struct Counter {
     pub(super) listeners: Vec<String>,
     /// See [`connections_max`].
     pub(crate) connections_max: Option<u64>,
+    pub(crate) backups: Arc<Book>,
     /// Absent if everything is in memory.
     pub(crate) log: Option<LogFacts>,
 }

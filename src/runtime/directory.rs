@@ -308,7 +308,13 @@ impl Layout {
         Layout { shards, segment_bytes, placement, fingerprint, generation: 1 }
     }
 
-    fn to_text(&self) -> String {
+    /// The name of the folder with the shards' folders.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What the `format` file says.
+    pub(super) fn to_text(&self) -> String {
         let hex = |word: &u64| format!("{word:016x}");
         let object = serde_json::json!({
             "written_by": "Hawker; needed to read what lies beside it",

@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -333,7 +334,20 @@ impl Disk {
 
 /// The thread that makes and removes files.
 #[derive(Clone)]
-pub(super) struct Keeper(mpsc::Sender<Job>);
+pub(super) struct Keeper {
+    jobs: mpsc::Sender<Job>,
+    holds: Arc<AtomicUsize>,
+}
+
+/// As long as there is one, no file of a segment is written anew: what is mapped stays as it is,
+/// and what is given back goes once nobody maps it.
+pub(super) struct Hold(Arc<AtomicUsize>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// What it does.
 enum Job {
@@ -364,26 +378,39 @@ pub(super) struct Prepared {
 }
 
 impl Keeper {
-    /// Starts the thread; it ends when the last shard is gone.
+    /// Starts the thread; it ends when nobody is left to give it work.
     pub(super) fn start(mailboxes: Arc<Vec<Mailbox>>) -> io::Result<Keeper> {
         let (sender, jobs) = mpsc::channel();
+        let holds = Arc::new(AtomicUsize::new(0));
+        let held = Arc::clone(&holds);
         std::thread::Builder::new()
             .name("disk".to_owned())
-            .spawn(move || keep(&jobs, &mailboxes))?;
-        Ok(Keeper(sender))
+            .spawn(move || keep(&jobs, &mailboxes, &held))?;
+        Ok(Keeper { jobs: sender, holds })
+    }
+
+    /// Keeps the files of segments from being written anew, those that shards give back from now
+    /// on.
+    pub(super) fn hold(&self) -> Hold {
+        self.holds.fetch_add(1, Ordering::AcqRel);
+        Hold(Arc::clone(&self.holds))
     }
 
     fn send(&self, job: Job) {
         // The thread ends only after all who send.
-        let _ = self.0.send(job);
+        let _ = self.jobs.send(job);
     }
 }
 
-fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox]) {
+fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize) {
     let mut refused: Vec<Job> = Vec::new();
     loop {
         let timeout = if refused.is_empty() { Duration::MAX } else { RETRY };
         match jobs.recv_timeout(timeout) {
+            Ok(Job::Recycle { folder, shard, segment }) => {
+                let is_held = holds.load(Ordering::Acquire) > 0;
+                report(mailboxes, shard, &folder, recycle(&folder, segment, is_held));
+            }
             Ok(job) => refused.extend(work(job, mailboxes, false)),
             Err(RecvTimeoutError::Timeout) => {
                 let again = std::mem::take(&mut refused);
@@ -421,10 +448,7 @@ fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
                 }
             }
         }
-        Job::Recycle { folder, shard, segment } => {
-            report(mailboxes, shard, &folder, recycle(&folder, segment));
-            None
-        }
+        Job::Recycle { .. } => unreachable!("it needs no second try"),
         Job::Sync { folder, shard, file } => {
             let start = Instant::now();
             let outcome = file.sync_data();
@@ -500,7 +524,8 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(map))
 }
 
-/// Keeps one file for the next segment and removes the others.
+/// Keeps one file for the next segment and removes the others; all of them while somebody copies
+/// what is in them.
 ///
 /// The folder is synced at once: a file that is written anew must not come back under its old
 /// name after a loss of power, nor a removed one beside a gap.
@@ -508,9 +533,10 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
 /// # Errors
 ///
 /// If the folder cannot be synced. A file that cannot be given back is in nobody's way.
-fn recycle(folder: &Path, segment: SegmentNumber) -> io::Result<()> {
+fn recycle(folder: &Path, segment: SegmentNumber, is_held: bool) -> io::Result<()> {
     let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
-    let outcome = if spare.exists() { fs::remove_file(&path) } else { fs::rename(&path, &spare) };
+    let goes = is_held || spare.exists();
+    let outcome = if goes { fs::remove_file(&path) } else { fs::rename(&path, &spare) };
     if let Err(error) = outcome
         && error.kind() != io::ErrorKind::NotFound
     {

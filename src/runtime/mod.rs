@@ -2,6 +2,7 @@
 //! MQTT; it carries out what [`crate::shard`] says.
 
 mod arrival;
+mod backup;
 mod buffers;
 pub mod clock;
 mod counter;
@@ -16,6 +17,7 @@ mod inquiry;
 mod lanes;
 mod listener;
 mod mailbox;
+mod meeting;
 mod primitive;
 mod receiving;
 pub mod recovery;
@@ -23,9 +25,11 @@ mod reload;
 mod ring;
 mod sending;
 mod socket;
+mod tar;
 mod visitors;
 mod watchdog;
 
+pub(crate) use backup::{BackupError, BackupFigures, Backups};
 pub(crate) use counter::{Counter, LogFacts};
 pub(crate) use gate::Pause;
 pub(crate) use in_force::Figures;
@@ -223,6 +227,7 @@ pub struct Broker {
     reloader: Arc<Reloader>,
     /// Locked as long as the broker runs.
     directory: Option<Directory>,
+    backups: Arc<Backups>,
     control: Control,
     locals: Locals,
 }
@@ -272,7 +277,10 @@ impl Broker {
             mailboxes: Arc::clone(&mailboxes),
         };
         let clock = Clock::start();
-        let (directory, shards) = start_shards(config, count, &cpus, clock, entrance, &staff)?;
+        let (kept, shards) = start_shards(config, count, &cpus, clock, entrance, &staff)?;
+        let (directory, keeper) = kept.unzip();
+        let copied = directory.as_ref().map(|directory: &Directory| directory.layout().clone());
+        let backups = Backups::new(copied.zip(keeper), Inquiry::new(&mailboxes));
         let access = Arc::new(Access::new(config));
         let goes_by = GoesBy {
             mailboxes: Arc::clone(&mailboxes),
@@ -292,6 +300,7 @@ impl Broker {
             in_force,
             reloader,
             directory,
+            backups: Arc::new(backups),
             control,
             locals,
         };
@@ -346,6 +355,7 @@ impl Broker {
             counter: self.counter(config),
             inquiry: Inquiry::new(&self.mailboxes),
             reloader: Arc::clone(&self.reloader),
+            backups: Arc::clone(&self.backups),
             visitors: Arc::clone(&self.visitors),
             access,
             locals: self.locals.clone(),
@@ -364,6 +374,7 @@ impl Broker {
             visitors: Arc::clone(&self.visitors),
             listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
             connections_max: counter::connections_max(config, self.mailboxes.len()),
+            backups: self.backups.book(),
             log: self.directory.as_ref().map(|directory| LogFacts {
                 bytes_max: config.storage.log_bytes_max,
                 segment_bytes: directory.layout().segment_bytes,
@@ -399,6 +410,7 @@ pub(crate) struct Desk {
     pub(crate) counter: Counter,
     pub(crate) inquiry: Inquiry,
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) backups: Arc<Backups>,
     pub(crate) visitors: Arc<Visitors>,
     pub(crate) access: Arc<Access>,
     pub(crate) locals: Locals,
@@ -460,10 +472,10 @@ fn start_shards(
     clock: Clock,
     entrance: Entrance,
     staff: &Staff,
-) -> Result<(Option<Directory>, Vec<ShardHandle>), RunError> {
+) -> Result<(Option<(Directory, Keeper)>, Vec<ShardHandle>), RunError> {
     let Staff { policy, verifier, hooks, control, mailboxes } = staff;
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
-    let (directory, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
+    let (kept, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
     let lanes = Lanes::new(count);
     let rings = Rings::new(count);
     let (ready, is_ready) = mpsc::channel();
@@ -513,7 +525,7 @@ fn start_shards(
         let (index, outcome) = is_ready.recv().expect("every shard reports before it ends");
         outcome.map_err(|error| RunError::Shard(index, error))?;
     }
-    Ok((directory, shards))
+    Ok((kept, shards))
 }
 
 /// Opens the data directory, if anything is to be kept: a log and a disk for each shard, and the
@@ -522,7 +534,7 @@ fn open_stores(
     config: &Config,
     seeds: &mut [Seed],
     mailboxes: &Arc<Vec<Mailbox>>,
-) -> Result<(Option<Directory>, VecDeque<Store>), RunError> {
+) -> Result<(Option<(Directory, Keeper)>, VecDeque<Store>), RunError> {
     let promise = match config.durability {
         Durability::Memory => return Ok((None, VecDeque::new())),
         Durability::Fsync => Promise::Durable,
@@ -545,7 +557,8 @@ fn open_stores(
         let disk = Disk::new(folder, index, segment_bytes, promise, files, keeper.clone());
         ((log, restored), disk)
     });
-    Ok((Some(directory), stores.collect()))
+    let stores = stores.collect();
+    Ok((Some((directory, keeper)), stores))
 }
 
 /// An executor pinned to a CPU. Its own memory and rings are as small as they go: the shard has a

@@ -1,6 +1,7 @@
 //! How much of everything a shard holds: for leak checks and gauges.
 
 use super::Shard;
+use crate::storage::Snapshot;
 
 /// Counts of what a shard holds at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +90,11 @@ impl Shard {
     /// How large the log is; zeros without one.
     pub fn log_size(&self) -> LogSize {
         self.journal.size()
+    }
+
+    /// All of the log that is durable now; nothing without one.
+    pub fn log_snapshot(&self) -> Option<Snapshot> {
+        self.journal.snapshot()
     }
 
     /// What it holds, by the counts that it keeps.

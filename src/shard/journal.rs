@@ -11,7 +11,7 @@ use super::{Key, Shard, ShardMessage};
 use crate::message::{Message, Publication};
 use crate::proto::{PacketId, PacketType, ReasonCode};
 use crate::session::{Body, KeptId};
-use crate::storage::{Full, Log, News, Order, SegmentNumber, Sequence, Urgency};
+use crate::storage::{Full, Log, News, Order, SegmentNumber, Sequence, Snapshot, Urgency};
 use crate::time::Time;
 
 /// The log, the messages in it that somebody is owed, and who waits for it to be durable. Without
@@ -433,6 +433,11 @@ impl Journal {
     #[cfg(feature = "sim")]
     pub fn end(&self) -> Option<Sequence> {
         self.log.as_ref().map(|log| log.end())
+    }
+
+    /// All of the log that is durable now; nothing without one.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.log.as_ref().map(|log| log.snapshot())
     }
 
     /// How large the log is.

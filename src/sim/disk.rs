@@ -16,11 +16,14 @@ use super::world::{Event, Phase, World};
 use crate::shard::{Image, ShardId, restore};
 use crate::storage::{
     self, Commit, Log, LogOptions, OnDamage, Order, RecoveredLog, SEGMENT_HEAD_BYTES,
-    SegmentNumber, recover,
+    SegmentNumber, Snapshot, Unreadable, recover,
 };
 
 /// Small segments, so that they rotate and compact within a short run.
 pub(super) const SEGMENT_BYTES: u32 = 32 << 10;
+
+/// The broker comes back from a backup after so many crashes.
+const BACKUP_EVERY: u64 = 3;
 
 /// How the log of a simulated shard is set up.
 pub(super) fn log_options(shard: usize) -> LogOptions {
@@ -45,7 +48,8 @@ impl Disk {
 
     fn prepare(&mut self, segment: SegmentNumber, head: &[u8]) {
         // What a recycled file holds behind its first record's place stays there.
-        let mut bytes = self.spare.take().unwrap_or_else(|| vec![0; SEGMENT_BYTES as usize]);
+        let spare = self.spare.take().filter(|spare| spare.len() == SEGMENT_BYTES as usize);
+        let mut bytes = spare.unwrap_or_else(|| vec![0; SEGMENT_BYTES as usize]);
         bytes[..SEGMENT_HEAD_BYTES + 32].fill(0);
         bytes[..head.len()].copy_from_slice(head);
         self.segments.insert(segment, bytes);
@@ -84,6 +88,17 @@ impl Disk {
         let at = write.offset as usize;
         segment[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
     }
+}
+
+/// The files of a backup.
+fn copied(snapshot: &Snapshot) -> Result<BTreeMap<SegmentNumber, Vec<u8>>, Unreadable> {
+    let (mut files, mut predecessor) = (BTreeMap::new(), None);
+    for extent in &snapshot.extents {
+        predecessor = Some(extent.check(snapshot.segment_bytes, predecessor)?);
+        let file = [extent.first_page(snapshot.durable), extent.records().to_vec()].concat();
+        files.insert(extent.number, file);
+    }
+    Ok(files)
 }
 
 impl Disk {
@@ -218,8 +233,20 @@ impl World {
         }
         self.lanes.iter_mut().for_each(Lane::lose_all);
         let mut disks = Vec::new();
+        // A backup of this moment must be as good as the disks themselves.
+        let is_restored = self.seen.crashes.is_multiple_of(BACKUP_EVERY);
         for shard in 0..self.plan.shards {
-            let left = self.hosts[shard].disk.after_power_loss(&mut self.faults);
+            let mut left = self.hosts[shard].disk.after_power_loss(&mut self.faults);
+            if let Some(snapshot) = self.hosts[shard].shard.log_snapshot().filter(|_| is_restored) {
+                self.seen.backups += 1;
+                match copied(&snapshot) {
+                    Ok(files) => left = files,
+                    Err(damage) => {
+                        let sentence = format!("shard {shard} cannot be copied: {damage}");
+                        return self.oracle.violate(sentence);
+                    }
+                }
+            }
             match recovered(shard, &left) {
                 Ok((log, image)) => disks.push((left, log, image)),
                 Err(damage) => {

@@ -315,6 +315,7 @@ impl World {
                 ("segments recycled", world.recycled),
                 ("losses of power considered", world.power_losses),
                 ("losses of power", world.crashes),
+                ("backups", world.backups),
                 ("syncs failed", world.syncs_failed),
                 ("disks full", world.disks_full),
                 ("goodbyes of the broker", world.goodbyes),

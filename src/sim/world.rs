@@ -76,6 +76,7 @@ pub(super) struct SeenByWorld {
     pub(super) recycled: u64,
     pub(super) power_losses: u64,
     pub(super) crashes: u64,
+    pub(super) backups: u64,
     pub(super) syncs_failed: u64,
     pub(super) disks_full: u64,
     pub(super) goodbyes: u64,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::record::{RECORD_HEAD_BYTES, RecordHead, read_at, record_bytes, write_record};
 use super::recovery::RecoveredLog;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Watermark};
+use super::snapshot::{Extent, Snapshot};
 use super::{Commit, Kind, News, Order, RecordRef, SegmentNumber, Sequence, Write};
 
 /// How a log is set up.
@@ -62,7 +63,7 @@ struct Segment {
     /// What the head says comes before the first record; set when the first record is.
     predecessor: Option<u32>,
     head_written: bool,
-    /// Records that are not written, and where they go.
+    /// Records that are not written, and where they go: behind those that are.
     waiting: Vec<u8>,
     waiting_at: u32,
     /// Records somebody needs.
@@ -123,9 +124,10 @@ impl Log {
     /// Goes on behind what was recovered, in a new segment.
     pub fn resume(options: LogOptions, recovered: &RecoveredLog) -> Log {
         let mut log = Log::begin(options, recovered.next, recovered.checksum);
-        for number in recovered.segments.iter().rev() {
-            let mut segment = Segment::new(*number, Readiness::Ready);
+        for used in recovered.segments.iter().rev() {
+            let mut segment = Segment::new(used.number, Readiness::Ready);
             segment.head_written = true;
+            segment.waiting_at = used.bytes;
             log.segments.push_front(segment);
             log.current += 1;
         }
@@ -349,6 +351,28 @@ impl Log {
     pub fn read(&self, sequence: Sequence) -> Option<RecordRef<'_>> {
         let segment = self.segment(self.segment_of(sequence))?;
         read_at(segment.pages.as_ref()?, self.segment_bytes(), sequence)
+    }
+
+    /// All that is durable now, for a copy that is taken while the log goes on.
+    pub fn snapshot(&self) -> Snapshot {
+        let segment_bytes = self.segment_bytes();
+        let extent = |segment: &Segment| {
+            let begin = segment.number.0 * segment_bytes;
+            let end = self.durable.0.min(begin + u64::from(segment.waiting_at));
+            let bytes = end.checked_sub(begin)? as u32;
+            // The bytes of a segment come with its file, before any record of it is written.
+            let pages = segment.pages.clone()?;
+            (bytes as usize > SEGMENT_HEAD_BYTES).then_some(Extent {
+                number: segment.number,
+                bytes,
+                pages,
+            })
+        };
+        let extents: Vec<Extent> = self.segments.iter().filter_map(extent).collect();
+        // A log that goes on in a new segment is durable up to where nothing is yet.
+        let end = extents.last().map(|last| last.number.0 * segment_bytes + u64::from(last.bytes));
+        let durable = Sequence(end.unwrap_or(self.durable.0));
+        Snapshot { segment_bytes: self.options.segment_bytes, durable, extents }
     }
 
     /// Somebody needs the record.

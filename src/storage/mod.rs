@@ -31,14 +31,16 @@ mod order;
 mod record;
 mod recovery;
 mod segment;
+mod snapshot;
 
 pub use log::{Full, Log, LogOptions, Urgency};
 pub use order::{Commit, News, Order, SegmentNumber, Write};
 pub use record::{Kind, RecordRef, read_at};
 pub use recovery::{
-    Cut, Damage, DamageKind, Decision, Facts, Loss, OnDamage, RecoveredLog, recover,
+    Cut, Damage, DamageKind, Decision, Facts, Loss, OnDamage, RecoveredLog, UsedSegment, recover,
 };
 pub use segment::{FORMAT, SEGMENT_HEAD_BYTES};
+pub use snapshot::{Extent, Snapshot, Unreadable};
 
 /// A place in a shard's log: `segment number * segment bytes + offset`. Later records have greater
 /// ones, so it orders them too; numbers are never used twice, so neither are places.

@@ -122,13 +122,22 @@ pub struct RecoveredLog {
     /// The next segment's number.
     pub next: SegmentNumber,
     /// Segments with records that were taken, oldest first.
-    pub segments: Vec<SegmentNumber>,
+    pub segments: Vec<UsedSegment>,
     /// Segments with none: prepared and never used, or behind a cut.
     pub leftover: Vec<SegmentNumber>,
     /// What was cut off at the end: never acknowledged.
     pub loss: Option<Loss>,
     /// What was left out because it was damaged.
     pub damage: Vec<Damage>,
+}
+
+/// A segment that has records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedSegment {
+    /// Which.
+    pub number: SegmentNumber,
+    /// Bytes up to the end of its last record, the head's page included.
+    pub bytes: u32,
 }
 
 /// An end that was written and not made durable before the earlier life ended.
@@ -204,7 +213,8 @@ impl fmt::Display for Damage {
 impl std::error::Error for Damage {}
 
 /// Reads a shard's segments, in any order, and hands every record that is taken to `visit`, in
-/// order. Each of `segments` is a whole file.
+/// order. Each of `segments` is a whole file; one that is shorter than a segment ends where its
+/// records do, as a [`Snapshot`](super::Snapshot) leaves it.
 pub fn recover(
     shard: u16,
     segment_bytes: u32,
@@ -256,7 +266,7 @@ fn read_head(
             if head.shard != shard
                 || head.segment_bytes != segment_bytes
                 || head.number != number
-                || bytes.len() != segment_bytes as usize =>
+                || !(SEGMENT_HEAD_BYTES..=segment_bytes as usize).contains(&bytes.len()) =>
         {
             Err(damage(DamageKind::Foreign))
         }
@@ -289,8 +299,9 @@ impl<V: FnMut(RecordRef<'_>)> Walk<'_, V> {
         let mut index = 0;
         loop {
             let segment = &self.begun[index];
-            self.recovered.segments.push(segment.number);
             let stop = self.walk_segment(segment)?;
+            let bytes = (self.recovered.end.0 - self.place(segment, 0).0) as u32;
+            self.recovered.segments.push(UsedSegment { number: segment.number, bytes });
             let checksum = self.recovered.checksum;
             let later = &self.begun[index + 1..];
             if let Some(next) = later.iter().position(|next| next.predecessor == checksum) {
@@ -347,13 +358,10 @@ impl<V: FnMut(RecordRef<'_>)> Walk<'_, V> {
             let at = self.place(segment, offset);
             self.recovered.end = at;
             let bytes = &segment.bytes[offset..];
-            if bytes.len() < RECORD_HEAD_BYTES {
-                return Ok(Decision::End);
-            }
             let (facts, head) = self.facts(bytes, at);
-            match self.decide(segment, facts) {
-                Decision::Take => offset += self.take(bytes, at, head),
-                Decision::Refuse(cut) => {
+            match (self.decide(segment, facts), head) {
+                (Decision::Take, Some(head)) => offset += self.take(bytes, at, head),
+                (Decision::Refuse(cut), _) => {
                     let resumed = self.find_record(segment, offset + RECORD_ALIGNMENT);
                     let end = resumed.unwrap_or(segment.bytes.len());
                     self.found_damage(Damage {
@@ -369,22 +377,28 @@ impl<V: FnMut(RecordRef<'_>)> Walk<'_, V> {
                     self.recovered.checksum = RecordHead::read(&segment.bytes[offset..])
                         .map_or(0, |head| head.predecessor);
                 }
-                decision => return Ok(decision),
+                (decision, _) => return Ok(decision),
             }
         }
     }
 
-    fn facts(&self, bytes: &[u8], at: Sequence) -> (Facts, RecordHead) {
-        let head = RecordHead::read(bytes).expect("there are enough bytes for a head");
+    /// What is known of a place; where the file ends there are as good as zeros.
+    fn facts(&self, bytes: &[u8], at: Sequence) -> (Facts, Option<RecordHead>) {
+        let watermark = at < self.watermark;
+        let Some(head) = RecordHead::read(bytes) else {
+            let zeros =
+                Facts { zero: true, length: true, checksum: false, sequence: false, watermark };
+            return (zeros, None);
+        };
         let length = head.payload(bytes).is_some();
         let facts = Facts {
             zero: bytes[..RECORD_HEAD_BYTES].iter().all(|byte| *byte == 0),
             length,
             checksum: length && head.is_whole(bytes),
             sequence: head.sequence == at && head.predecessor == self.recovered.checksum,
-            watermark: at < self.watermark,
+            watermark,
         };
-        (facts, head)
+        (facts, Some(head))
     }
 
     /// The table's decision, or the end if a later segment says that the log was cut here.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const CONNACK: u8 = 0x20;
@@ -26,11 +28,20 @@ pub type Packet = (u8, Vec<u8>);
 impl Link {
     /// Connects with a session that is kept; nothing if the broker is gone.
     pub fn open(address: SocketAddr, client_id: &str) -> io::Result<Link> {
+        Link::open_with(address, client_id, 0)
+    }
+
+    /// Connects with a session that ends with the connection, as what was kept of it does now.
+    pub fn open_clean(address: SocketAddr, client_id: &str) -> io::Result<Link> {
+        Link::open_with(address, client_id, 2)
+    }
+
+    fn open_with(address: SocketAddr, client_id: &str, flags: u8) -> io::Result<Link> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_millis(20)))?;
         let mut link = Link { stream, buffer: Vec::new() };
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 0];
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 0];
         body.extend_from_slice(&(client_id.len() as u16).to_be_bytes());
         body.extend_from_slice(client_id.as_bytes());
         link.send(0x10, &body)?;
@@ -112,6 +123,8 @@ pub struct Publisher {
     pub next: u64,
     /// All before this one were acknowledged.
     pub acknowledged: u64,
+    /// The same, for those who look on.
+    pub told: Arc<AtomicU64>,
     packet_id: u16,
 }
 
@@ -124,6 +137,7 @@ impl Publisher {
             open: VecDeque::new(),
             next,
             acknowledged,
+            told: Arc::default(),
             packet_id,
         }
     }
@@ -174,6 +188,7 @@ impl Publisher {
                     self.open.remove(at);
                 }
                 self.acknowledged = self.open.front().map_or(self.next, |(number, ..)| *number);
+                self.told.store(self.acknowledged, Ordering::SeqCst);
             }
             PUBREC => {
                 if let Some(at) = at {
@@ -243,7 +258,7 @@ impl Subscriber {
         let topic = String::from_utf8(body[2..2 + topic_bytes].to_vec()).expect("it was ours");
         let (packet_id, payload) = body[2 + topic_bytes..].split_first_chunk().expect("QoS 1 or 2");
         let packet_id = u16::from_be_bytes(*packet_id);
-        let number = u64::from_be_bytes(payload.try_into().expect("it was ours"));
+        let number = u64::from_be_bytes(*payload.first_chunk().expect("it was ours"));
         let is_new = first & 0x06 == 0x02 || self.received.insert(packet_id);
         if is_new {
             self.heard.entry(topic).or_default().push(number);

@@ -1,12 +1,14 @@
 //! `hawker ctl`: the admin API from a terminal.
 
+mod download;
 mod server;
 mod table;
 mod trace;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -155,6 +157,17 @@ enum Action {
     },
     /// Follow a client, a topic filter or an address, and print what happens; Ctrl-C ends it.
     Trace(Follow),
+    /// Write all that is kept, as it is now, to a file: a tar archive of a data directory.
+    ///
+    /// To restore it, unpack it into an empty directory that is the broker's alone and name that
+    /// with --data-dir: mkdir -m 700 data && tar -xf FILE -C data
+    Backup {
+        /// The file; standard output if it is -.
+        file: PathBuf,
+        /// Overwrite the file if it is there.
+        #[arg(long)]
+        force: bool,
+    },
     /// Read the configuration again, as SIGHUP does.
     Reload,
     /// The configuration in force, and where each value comes from.
@@ -170,6 +183,9 @@ impl Ctl {
         }
         if let Action::Trace(follow) = &self.action {
             return follow.run(&server, self.json);
+        }
+        if let Action::Backup { file, force } = &self.action {
+            return self.back_up(&server, file, *force);
         }
         let answer = self.ask(&server)?;
         let text = match self.json {
@@ -235,7 +251,9 @@ impl Ctl {
             }
             Action::Reload => server.post("/reload", &json!({})),
             Action::Config => server.get("/config"),
-            Action::Subscribe { .. } | Action::Trace(_) => unreachable!("it is followed"),
+            Action::Subscribe { .. } | Action::Backup { .. } | Action::Trace(_) => {
+                unreachable!("it is a stream")
+            }
         }
     }
 
@@ -255,6 +273,22 @@ impl Ctl {
             }
             _ => fields(answer),
         }
+    }
+
+    fn back_up(&self, server: &Server, file: &Path, force: bool) -> Result<(), CtlError> {
+        let since = Instant::now();
+        if file == Path::new("-") {
+            download::print(|| server.download("/backup"))?;
+            return Ok(());
+        }
+        let bytes = download::save(file, force, || server.download("/backup"))?;
+        let milliseconds = since.elapsed().as_millis() as u64;
+        let answer = json!({ "file": file, "bytes": bytes, "milliseconds": milliseconds });
+        let text = match self.json {
+            true => format!("{answer:#}\n"),
+            false => fields(&answer),
+        };
+        Ok(io::stdout().write_all(text.as_bytes())?)
     }
 
     fn follow(&self, server: &Server, filter: &str, qos: u8) -> Result<(), CtlError> {

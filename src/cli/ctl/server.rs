@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -33,6 +33,17 @@ pub(in crate::cli) enum CtlError {
     NotApplied,
     /// A stream ended.
     Ended,
+    /// A file that is there already.
+    There(PathBuf),
+    /// What came could not be written.
+    File(PathBuf, io::Error),
+    /// Less came than was announced.
+    Short {
+        /// What came, in bytes.
+        came: u64,
+        /// What was announced.
+        announced: u64,
+    },
     /// The terminal failed.
     Io(io::Error),
 }
@@ -46,6 +57,18 @@ impl fmt::Display for CtlError {
             }
             CtlError::Refused(message) => f.write_str(message),
             CtlError::NotApplied => f.write_str("nothing changed"),
+            CtlError::There(path) => {
+                let path = path.display();
+                write!(f, "{path} is there already; --force overwrites it once all has come")
+            }
+            CtlError::File(path, error) => {
+                write!(f, "{}: {error}; nothing is left of it", path.display())
+            }
+            CtlError::Short { came, announced } => write!(
+                f,
+                "{came} bytes of {announced} came, then the broker ended the download; its log \
+                 says why"
+            ),
             CtlError::Ended => f.write_str("the broker ended the stream"),
             CtlError::Io(error) => error.fmt(f),
         }
@@ -130,6 +153,18 @@ impl Server {
 
     /// A stream of events, line by line.
     pub(super) fn events(&self, path: &str) -> Result<BufReader<impl Read + use<>>, CtlError> {
+        Ok(BufReader::new(self.stream(path)?.into_body().into_reader()))
+    }
+
+    /// A file, and how many bytes it has.
+    pub(super) fn download(&self, path: &str) -> Result<(u64, impl Read + use<>), CtlError> {
+        let body = self.stream(path)?.into_body();
+        let bytes = body.content_length();
+        let bytes = bytes.ok_or_else(|| CtlError::Http("a file without its length".to_owned()))?;
+        Ok((bytes, body.into_reader()))
+    }
+
+    fn stream(&self, path: &str) -> Result<Response<ureq::Body>, CtlError> {
         let mut request = self.patient.get(format!("{}{path}", self.url));
         if let Some(bearer) = &self.bearer {
             request = request.header("Authorization", bearer);
@@ -138,7 +173,7 @@ impl Server {
         if !response.status().is_success() {
             return Err(answered(Ok(response)).err().unwrap_or(CtlError::Ended));
         }
-        Ok(BufReader::new(response.into_body().into_reader()))
+        Ok(response)
     }
 }
 

@@ -7,22 +7,23 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::{Call, whole};
 use super::clients::millis;
 use super::{Answer, Refusal, ok};
 use crate::runtime::{Ban, BanRefusal};
 use crate::time::Time;
 
 /// Longest ban: a year. Longer ones belong into the firewall.
-const SECONDS_MAX: u64 = 31_536_000;
+pub(super) const SECONDS_MAX: u64 = 31_536_000;
 
-/// Longest reason, in bytes.
-const WHY_BYTES_MAX: usize = 256;
+/// Longest reason, in characters.
+pub(super) const WHY_CHARS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
     address: IpAddr,
+    #[serde(deserialize_with = "whole")]
     seconds: u64,
     #[serde(default)]
     why: String,
@@ -41,14 +42,17 @@ pub(super) async fn ban(call: Call) -> Answer {
     if !(1..=SECONDS_MAX).contains(&seconds) {
         return Err(Refusal::wrong(format!("seconds: expected 1 to {SECONDS_MAX}")));
     }
-    if why.len() > WHY_BYTES_MAX {
-        return Err(Refusal::wrong(format!("why: expected {WHY_BYTES_MAX} bytes at most")));
+    if why.chars().count() > WHY_CHARS_MAX {
+        return Err(Refusal::wrong(format!("why: expected {WHY_CHARS_MAX} characters at most")));
     }
     let now = call.api.now();
     let what = format!("{address} for {seconds} s: {why}");
     let ban = call.api.desk.visitors.ban(now, address, Duration::from_secs(seconds), why);
     let ban = ban.map_err(|refusal| match refusal {
-        BanRefusal::Loopback => Refusal::wrong("programs of this machine are never kept out"),
+        BanRefusal::Loopback => {
+            let message = "programs of this machine are never kept out";
+            Refusal::new(StatusCode::CONFLICT, "own_machine", message)
+        }
         BanRefusal::Full => {
             let message = "there are as many bans as there can be; use the firewall";
             Refusal::new(StatusCode::CONFLICT, "too_many_bans", message)

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 
 use super::{Api, Refusal};
 use crate::control::access::Who;
 
 /// Rows of a page unless the query says otherwise, and at most.
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 1000;
+pub(super) const LIMIT_DEFAULT: usize = 50;
+pub(super) const LIMIT_MAX: usize = 1000;
+
+/// What a float holds exactly.
+const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
 
 /// A request that may be answered.
 pub(super) struct Call {
@@ -49,8 +53,12 @@ impl Call {
 
     /// Rows of a page.
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
-        let limit = self.value("limit", "a number from 1 to 1000")?.unwrap_or(LIMIT_DEFAULT);
-        Ok(limit.clamp(1, LIMIT_MAX))
+        let expected = "a number from 1 to 1000";
+        let limit = self.value("limit", expected)?.unwrap_or(LIMIT_DEFAULT);
+        match limit {
+            1..=LIMIT_MAX => Ok(limit),
+            _ => Err(Refusal::wrong(format!("limit={limit}: expected {expected}"))),
+        }
     }
 
     /// What is searched for, in lower case.
@@ -61,9 +69,10 @@ impl Call {
     /// Where the page begins.
     pub(super) fn cursor(&self) -> Result<Option<String>, Refusal> {
         let Some(text) = self.text("cursor") else { return Ok(None) };
-        let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|name| String::from_utf8(name).ok());
-        let wrong = || Refusal::wrong("cursor: give what next_cursor of the last page said");
-        Ok(Some(name.ok_or_else(wrong)?))
+        let wrong = |_| Refusal::wrong("cursor: give what next_cursor of the last page said");
+        let name = URL_SAFE_NO_PAD.decode(text).map_err(wrong)?;
+        // A name that nobody has is a place in the order as well.
+        Ok(Some(String::from_utf8_lossy(&name).into_owned()))
     }
 
     /// The body as what it should be.
@@ -77,6 +86,16 @@ impl Call {
         let (who, role, from) = (&self.who.name, self.who.role.name(), &self.who.address);
         tracing::info!(target: "hawker::audit", %who, role, %from, action, what);
     }
+}
+
+/// A whole number, which JSON may write with a fraction of zeros.
+pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    let is_whole = number.fract() == 0.0 && (0.0..=WHOLE_MAX).contains(&number);
+    let whole = is_whole.then_some(number as u64).and_then(|number| T::try_from(number).ok());
+    whole.ok_or_else(|| D::Error::custom(format!("found {number}, expected a whole number")))
 }
 
 /// A name as a cursor.
@@ -115,6 +134,16 @@ fn decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_zeros() {
+        let parsed = |text: &str| whole::<_, u8>(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(parsed("2").expect("it is whole"), 2);
+        assert_eq!(parsed("2.0").expect("it is whole"), 2);
+        for wrong in ["2.5", "-1", "256", "1e300", "\"2\"", "null"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_query_is_taken_apart() {

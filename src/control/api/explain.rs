@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::{Call, whole};
 use super::clients::shown;
 use super::subscriptions::Match;
 use super::{Answer, Refusal, drops, ok};
@@ -20,7 +20,7 @@ const HAPPENED_MAX: usize = 20;
 struct Question {
     client_id: String,
     topic: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     qos: u8,
     #[serde(default)]
     retain: bool,

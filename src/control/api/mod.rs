@@ -4,6 +4,7 @@
 //! from it. A request is judged (`access`), then its role is held against that of the route, then
 //! the route's handler answers. Shards are asked by bounded looks and never waited for by another.
 
+mod backup;
 mod bans;
 mod call;
 mod clients;
@@ -16,6 +17,7 @@ mod publish;
 mod refusal;
 mod retained;
 mod route;
+mod schema;
 mod subscribe;
 mod subscriptions;
 mod traces;
@@ -128,6 +130,10 @@ async fn perform(
             who.role.name()
         );
         return Err(Refusal::new(StatusCode::FORBIDDEN, "role_too_low", message));
+    }
+    if parts.method == Method::HEAD && route.streams.is_some() {
+        let message = "this is a stream, which begins with the question; ask with GET";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message));
     }
     let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
         let message = format!("a request has at most {BODY_BYTES_MAX} bytes");

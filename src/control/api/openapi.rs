@@ -4,16 +4,17 @@ use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::route::{ROUTES, Route};
-use super::{Answer, ok};
+use super::route::{ROUTES, Route, Verb};
+use super::{Answer, ok, schema};
 use crate::cli::VERSION;
 
 #[expect(clippy::unused_async, reason = "a handler like the others")]
-pub(super) async fn document(_: Call) -> Answer {
-    ok(&described())
+pub(super) async fn document(call: Call) -> Answer {
+    ok(&described(call.api.desk.access.has_tokens()))
 }
 
-fn described() -> Value {
+/// As this broker answers: with tokens or, to programs of its own machine, without.
+fn described(has_tokens: bool) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
         let path = format!("/api/v1{}", route.path.replace("{*", "{"));
@@ -30,7 +31,7 @@ fn described() -> Value {
                             own machine alone.",
         },
         "paths": paths,
-        "security": [{ "token": [] }],
+        "security": if has_tokens { json!([{ "token": [] }]) } else { json!([]) },
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
             "schemas": { "Error": error_schema() },
@@ -42,10 +43,11 @@ fn operation(route: &Route) -> Value {
     let parts = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parts = parts.map(|name| {
         let name = name.trim_start_matches('*');
-        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+        json!({ "name": name, "in": "path", "required": true, "schema": schema::parameter(route.path, name) })
     });
     let query = route.query.iter().map(|(name, about)| {
-        json!({ "name": name, "in": "query", "description": about, "schema": { "type": "string" } })
+        let schema = schema::parameter(route.path, name);
+        json!({ "name": name, "in": "query", "description": about, "schema": schema })
     });
     let mut operation = json!({
         "summary": route.about,
@@ -65,17 +67,19 @@ fn operation(route: &Route) -> Value {
         operation["requestBody"] = json!({
             "required": true,
             "description": body,
-            "content": { "application/json": {} },
+            "content": { "application/json": { "schema": schema::body(route.path) } },
         });
     }
     operation
 }
 
 fn content(route: &Route) -> Value {
-    match route.path {
-        "/traces/{id}/log" => json!({ "application/jsonl": {} }),
-        "/subscribe" | "/traces/{id}/events" => json!({ "text/event-stream": {} }),
-        _ => json!({ "application/json": {} }),
+    match route.streams {
+        Some(kind) => json!({ kind: {} }),
+        None => {
+            let schema = schema::answer(route.path, route.verb == Verb::Get);
+            json!({ "application/json": { "schema": schema } })
+        }
     }
 }
 
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_route_is_in_the_document_and_nothing_else() {
-        let document = described();
+        let document = described(true);
         let paths = document["paths"].as_object().expect("an object");
         let described: BTreeSet<String> = paths
             .iter()

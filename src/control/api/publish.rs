@@ -10,14 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::{Call, whole};
 use super::{Answer, Api, Refusal, answer, ok};
 use crate::local::{LocalError, LocalMessage, Publisher};
 use crate::proto::{QoS, ReasonCode, TopicName};
 use crate::shard::is_own_topic;
 
 /// Messages of one request.
-const BATCH_MAX: usize = 1000;
+pub(super) const BATCH_MAX: usize = 1000;
 
 /// A message as it is posted.
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Posted {
     topic: String,
     payload: Option<String>,
     payload_base64: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     qos: u8,
     #[serde(default)]
     retain: bool,
@@ -88,7 +88,8 @@ impl Api {
     /// The client within the process that publishes what is posted.
     pub(super) async fn publisher(&self) -> Result<Publisher, Refusal> {
         let mut kept = self.publisher.lock().await;
-        if let Some(publisher) = &*kept {
+        // An operator may have ended its connection.
+        if let Some(publisher) = kept.as_ref().filter(|publisher| !publisher.is_over()) {
             return Ok(publisher.clone());
         }
         let publisher = self.desk.locals.publisher().await.map_err(|error| {

@@ -7,8 +7,8 @@ use axum::http::Method;
 
 use super::call::Call;
 use super::{
-    Answer, bans, clients, config, drops, explain, openapi, overview, publish, retained, subscribe,
-    subscriptions, traces,
+    Answer, backup, bans, clients, config, drops, explain, openapi, overview, publish, retained,
+    subscribe, subscriptions, traces,
 };
 use crate::config::Role;
 
@@ -25,6 +25,8 @@ pub(super) struct Route {
     pub(super) query: &'static [(&'static str, &'static str)],
     /// What the body is, if there is one.
     pub(super) body: Option<&'static str>,
+    /// What the answer is a stream of; a document otherwise.
+    pub(super) streams: Option<&'static str>,
     pub(super) handler: Handler,
 }
 
@@ -63,6 +65,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "The broker as a whole: sums over all shards.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(overview::overview(call)),
     },
     Route {
@@ -72,6 +75,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Each shard with its log and its counters.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(overview::shards(call)),
     },
     Route {
@@ -81,6 +85,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Where clients connect, and how many are.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(overview::listeners(call)),
     },
     Route {
@@ -90,6 +95,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "How large the log of each shard is.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(overview::log(call)),
     },
     Route {
@@ -99,6 +105,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Clients, connected or away, in the order of client ids.",
         query: &[("state", "connected or away"), PAGE[0], PAGE[1], PAGE[2]],
         body: None,
+        streams: None,
         handler: |call| Box::pin(clients::list(call)),
     },
     Route {
@@ -108,6 +115,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "One client, its session and its subscriptions.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(clients::one(call)),
     },
     Route {
@@ -117,6 +125,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Ends the connection of a client (0x98, administrative action).",
         query: &[("session", "keep, or forget to end its session, too")],
         body: None,
+        streams: None,
         handler: |call| Box::pin(clients::kick(call)),
     },
     Route {
@@ -131,6 +140,7 @@ pub(super) const ROUTES: &[Route] = &[
             PAGE[2],
         ],
         body: None,
+        streams: None,
         handler: |call| Box::pin(subscriptions::list(call)),
     },
     Route {
@@ -140,6 +150,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Retained messages, in the order of topics.",
         query: &[("filter", "a topic filter that matches them"), PAGE[0], PAGE[1], PAGE[2]],
         body: None,
+        streams: None,
         handler: |call| Box::pin(retained::list(call)),
     },
     Route {
@@ -149,6 +160,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "One retained message with its payload.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(retained::one(call)),
     },
     Route {
@@ -158,6 +170,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Deletes a retained message, on every shard.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(retained::delete(call)),
     },
     Route {
@@ -167,6 +180,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Publishes a message; QoS 1 and 2 wait until it is acknowledged.",
         query: &[],
         body: Some("{topic, payload or payload_base64, qos, retain}"),
+        streams: None,
         handler: |call| Box::pin(publish::one(call)),
     },
     Route {
@@ -176,6 +190,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Publishes up to 1000 messages in their order.",
         query: &[],
         body: Some("[{topic, payload or payload_base64, qos, retain}]"),
+        streams: None,
         handler: |call| Box::pin(publish::batch(call)),
     },
     Route {
@@ -188,6 +203,7 @@ pub(super) const ROUTES: &[Route] = &[
             ("qos", "0, 1 or 2; 0 unless said"),
         ],
         body: None,
+        streams: Some("text/event-stream"),
         handler: |call| Box::pin(subscribe::stream(call)),
     },
     Route {
@@ -197,6 +213,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Addresses that are kept out, by operators or for failed logins.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(bans::list(call)),
     },
     Route {
@@ -206,6 +223,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Keeps an address out for a while; its connections stay.",
         query: &[],
         body: Some("{address, seconds, why}"),
+        streams: None,
         handler: |call| Box::pin(bans::ban(call)),
     },
     Route {
@@ -215,6 +233,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Lets an address in again.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(bans::unban(call)),
     },
     Route {
@@ -224,6 +243,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "What would become of a message: whether a client may publish it, and who would get it.",
         query: &[],
         body: Some("{client_id, topic, qos, retain, user}"),
+        streams: None,
         handler: |call| Box::pin(explain::explain(call)),
     },
     Route {
@@ -240,6 +260,7 @@ pub(super) const ROUTES: &[Route] = &[
             PAGE[2],
         ],
         body: None,
+        streams: None,
         handler: |call| Box::pin(drops::list(call)),
     },
     Route {
@@ -249,6 +270,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Follows one client, topic filter or address for a while.",
         query: &[],
         body: Some("{client_id or filter or address, minutes, payload_bytes}"),
+        streams: None,
         handler: |call| Box::pin(traces::start(call)),
     },
     Route {
@@ -258,6 +280,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Traces that run and those that are over, the newest first.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(traces::list(call)),
     },
     Route {
@@ -267,6 +290,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "One trace: what it follows, how far it is, where its file is.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(traces::one(call)),
     },
     Route {
@@ -276,6 +300,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Stops a trace; forgets one that is over, with its file.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(traces::end(call)),
     },
     Route {
@@ -285,6 +310,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "What happens, as a stream of events; it begins with the last 2000.",
         query: &[("after", "the number of the last event that is known")],
         body: None,
+        streams: Some("text/event-stream"),
         handler: |call| Box::pin(traces::events(call)),
     },
     Route {
@@ -294,6 +320,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "The file of a trace, as far as it is: lines of JSON.",
         query: &[],
         body: None,
+        streams: Some("application/jsonl"),
         handler: |call| Box::pin(traces::log(call)),
     },
     Route {
@@ -303,6 +330,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Every key with its value and where that comes from; secrets are left out.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(config::settings(call)),
     },
     Route {
@@ -312,7 +340,18 @@ pub(super) const ROUTES: &[Route] = &[
         about: "Reads the configuration again, as SIGHUP does, and says what came of it.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(config::reload(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/backup",
+        role: Role::Admin,
+        about: "All that is kept, as it is now: a tar archive of a data directory.",
+        query: &[],
+        body: None,
+        streams: Some("application/x-tar"),
+        handler: |call| Box::pin(backup::take(call)),
     },
     Route {
         verb: Verb::Get,
@@ -321,6 +360,7 @@ pub(super) const ROUTES: &[Route] = &[
         about: "This document.",
         query: &[],
         body: None,
+        streams: None,
         handler: |call| Box::pin(openapi::document(call)),
     },
 ];

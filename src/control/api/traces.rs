@@ -21,13 +21,13 @@ use crate::control::traces::{Following, Order, TraceError, subject_of};
 use crate::shard::Subject;
 
 /// Longest trace, in minutes: a day.
-const MINUTES_MAX: u64 = 1440;
+pub(super) const MINUTES_MAX: u64 = 1440;
 
 /// How long one is unless the order says otherwise.
 const MINUTES_DEFAULT: u64 = 10;
 
 /// Most of a payload that can be asked for.
-const PAYLOAD_BYTES_MAX: usize = 4096;
+pub(super) const PAYLOAD_BYTES_MAX: usize = 4096;
 
 /// Bytes of a file that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
