@@ -134,7 +134,7 @@ fn check_config(file: &Path) -> ExitCode {
             if let Err(error) = doors::open(&config) {
                 return refuse(&error);
             }
-            if let Err(error) = runtime::policy(&config, &Hooks::default()) {
+            if let Err(error) = runtime::policy(&config, &Hooks::default(), None) {
                 return refuse(&error);
             }
             // Whoever closed the pipe has the exit code.

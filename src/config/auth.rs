@@ -92,7 +92,14 @@ table! {
         /// `networks`, `listeners`; what is left out is no condition), the topic filters they may `publish` and
         /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
         /// highest QoS (`qos_max`), whether they may `retain`, and how much each of them may send
-        /// (`messages_per_s_max`, `bytes_per_s_max`; the lowest that is about it counts). `%u`, `%c` and `%{cert.cn}` in a
+        /// (`messages_per_s_max`, `bytes_per_s_max`). Each of them can be held to less than `[mqtt]` says for
+        /// everybody: `packet_bytes_max`, `topic_levels_max`, `topic_bytes_max`,
+        /// `subscriptions_max`, `receive_maximum`, `inflight_messages_max`, `queue_messages_max`,
+        /// `session_expiry_s_max`, `keep_alive_s_max`, `retain_available` (`false`: nothing it
+        /// publishes may be retained) and `connections_max`, which counts the connections of its
+        /// user over all shards and client ids (0x97 beyond it); the lowest of all rules that are about it holds, with
+        /// `[mqtt]` as the ceiling. A 5.0 client is told in CONNACK; what it was told there stays
+        /// until it connects again. `%u`, `%c` and `%{cert.cn}` in a
         /// filter stand for user, client id and the common name of a client's certificate; a name
         /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
         /// may do everything; with one, only what is allowed. A subscription has to be allowed for

@@ -8,6 +8,7 @@ mod effective;
 mod error;
 mod found;
 mod kind;
+mod limits;
 mod listener;
 mod log;
 mod mqtt;
@@ -26,6 +27,7 @@ pub use admin::{AdminToken, Role};
 pub use auth::{AuthConfig, RateExceeded, RefusedPublish, ScramVerifier, ScramVerifierError};
 pub use effective::{Origins, Setting};
 pub use error::{ConfigError, Fault, Origin, Problem};
+pub use limits::ClientLimits;
 pub use listener::{
     CertificateUser, ClientCertificates, ListenAddress, ListenAddressError, ListenerConfig, Scheme,
 };

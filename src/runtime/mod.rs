@@ -63,7 +63,7 @@ use crate::control::{self, Access, Api, Control};
 use crate::embed::{Builder, Events, Hooks};
 use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
-use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
+use crate::shard::{Gate, ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
 use crate::storage::Log;
 use crate::sys::{self, ServiceManager};
 use crate::time::Time;
@@ -177,7 +177,11 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
 /// # Errors
 ///
 /// The first file that is wrong.
-pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Chain), SecretsError> {
+pub(crate) fn policy(
+    config: &Config,
+    hooks: &Hooks,
+    gate: Option<Gate>,
+) -> Result<(Arc<Policy>, Chain), SecretsError> {
     let chain = Chain::open(&config.auth)?;
     let policy = Policy {
         mqtt: config.mqtt.clone(),
@@ -185,6 +189,7 @@ pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Cha
         asks: if hooks.authenticates() { Asks::Everybody } else { chain.asks() },
         consults: hooks.consults(),
         forward: hooks.forward(),
+        gate,
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
         rate_exceeded: config.auth.rate_exceeded,
@@ -254,7 +259,8 @@ impl Broker {
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
         let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
-        let (policy, chain) = policy(config, &hooks).map_err(RunError::Passwords)?;
+        let (policy, chain) =
+            policy(config, &hooks, Some(Gate(visitors.clone()))).map_err(RunError::Passwords)?;
         let verifier =
             start_verifier(chain, hooks.clone(), control.handle(), &mailboxes, &visitors)?;
         let staff = Staff {

@@ -14,6 +14,7 @@ use crate::config::{Config, Origins, Setting, Source};
 use crate::control::Access;
 use crate::embed::Hooks;
 use crate::login::Verifier;
+use crate::shard::Gate;
 
 /// A configuration that runs, and who goes by it.
 pub(crate) struct Reloader {
@@ -107,7 +108,8 @@ impl Reloader {
         if !waiting.is_empty() {
             tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
         }
-        let (policy, chain) = policy(&config, &Hooks::default())?;
+        let (policy, chain) =
+            policy(&config, &Hooks::default(), Some(Gate(self.goes_by.visitors.clone())))?;
         let GoesBy { mailboxes, visitors, verifier, in_force, access } = &self.goes_by;
         verifier.set_chain(chain)?;
         crate::cli::logging::set_levels(&config.log.level);

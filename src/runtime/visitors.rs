@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::ListenerConfig;
 use crate::metrics::Label;
+use crate::shard::Gatekeeper;
 use crate::time::Time;
 
 /// Addresses whose failed logins are remembered; beyond them new ones are not.
@@ -50,6 +51,8 @@ struct State {
     failures: HashMap<IpAddr, Failures>,
     /// Those whom an operator keeps out.
     banned: HashMap<IpAddr, (Time, String)>,
+    /// Connections of each user that rules bound.
+    users: HashMap<Box<str>, u32>,
 }
 
 /// An address that is kept out.
@@ -122,6 +125,7 @@ impl Visitors {
             by_address: HashMap::new(),
             failures: HashMap::new(),
             banned: HashMap::new(),
+            users: HashMap::new(),
         };
         Arc::new(Visitors { listeners, state: Mutex::new(state) })
     }
@@ -267,6 +271,28 @@ impl Visitors {
     }
 }
 
+impl Gatekeeper for Visitors {
+    fn enter(&self, user: &str, connections_max: u32) -> bool {
+        let mut state = self.state();
+        match state.users.get_mut(user) {
+            Some(count) if *count >= connections_max => return false,
+            Some(count) => *count += 1,
+            None => drop(state.users.insert(user.into(), 1)),
+        }
+        true
+    }
+
+    fn leave(&self, user: &str) {
+        let mut state = self.state();
+        if let Some(count) = state.users.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                state.users.remove(user);
+            }
+        }
+    }
+}
+
 impl State {
     fn is_banned(&self, now: Time, address: IpAddr) -> bool {
         self.banned.get(&address).is_some_and(|(until, _)| *until > now)
@@ -336,6 +362,20 @@ mod tests {
         drop(others);
         assert!(visitors.state().by_address.is_empty());
         assert_eq!(visitors.state().connections, [0, 0]);
+    }
+
+    #[test]
+    fn connections_of_a_user_are_counted_while_they_last() {
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE);
+        let enter = |user, max| Gatekeeper::enter(&*visitors, user, max);
+        assert!(enter("ann", 2) && enter("ann", 2) && enter("bob", 1));
+        assert!(!enter("ann", 2) && !enter("bob", 1));
+        visitors.leave("ann");
+        assert!(enter("ann", 2) && !enter("ann", 2));
+        visitors.leave("bob");
+        visitors.leave("ann");
+        visitors.leave("ann");
+        assert!(visitors.state().users.is_empty());
     }
 
     #[test]

@@ -6,20 +6,32 @@ use super::Shard;
 use super::announce::is_own;
 use super::effect::ConnectionId;
 use crate::auth::{Actor, Grants, Identity, Rates};
-use crate::proto::{Connect, Publish, QoS};
+use crate::config::ClientLimits;
+use crate::proto::{Connect, Publish, QoS, ReasonCode};
 use crate::time::Time;
 
+/// What the rules come to for one client.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// What it may do; absent: everything.
+    pub(super) grants: Option<Box<Grants>>,
+    /// How much it may send.
+    pub(super) rates: Rates,
+    /// What else it is held to.
+    pub(super) limits: ClientLimits,
+}
+
 impl Shard {
-    /// What the rules come to for a client, nothing if there is none, and how much it may send.
-    pub(super) fn grants(
+    /// What the rules come to for a client.
+    pub(super) fn standing(
         &self,
         id: ConnectionId,
         identity: Option<&Identity>,
         client_id: &str,
-    ) -> (Option<Box<Grants>>, Rates) {
-        let own = identity.map(|identity| &identity.rules).filter(|rules| !rules.is_empty());
+    ) -> Standing {
+        let own = identity.map(|identity| &identity.rules);
         let connection = self.connections.get(id).filter(|_| !self.is_local(id));
-        let Some(connection) = connection else { return (None, Rates::default()) };
+        let Some(connection) = connection else { return Standing::default() };
         let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
         let listener = self.policy.listeners.get(usize::from(peer.listener.index));
         let actor = Actor {
@@ -30,23 +42,55 @@ impl Shard {
             listener: listener.map_or("", |listener| &listener.name),
             common_name: certificate.and_then(|names| names.common_name.as_deref()),
         };
-        let rates = self.policy.rules.rates(actor);
+        let (mut rates, mut limits) = self.policy.rules.limits(actor);
+        if let Some((own_rates, own_limits)) = own.map(|own| own.limits(actor)) {
+            (rates, limits) = (rates.and(own_rates), limits.and(own_limits));
+        }
+        let own = own.filter(|rules| !rules.is_empty());
         if self.policy.rules.is_empty() && own.is_none() {
-            return (None, rates);
+            return Standing { grants: None, rates, limits };
         }
         let mut grants = self.policy.rules.grants(actor);
         if let Some(own) = own {
             grants.join(own.grants(actor));
         }
-        (Some(Box::new(grants)), rates)
+        Standing { grants: Some(Box::new(grants)), rates, limits }
     }
 
     /// Whether the will of a CONNECT may be published.
-    pub(super) fn may_leave_will(grants: Option<&Grants>, connect: &Connect<'_>) -> bool {
-        let Some(will) = connect.will.as_ref() else { return true };
+    pub(super) fn judge_will(standing: &Standing, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        let Some(will) = connect.will.as_ref() else { return Ok(()) };
         let topic = will.topic.as_str();
-        !is_own(topic)
-            && grants.is_none_or(|grants| grants.may_publish(topic, will.qos, will.retain))
+        let Standing { grants, limits, .. } = standing;
+        // [MQTT-3.2.2-13]
+        if will.retain && !limits.retain_available {
+            return Err(ReasonCode::RetainNotSupported);
+        }
+        if !limits.allows_topic(topic) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        let grants = grants.as_ref();
+        let is_granted =
+            grants.is_none_or(|grants| grants.may_publish(topic, will.qos, will.retain));
+        if is_granted && !is_own(topic) { Ok(()) } else { Err(ReasonCode::NotAuthorized) }
+    }
+
+    /// Whether a message keeps to the limits of its client.
+    pub(super) fn keeps_limits(
+        &self,
+        id: ConnectionId,
+        topic: &str,
+        retain: bool,
+    ) -> Result<(), ReasonCode> {
+        let active = self.connections.get(id).and_then(|c| c.active());
+        let Some(limits) = active.and_then(|active| active.limits.as_deref()) else {
+            return Ok(());
+        };
+        match retain && !limits.retain_available {
+            true => Err(ReasonCode::RetainNotSupported),
+            false if !limits.allows_topic(topic) => Err(ReasonCode::TopicNameInvalid),
+            false => Ok(()),
+        }
     }
 
     /// Whether a client may publish a message.
@@ -81,13 +125,25 @@ impl Shard {
             let (key, identity) = (active.session, active.identity.clone());
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
-            let (grants, rates) = self.grants(id, identity.as_deref(), &client_id);
-            if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-                active.grants = grants;
-            }
-            self.pace(id, rates);
+            let standing = self.standing(id, identity.as_deref(), &client_id);
+            self.stand(id, standing);
             self.judge_subscriptions(now, id);
         }
+    }
+
+    /// Holds a client to what the rules come to from now on.
+    pub(super) fn stand(&mut self, id: ConnectionId, standing: Standing) {
+        let Standing { grants, rates, limits } = standing;
+        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+        let Some(active) = active else { return };
+        active.grants = grants;
+        active.limits = (!limits.is_unlimited()).then(|| Box::new(limits));
+        let key = active.session;
+        if let Some(seat) = self.sessions.get_mut(key) {
+            seat.queue_messages_max = limits.queue_messages_max;
+        }
+        self.pace(id, rates);
+        self.count_in(id, limits.connections_max);
     }
 
     /// Ends the subscriptions of a client that the rules do not allow any more.

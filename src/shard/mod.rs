@@ -31,6 +31,7 @@ mod connection;
 mod consult;
 mod deliver;
 mod effect;
+mod gate;
 mod image;
 mod interest;
 mod journal;
@@ -60,6 +61,7 @@ pub use consult::{
     Advice, Client, Consults, Event, Forward, MayGet, Question, Receiver, Replacement,
 };
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
+pub use gate::{Gate, Gatekeeper};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use look::{
@@ -112,6 +114,8 @@ pub struct Policy {
     pub consults: Consults,
     /// Whom it lets get what.
     pub forward: Option<Forward>,
+    /// Who knows of the clients of all shards; absent: nobody, and what that bounds is not.
+    pub gate: Option<Gate>,
     /// What clients may do.
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
@@ -222,6 +226,8 @@ struct Seat {
     number: QueueNumber,
     /// Where the log tells of it as a whole.
     told_at: Option<Sequence>,
+    /// Messages that may wait for it, by the rules of its last connection in this life.
+    queue_messages_max: u32,
     /// Messages up to this ordinal were sent; the log knows.
     sent_through: u64,
     /// Its queue waits for the log.
@@ -239,6 +245,7 @@ impl Seat {
             shares: 0,
             number: 0,
             told_at: None,
+            queue_messages_max: u32::MAX,
             sent_through: 0,
             waits_for_log: false,
             waits_to_pump: false,

@@ -113,6 +113,19 @@ impl Shard {
         {
             return self.refuse_publish(now, id, Owed::of(id, publish), reason);
         }
+        match self.keeps_limits(id, topic, publish.retain) {
+            Ok(()) => {}
+            // [MQTT-3.2.2-14]: it was told.
+            Err(ReasonCode::RetainNotSupported) if self.speaks_v5(id) => {
+                return self.protocol_error(now, id, ReasonCode::RetainNotSupported);
+            }
+            Err(ReasonCode::RetainNotSupported) => {
+                self.metrics.publishes_not_allowed_total += 1;
+                let owed = Owed::of(id, publish);
+                return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
+            }
+            Err(reason) => return self.refuse_publish(now, id, Owed::of(id, publish), reason),
+        }
         if !self.may_publish(id, topic, publish) {
             self.metrics.publishes_not_allowed_total += 1;
             let owed = Owed::of(id, publish);
@@ -207,10 +220,10 @@ impl Shard {
         if !self.speaks_v5(id) {
             return true;
         }
-        let maximum = usize::from(self.mqtt().receive_maximum);
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return true;
         };
+        let maximum = usize::from(active.receive_maximum);
         let waiting = active.acknowledgements.waiting_for_puback();
         let Some(seat) = self.sessions.get(session) else { return true };
         let inbound = &seat.session.inbound;
@@ -466,7 +479,7 @@ impl Shard {
             reason,
             ready,
         ));
-        if active.acknowledgements.len() >= usize::from(self.policy.mqtt.receive_maximum) {
+        if active.acknowledgements.len() >= usize::from(active.receive_maximum) {
             self.pause(connection, Pause::Acknowledgements);
         }
         if ready {
@@ -538,7 +551,6 @@ impl Shard {
 
     /// Sends the acknowledgements at the front that are ready.
     fn send_acknowledgements(&mut self, now: Time, id: ConnectionId) {
-        let limit = usize::from(self.mqtt().receive_maximum);
         loop {
             let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
                 return;
@@ -551,7 +563,7 @@ impl Shard {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
-        if active.acknowledgements.len() <= limit / 2 {
+        if active.acknowledgements.len() <= usize::from(active.receive_maximum) / 2 {
             self.unpause(now, id, Pause::Acknowledgements);
         }
     }

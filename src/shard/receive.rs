@@ -85,7 +85,7 @@ impl Shard {
 
     /// Acts on the whole packets at the front; returns how many bytes they had.
     fn consume(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) -> usize {
-        let packet_bytes_max = self.mqtt().packet_bytes_max;
+        let mut packet_bytes_max = self.taken_bytes_max(id);
         let is_first = self.is_first(id);
         let mut consumed = 0;
         while consumed < bytes.len() {
@@ -95,6 +95,9 @@ impl Shard {
                     let next = self.handle_frame(now, id, frame, &unread[..size]);
                     if !matches!(next, Next::Move(_)) {
                         consumed += size;
+                    }
+                    if is_first {
+                        packet_bytes_max = self.taken_bytes_max(id);
                     }
                     next
                 }
@@ -122,6 +125,12 @@ impl Shard {
             self.metrics.received_bytes_total += bytes.len() as u64;
         }
         consumed
+    }
+
+    /// The largest packet taken from a connection.
+    fn taken_bytes_max(&self, id: ConnectionId) -> u32 {
+        let active = self.connections.get(id).and_then(|connection| connection.active());
+        active.map_or(self.mqtt().packet_bytes_max, |active| active.taken_bytes_max)
     }
 
     /// Whether nothing but CONNECT may come.

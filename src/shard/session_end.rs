@@ -21,12 +21,13 @@ impl Shard {
             return;
         };
         let (key, granted) = (active.session, active.connect_expiry_interval);
+        let most = active.limits.as_ref().map_or(u32::MAX, |limits| limits.session_expiry_s_max);
         if let Some(asked) = disconnect.session_expiry_interval {
             // [MQTT-3.14.2-2]: a session that was to end with its connection stays so.
             if granted == 0 && asked != 0 {
                 return self.protocol_error(now, id, ReasonCode::ProtocolError);
             }
-            let expiry_interval = asked.min(self.mqtt().session_expiry_s_max);
+            let expiry_interval = asked.min(self.mqtt().session_expiry_s_max).min(most);
             if let Some(seat) = self.sessions.get_mut(key) {
                 seat.session.expiry_interval = expiry_interval;
             }

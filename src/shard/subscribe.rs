@@ -175,8 +175,15 @@ impl Shard {
         if separators >= usize::from(mqtt.topic_levels_max) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let count = self.sessions.get(session).map_or(0, |seat| seat.session.subscriptions.len());
-        if count >= mqtt.subscriptions_max as usize {
+        let Some(seat) = self.sessions.get(session) else { return Ok(()) };
+        let active = seat.connection.and_then(|id| self.connections.get(id)?.active());
+        let limits = active.and_then(|active| active.limits.as_deref());
+        if limits.is_some_and(|limits| !limits.allows_topic(filter)) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let most = limits.map_or(u32::MAX, |limits| limits.subscriptions_max);
+        let most = mqtt.subscriptions_max.min(most);
+        if seat.session.subscriptions.len() >= most as usize {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())

@@ -4,6 +4,7 @@
 mod support;
 
 mod client;
+mod limits;
 mod service;
 mod token;
 
@@ -293,7 +294,7 @@ fn hide(file: &Path) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
-fn users(directory: &Directory) {
+pub fn users(directory: &Directory) {
     for user in ["ann", "bob", "eve"] {
         add(&directory.join("passwords"), user, "secret");
     }

@@ -8,6 +8,7 @@ use crate::config::QueuePolicy;
 use crate::proto::QoS;
 use crate::shard::Shard;
 use crate::shard::announce::is_own;
+use crate::shard::connection::Active;
 use crate::shard::effect::Listener;
 
 /// A message that somebody might publish.
@@ -68,6 +69,10 @@ impl Shard {
             (false, format!("the topic has more than mqtt.topic_levels_max = {levels_max} levels"))
         } else if connection.is_some_and(|one| one.peer.listener == Listener::LOCAL) {
             (true, "a client within the process may do everything".to_owned())
+        } else if let Some(active) = active
+            && let Some(why) = breaks_limits(active, topic, *retain)
+        {
+            (false, why)
         } else if let Some(active) = active {
             match active.grants.as_deref() {
                 Some(grants) => grants.explain_publish(topic, *qos, *retain),
@@ -106,6 +111,18 @@ impl Shard {
         };
         rules.grants(actor).explain_publish(&intent.topic, intent.qos, intent.retain)
     }
+}
+
+/// What a message of a client would break that rules hold it to.
+fn breaks_limits(active: &Active, topic: &str, retain: bool) -> Option<String> {
+    let limits = active.limits.as_deref()?;
+    if retain && !limits.retain_available {
+        return Some("a rule has retain_available = false for this client".to_owned());
+    }
+    let (levels, bytes) = (limits.topic_levels_max, limits.topic_bytes_max);
+    (!limits.allows_topic(topic)).then(|| {
+        format!("rules allow this client topics of {levels} levels and {bytes} bytes at most")
+    })
 }
 
 fn no_rule() -> (bool, String) {
