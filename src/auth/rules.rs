@@ -284,6 +284,18 @@ impl Grants {
         allowed
     }
 
+    /// Whether a rule denies it to publish there, rather than that none allows it.
+    pub fn denies_publish(&self, topic: &str) -> bool {
+        let denies = |entry: &&Entry| entry.denies && entry.action == Action::Publish;
+        self.0.iter().filter(denies).any(|entry| covers(&entry.filter, topic))
+    }
+
+    /// Whether a rule denies the subscription, rather than that none allows it.
+    pub fn denies_subscribe(&self, filter: &str) -> bool {
+        let denies = |entry: &&Entry| entry.denies && entry.action == Action::Subscribe;
+        self.0.iter().filter(denies).any(|entry| meets(&entry.filter, filter))
+    }
+
     /// As [`Grants::may_publish`], and by which rule, or for want of which.
     pub fn explain_publish(&self, topic: &str, qos: QoS, retain: bool) -> (bool, String) {
         let about = |entry: &&Entry| entry.action == Action::Publish;

@@ -114,6 +114,9 @@ fn can_run(config: &Config) -> bool {
     if let Err(error) = sys::raise_limits() {
         tracing::warn!("the limits of this process stay as they are: {error}");
     }
+    if let Err(error) = sys::seal() {
+        tracing::warn!("a core dump of this process would hold passwords and keys: {error}");
+    }
     let findings = sys::check(config);
     findings.iter().for_each(log_finding);
     findings.iter().all(|finding| finding.verdict != Verdict::Problem)

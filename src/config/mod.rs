@@ -112,6 +112,7 @@ impl Config {
                 self.storage.sync_interval_ms != new.storage.sync_interval_ms,
             ),
             ("auth.http_connections", self.auth.http_connections != new.auth.http_connections),
+            ("auth.ban_file", self.auth.ban_file != new.auth.ban_file),
             ("storage.on_damage", self.storage.on_damage != new.storage.on_damage),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

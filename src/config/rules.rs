@@ -95,13 +95,38 @@ impl RuleConfig {
 }
 
 /// `ADDRESS/BITS`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
 }
 
 impl Network {
+    /// That of so many bits around an address.
+    pub fn around(address: IpAddr, bits: u8) -> Network {
+        let address = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
+                IpAddr::from((u32::from(address) & mask).to_be_bytes())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
+                IpAddr::from((u128::from(address) & mask).to_be_bytes())
+            }
+        };
+        Network { address, bits }
+    }
+
+    /// Its first address, or as it was written.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits of an address decide.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether an address is in it; one of IPv4 written as IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let wide = |address: IpAddr| match address.to_canonical() {
@@ -116,7 +141,11 @@ impl Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        let all = if self.address.is_ipv4() { 32 } else { 128 };
+        match self.bits == all {
+            true => self.address.fmt(f),
+            false => write!(f, "{}/{}", self.address, self.bits),
+        }
     }
 }
 

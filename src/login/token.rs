@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::keys::Keys;
 use super::secrets::{self, SecretsError};
@@ -34,7 +35,7 @@ impl Tokens {
         } else {
             let file = Path::new(source);
             // Public keys are no secret.
-            let text = secrets::text(file)?;
+            let text = Zeroizing::new(secrets::text(file)?);
             if !text.contains("-----BEGIN ") {
                 secrets::check_hidden(file)?;
             }

@@ -12,6 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::auth::certificate_end;
+use zeroize::Zeroize as _;
+
 use crate::config::{Config, ListenerConfig, Network, Scheme};
 use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
 
@@ -124,8 +126,10 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Option<Dura
         .map(|asked| Ok(TlsClients { issuers: read(&asked.issuers)?, optional: asked.optional }));
     let (certificates, private) = (read(certificate)?, read(key)?);
     let end = first_end(&certificates);
-    let options = TlsOptions { certificates, key: private, clients: clients.transpose()? };
-    let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
+    let mut options = TlsOptions { certificates, key: private, clients: clients.transpose()? };
+    let tls = tls_server(&options);
+    options.key.zeroize();
+    let tls = tls.map_err(|error| DoorError::Unusable {
         certificate: certificate.clone(),
         key: key.clone(),
         issuers: asked.map(|asked| asked.issuers.clone()),

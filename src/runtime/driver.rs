@@ -19,6 +19,7 @@ use std::time::Duration;
 use io_uring::opcode;
 use io_uring::types::Fd;
 use tokio::runtime::Handle;
+use zeroize::Zeroize as _;
 
 use super::buffers::{self, Buffers};
 use super::clock::Clock;
@@ -326,9 +327,11 @@ impl Driver {
                             let from = ShardId(from as u8);
                             self.shard.handle(now, Input::Lane { from, message });
                         }
-                        LaneItem::Connection { fd, peer, visit, layered, unread } => {
+                        LaneItem::Connection { fd, peer, visit, layered, mut unread } => {
                             let connection = self.sockets.insert(fd, peer, visit, layered);
                             self.open(now, connection, &unread)?;
+                            // It begins with a CONNECT, which may hold a password.
+                            unread.zeroize();
                         }
                     }
                 }
@@ -390,6 +393,7 @@ impl Driver {
                     // Whoever asked has gone on.
                     let _ = answer.send(known);
                 }
+                Letter::LetGo(whom) => self.shard.handle(now, Input::LetGo(&whom)),
                 Letter::Announce(announcements) => {
                     for (topic, payload) in announcements {
                         self.shard
@@ -469,6 +473,9 @@ impl Driver {
                         mailboxes[index].send(Letter::Advice { connection, advice });
                     };
                     self.hooks.consult(&self.control, client, question, then);
+                }
+                Output::AskRules { connection, question } => {
+                    self.verifier.ask_rules(self.index, connection, *question);
                 }
                 Output::Event(event) => self.hooks.event(event),
                 Output::LoginFailed(address) => {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
 use super::visitors::Refusal;
-use crate::auth::Verdict;
+use crate::auth::{Banned, Verdict};
 use crate::metrics::{Durations, ShardMetrics, Tally};
 use crate::shard::{Advice, ConnectionId, Holdings, LogSize, Policy, Shard};
 use crate::time::Time;
@@ -47,6 +47,8 @@ pub(super) enum Letter {
     /// An operator ends a client's connection, and its session if that is to be forgotten. The
     /// answer: whether it was connected; nothing if its home is elsewhere or it is unknown.
     Kick { client_id: Arc<str>, forget: bool, answer: oneshot::Sender<Option<bool>> },
+    /// Somebody is kept out from now on.
+    LetGo(Banned),
     /// The broker says something of itself.
     Announce(Vec<(Arc<str>, Bytes)>),
     /// Say what was counted.

@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::in_force::InForce;
 use super::mailbox::{Letter, Mailbox};
 use super::visitors::Visitors;
-use super::{ban_rule, doors, policy};
+use super::{ban_rule, clock, doors, policy};
 use crate::config::{Config, Origins, Setting, Source};
 use crate::control::Access;
 use crate::embed::Hooks;
 use crate::login::Verifier;
 use crate::shard::Gate;
+use crate::time::Time;
 
 /// A configuration that runs, and who goes by it.
 pub(crate) struct Reloader {
@@ -111,6 +112,10 @@ impl Reloader {
         let (policy, chain) =
             policy(&config, &Hooks::default(), Some(Gate(self.goes_by.visitors.clone())))?;
         let GoesBy { mailboxes, visitors, verifier, in_force, access } = &self.goes_by;
+        let now = Time::from_micros(clock::since_1970().as_micros() as u64);
+        for whom in visitors.sync_bans(now)? {
+            mailboxes.iter().for_each(|mailbox| mailbox.send(Letter::LetGo(whom.clone())));
+        }
         verifier.set_chain(chain)?;
         crate::cli::logging::set_levels(&config.log.level);
         visitors.set_rule(ban_rule(&config));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Shard;
 use super::announce::is_own;
 use super::effect::ConnectionId;
-use crate::auth::{Actor, Grants, Identity, Rates};
+use super::ruling::May;
+use crate::auth::{Action, Actor, Grants, Identity, Rates};
 use crate::config::ClientLimits;
 use crate::proto::{Connect, Publish, QoS, ReasonCode};
 use crate::time::Time;
@@ -58,7 +59,12 @@ impl Shard {
     }
 
     /// Whether the will of a CONNECT may be published.
-    pub(super) fn judge_will(standing: &Standing, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+    pub(super) fn judge_will(
+        &self,
+        id: ConnectionId,
+        standing: &Standing,
+        connect: &Connect<'_>,
+    ) -> Result<(), ReasonCode> {
         let Some(will) = connect.will.as_ref() else { return Ok(()) };
         let topic = will.topic.as_str();
         let Standing { grants, limits, .. } = standing;
@@ -69,9 +75,13 @@ impl Shard {
         if !limits.allows_topic(topic) {
             return Err(ReasonCode::TopicNameInvalid);
         }
-        let grants = grants.as_ref();
-        let is_granted =
-            grants.is_none_or(|grants| grants.may_publish(topic, will.qos, will.retain));
+        let is_open = self.policy.rule_service.is_some() && !self.is_local(id);
+        // What rules leave open the service decides when the will is due.
+        let is_granted = match grants {
+            Some(grants) if is_open => !grants.denies_publish(topic),
+            Some(grants) => grants.may_publish(topic, will.qos, will.retain),
+            None => true,
+        };
         if is_granted && !is_own(topic) { Ok(()) } else { Err(ReasonCode::NotAuthorized) }
     }
 
@@ -94,26 +104,34 @@ impl Shard {
     }
 
     /// Whether a client may publish a message.
-    pub(super) fn may_publish(
-        &mut self,
-        id: ConnectionId,
-        topic: &str,
-        publish: &Publish<'_>,
-    ) -> bool {
+    pub(super) fn may_publish(&self, id: ConnectionId, topic: &str, publish: &Publish<'_>) -> May {
         if is_own(topic) {
-            return false;
+            return May::Not;
         }
-        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
-        let grants = active.and_then(|active| active.grants.as_deref());
-        grants.is_none_or(|grants| grants.may_publish(topic, publish.qos, publish.retain))
+        let (qos, retain) = (publish.qos, publish.retain);
+        let open = || self.left_open(id, Action::Publish, topic, qos, retain);
+        let active = self.connections.get(id).and_then(|c| c.active());
+        match active.and_then(|active| active.grants.as_deref()) {
+            Some(grants) if grants.may_publish(topic, qos, retain) => May::Do(qos),
+            Some(grants) if grants.denies_publish(topic) => May::Not,
+            Some(_) => open(),
+            None if self.policy.rule_service.is_some() && !self.is_local(id) => open(),
+            None => May::Do(qos),
+        }
     }
 
-    /// The QoS at which a client may subscribe, at most; nothing if it may not.
-    pub(super) fn may_subscribe(&mut self, id: ConnectionId, filter: &str) -> Option<QoS> {
-        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+    /// Whether a client may subscribe, and at which QoS.
+    pub(super) fn may_subscribe(&self, id: ConnectionId, filter: &str, qos: QoS) -> May {
+        let open = || self.left_open(id, Action::Subscribe, filter, qos, false);
+        let active = self.connections.get(id).and_then(|c| c.active());
         match active.and_then(|active| active.grants.as_deref()) {
-            None => Some(QoS::ExactlyOnce),
-            Some(grants) => grants.may_subscribe(filter),
+            Some(grants) => match grants.may_subscribe(filter) {
+                Some(qos_max) => May::Do(qos_max),
+                None if grants.denies_subscribe(filter) => May::Not,
+                None => open(),
+            },
+            None if self.policy.rule_service.is_some() && !self.is_local(id) => open(),
+            None => May::Do(QoS::ExactlyOnce),
         }
     }
 
@@ -125,6 +143,7 @@ impl Shard {
             let (key, identity) = (active.session, active.identity.clone());
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
+            active.rulings = None;
             let standing = self.standing(id, identity.as_deref(), &client_id);
             self.stand(id, standing);
             self.judge_subscriptions(now, id);
@@ -157,7 +176,11 @@ impl Shard {
         let filters = seat.session.subscriptions.keys();
         let forbidden = filters.filter(|filter| {
             let plain = super::share::filter_of(filter).unwrap_or(filter);
-            grants.may_subscribe(plain).is_none()
+            // Where the service decides, what it has allowed stays until a rule denies it.
+            match self.policy.rule_service {
+                Some(_) => grants.denies_subscribe(plain),
+                None => grants.may_subscribe(plain).is_none(),
+            }
         });
         let mut forbidden: Vec<Arc<str>> = forbidden.cloned().collect();
         forbidden.sort_unstable();

@@ -54,6 +54,11 @@ impl Shard {
                 return Admission::Elsewhere(home);
             }
         }
+        // Whoever claims to be somebody's user may not learn that this one is banned.
+        if !connect.client_id.is_empty() && self.is_banned(now, id, connect.client_id, None) {
+            self.refuse(now, id, connect.version, ReasonCode::Banned);
+            return Admission::Decided;
+        }
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),
             None if self.is_local(id) => self.admit(now, id, connect, None, None),
@@ -257,7 +262,7 @@ impl Shard {
         match self.start_scram(connect.authentication_data.unwrap_or_default()) {
             Ok((exchange, data)) => {
                 let Some(connection) = self.connections.get_mut(id) else { return };
-                let connect = packet.to_vec();
+                let connect = Zeroizing::new(packet.to_vec());
                 connection.phase =
                     Phase::Authenticating(Box::new(Authenticating { connect, exchange }));
                 if !self.write_auth(id, ReasonCode::ContinueAuthentication, &data) {
@@ -376,8 +381,12 @@ impl Shard {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
+        let user = identity.as_deref().and_then(|identity| identity.user.as_deref());
+        if self.is_banned(now, id, &client_id, user) || self.flaps(now, id, &client_id) {
+            return self.refuse(now, id, connect.version, ReasonCode::Banned);
+        }
         let standing = self.standing(id, identity.as_deref(), &client_id);
-        if let Err(reason) = Shard::judge_will(&standing, connect) {
+        if let Err(reason) = self.judge_will(id, &standing, connect) {
             return self.refuse(now, id, connect.version, reason);
         }
         let limits = standing.limits;
@@ -408,6 +417,7 @@ impl Shard {
             (active.identity, active.attendance) = (identity, attendance);
         }
         self.stand(id, standing);
+        self.note_will(id, key, connect);
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
         if self.journal.is_ending(&client_id) {
@@ -493,6 +503,8 @@ impl Shard {
             pacer: None,
             limits: None,
             attendance: None,
+            ruling: None,
+            rulings: None,
             consulting: None,
             grants: None,
             version: connect.version,
@@ -638,6 +650,7 @@ fn refused(reason: ReasonCode) -> Refused {
         ReasonCode::QuotaExceeded => Refused::Quota,
         ReasonCode::ServerBusy => Refused::Busy,
         ReasonCode::ServerUnavailable => Refused::Unavailable,
+        ReasonCode::Banned => Refused::Banned,
         _ => Refused::Malformed,
     }
 }

@@ -10,6 +10,7 @@ use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
 use super::gate::Attendance;
 use super::rate::Pacer;
+use super::ruling::{Act, Rulings};
 use super::write::WriteBuffer;
 use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
 use crate::config::ClientLimits;
@@ -104,7 +105,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Authenticating {
     /// The CONNECT packet, acted on once its sender has proved itself.
-    pub connect: Vec<u8>,
+    pub connect: Zeroizing<Vec<u8>>,
     pub exchange: ScramServer,
 }
 
@@ -132,6 +133,10 @@ pub struct Active {
     pub attendance: Option<Box<Attendance>>,
     /// A packet of it that waits for advice.
     pub consulting: Option<Box<Consulting>>,
+    /// A packet of it that waits for the service that knows rules, and what it wants to do.
+    pub ruling: Option<Box<(Vec<Act>, Consulting)>>,
+    /// What the service said before.
+    pub rulings: Option<Box<Rulings>>,
     /// What it may do; absent: everything.
     pub grants: Option<Box<Grants>>,
     pub version: Version,

@@ -5,12 +5,19 @@ use std::sync::Arc;
 
 use super::effect::ConnectionId;
 use super::{Key, Shard};
-use crate::auth::Identity;
+use crate::auth::{Banned, Identity};
 use crate::proto::ReasonCode;
+use crate::time::Time;
 
 /// Knows of the clients of all shards together. It is asked when a client is let in and told when
 /// that is gone, never for a message, and answers from memory.
 pub trait Gatekeeper: Send + Sync {
+    /// Whether a client is kept out by its client id, or by the user that it proved to be.
+    fn is_banned(&self, now: Time, client_id: &str, user: Option<&str>) -> bool;
+
+    /// Counts that a client comes. Whether it comes too often and is kept out from now on.
+    fn comes(&self, now: Time, client_id: &str) -> bool;
+
     /// Counts one more connection of a user, unless there are so many already.
     fn enter(&self, user: &str, connections_max: u32) -> bool;
 
@@ -54,6 +61,49 @@ impl fmt::Debug for Attendance {
 }
 
 impl Shard {
+    /// Whether a client is kept out by its client id, or by the user that it proved to be.
+    pub(super) fn is_banned(
+        &self,
+        now: Time,
+        id: ConnectionId,
+        client_id: &str,
+        user: Option<&str>,
+    ) -> bool {
+        let gate = self.policy.gate.as_ref().filter(|_| !self.is_local(id));
+        gate.is_some_and(|gate| gate.0.is_banned(now, client_id, user))
+    }
+
+    /// Counts that a client comes. Whether it comes too often: it is kept out then, and whoever is
+    /// connected by its client id is let go.
+    pub(super) fn flaps(&mut self, now: Time, id: ConnectionId, client_id: &str) -> bool {
+        let gate = self.policy.gate.as_ref().filter(|_| !self.is_local(id));
+        let flaps = gate.is_some_and(|gate| gate.0.comes(now, client_id));
+        if flaps {
+            self.handle_let_go(now, &Banned::ClientId(client_id.into()));
+        }
+        flaps
+    }
+
+    /// Somebody is kept out from now on: those who are meant and connected are let go.
+    pub(super) fn handle_let_go(&mut self, now: Time, whom: &Banned) {
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get(id).filter(|_| !self.is_local(id)) else {
+                continue;
+            };
+            let address = connection.peer.address.ip();
+            let session = connection.active().map(|active| active.session);
+            let seat = session.and_then(|key| self.sessions.get(key));
+            let client_id = seat.map_or("", |seat| &seat.session.client_id);
+            let user = connection.identity().and_then(|identity| identity.user.as_deref());
+            if whom.means(client_id, user, address) {
+                match session {
+                    Some(_) => self.disconnect(now, id, ReasonCode::AdministrativeAction),
+                    None => self.close(now, id),
+                }
+            }
+        }
+    }
+
     /// Counts a connection among those of its user if rules bound them; a client that takes over
     /// its own older connection goes on in its place.
     pub(super) fn attend(

@@ -48,17 +48,19 @@ pub(crate) mod record;
 mod rehome;
 mod retained;
 mod route;
+mod ruling;
 mod session_end;
 mod share;
 mod subscribe;
 mod timers;
+mod will;
 mod write;
 
 pub use announce::is_own as is_own_topic;
 pub use arena::Key;
 pub use census::{Census, Holdings, LogSize};
 pub use consult::{
-    Advice, Client, Consults, Event, Forward, MayGet, Question, Receiver, Replacement,
+    Advice, Client, Consults, Event, Forward, MayGet, Name, Question, Receiver, Replacement,
 };
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
 pub use gate::{Gate, Gatekeeper};
@@ -72,6 +74,7 @@ pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
 pub use missing::Missing;
 pub use record::describe;
 pub use rehome::rehome;
+pub use ruling::{Act, RuleQuestion, RuleService};
 pub use share::parts_of as share_of;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -90,6 +93,7 @@ use self::route::{Entry, Scratch};
 use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
+use self::will::{PendingWill, WillAuthor};
 use self::write::BufferPool;
 use crate::auth::{Asks, Nonces, Rules, ScramUsers};
 use crate::config::{CertificateUser, Mqtt, RateExceeded, RefusedPublish};
@@ -114,6 +118,8 @@ pub struct Policy {
     pub consults: Consults,
     /// Whom it lets get what.
     pub forward: Option<Forward>,
+    /// Whether a service decides what no rule does.
+    pub rule_service: Option<RuleService>,
     /// Who knows of the clients of all shards; absent: nobody, and what that bounds is not.
     pub gate: Option<Gate>,
     /// What clients may do.
@@ -187,6 +193,7 @@ pub struct Shard {
     /// How far the messages have come that other shards hand over of their logs.
     received: BTreeMap<ShardId, ReceivedImage>,
     subscribes: Arena<PendingSubscribe>,
+    wills: Arena<PendingWill>,
     /// Bit set of the shards whose log is full, and whether they know that of this one.
     full_logs: u64,
     told_full: bool,
@@ -228,6 +235,8 @@ struct Seat {
     told_at: Option<Sequence>,
     /// Messages that may wait for it, by the rules of its last connection in this life.
     queue_messages_max: u32,
+    /// Who left its will.
+    will_author: WillAuthor,
     /// Messages up to this ordinal were sent; the log knows.
     sent_through: u64,
     /// Its queue waits for the log.
@@ -246,6 +255,7 @@ impl Seat {
             number: 0,
             told_at: None,
             queue_messages_max: u32::MAX,
+            will_author: WillAuthor::default(),
             sent_through: 0,
             waits_for_log: false,
             waits_to_pump: false,
@@ -299,6 +309,7 @@ impl Shard {
             last_spread: Sequence::default(),
             received: BTreeMap::new(),
             subscribes: Arena::new(),
+            wills: Arena::new(),
             full_logs: 0,
             told_full: false,
             full_lanes: 0,
@@ -353,6 +364,7 @@ impl Shard {
                 self.judge_all(now);
             }
             Input::Kick { client_id, forget } => self.handle_kick(now, client_id, forget),
+            Input::LetGo(whom) => self.handle_let_go(now, whom),
             Input::Announce { topic, payload } => self.announce(now, topic, payload),
             Input::Stop => self.handle_stop(now),
         }

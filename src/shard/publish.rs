@@ -11,6 +11,7 @@ use super::limit::Limit;
 use super::message::Forwarded;
 use super::record::Change;
 use super::route::{Intake, Origin, Refusal};
+use super::ruling::{Act, May};
 use super::{Key, Shard, ShardMessage, bit};
 use crate::config::RefusedPublish;
 use crate::message::{Message, Publication};
@@ -126,7 +127,8 @@ impl Shard {
             }
             Err(reason) => return self.refuse_publish(now, id, Owed::of(id, publish), reason),
         }
-        if !self.may_publish(id, topic, publish) {
+        let may = self.may_publish(id, topic, publish);
+        if may == May::Not {
             self.metrics.publishes_not_allowed_total += 1;
             let owed = Owed::of(id, publish);
             return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
@@ -142,6 +144,11 @@ impl Shard {
         );
         publication.retain = publish.retain;
         let owed = Owed::of(id, publish);
+        if may == May::Ask && !self.was_taken(session, owed) {
+            let message = Arc::clone(publication.keep());
+            let acts = vec![Act::publish(&message)];
+            return self.ask_service(id, acts, Consulting::Publish(message, owed));
+        }
         if self.is_consulted(id, |consults| consults.publish) && !self.was_taken(session, owed) {
             return self.consult(id, Consulting::Publish(Arc::clone(publication.keep()), owed));
         }

@@ -1,5 +1,7 @@
 //! Bytes from clients: packets are cut out of the stream and handed to whoever acts on them.
 
+use zeroize::Zeroize as _;
+
 use super::Shard;
 use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
@@ -74,7 +76,12 @@ impl Shard {
     pub(super) fn read_on(&mut self, now: Time, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut partial = std::mem::take(&mut connection.partial);
+        let is_first = self.is_first(id);
         let consumed = self.consume(now, id, &partial);
+        if is_first {
+            // There is a password in a CONNECT.
+            partial[..consumed].zeroize();
+        }
         let Some(connection) = self.connections.get_mut(id) else { return };
         debug_assert!(connection.partial.is_empty(), "nothing arrives while packets are read");
         if consumed < partial.len() {

@@ -4,9 +4,7 @@ use super::connection::Connection;
 use super::effect::ConnectionId;
 use super::route::Origin;
 use super::{Key, Shard, ShardMessage, Timer};
-use crate::message::Publication;
 use crate::proto::{Disconnect, QoS, ReasonCode, Version};
-use crate::session::Will;
 use crate::time::Time;
 
 impl Shard {
@@ -94,8 +92,9 @@ impl Shard {
         if seat.session.will_due_at() <= now
             && let Some(will) = seat.session.will.take()
         {
-            self.publish_will(now, key, &will);
-            self.note_will_published(now, key);
+            if self.publish_will(now, key, &will) {
+                self.note_will_published(now, key);
+            }
         }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         if seat.session.expires_at() <= now {
@@ -132,22 +131,6 @@ impl Shard {
                 self.journal.release(&delivery.body);
             }
         }
-    }
-
-    fn publish_will(&mut self, now: Time, key: Key, will: &Will) {
-        self.metrics.wills_published_total += 1;
-        let message = &will.message;
-        let expires = will.message_expiry_interval.map_or(Time::NEVER, |s| now.after_seconds(s));
-        let mut publication = Publication::new(
-            message.topic(),
-            message.properties(),
-            message.payload(),
-            message.qos,
-            expires,
-        );
-        publication.retain = message.retain;
-        let origin = self.origin(key);
-        self.publish(now, &mut publication, origin, None);
     }
 
     /// Who publishes, for those who choose or exclude by it.
@@ -205,9 +188,11 @@ impl Shard {
             .collect();
         groups.sort_unstable();
         let member = self.member_id(key);
+        let name = if there { self.name_of(key) } else { None };
         for group in groups {
             let to = self.place(&group);
-            self.send(to, ShardMessage::SharePresence { group, member, window });
+            let name = name.clone();
+            self.send(to, ShardMessage::SharePresence { group, member, window, name });
         }
     }
 
