@@ -314,7 +314,11 @@ mod tests {
                 sync_interval_ms: 1,
                 on_damage: crate::config::OnDamage::Quarantine,
             },
-            auth: AuthConfig { http_connections: 1, ..AuthConfig::default() },
+            auth: AuthConfig {
+                http_connections: 1,
+                ban_file: Some("elsewhere".into()),
+                ..AuthConfig::default()
+            },
             ..Config::default()
         };
         let named = Config::default().waiting_for_restart(&new);

@@ -24,6 +24,8 @@ use crate::config::AuthConfig;
 
 pub use self::secrets::SecretsError;
 pub(crate) use self::threads::Verifier;
+#[cfg(fuzzing)]
+pub use self::token::{judge_token, sign_token};
 
 /// Everybody who knows clients, in the order in which they are asked.
 #[derive(Debug)]

@@ -123,6 +123,30 @@ impl Tokens {
     }
 }
 
+/// What a token comes to where tokens are signed with this secret: for the fuzzer.
+#[cfg(fuzzing)]
+pub fn judge_token(secret: &str, token: &[u8]) -> Verdict {
+    let keys = Keys::parse(secret).expect("the secret is long enough");
+    let tokens = Tokens { keys, user_claim: "sub".to_owned(), issuer: None, audience: None };
+    tokens.judge(&Login {
+        user: None,
+        password: Some(Zeroizing::new(token.to_vec())),
+        client_id: "fuzzer".into(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        listener: "".into(),
+        common_name: None,
+    })
+}
+
+/// A token that says this, signed with the secret; nothing if it is no JSON object.
+#[cfg(fuzzing)]
+pub fn sign_token(secret: &str, claims: &[u8]) -> Option<String> {
+    let claims: Claims = serde_json::from_slice(claims).ok()?;
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&header, &claims, &key).ok()
+}
+
 /// What a token grants: `{"pub": [...], "sub": [...], "all": [...]}`, as EMQX has it.
 fn rules(acl: &Value) -> Option<Rules> {
     let acl = acl.as_object()?;

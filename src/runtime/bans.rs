@@ -359,6 +359,16 @@ impl BanFile {
     }
 }
 
+/// Whether a text is a file of bans, and says the same once it is written: for the fuzzer.
+#[cfg(fuzzing)]
+pub fn parse_bans(text: &str) -> Result<(), LineFault> {
+    let bans = Bans::parse(text)?;
+    let again = Bans::parse(&bans.text(Time::default()))?;
+    let lasting = |bans: &Bans| bans.lasting(Time::default()).count();
+    assert_eq!(lasting(&bans), lasting(&again), "what is written is read again");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,8 @@ mod socket;
 mod visitors;
 mod watchdog;
 
+#[cfg(fuzzing)]
+pub use bans::parse_bans;
 pub(crate) use bans::{By, Sentence};
 pub(crate) use counter::{Counter, LogFacts};
 pub(crate) use in_force::Figures;
