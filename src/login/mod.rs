@@ -24,7 +24,7 @@ use crate::config::AuthConfig;
 
 pub use self::secrets::SecretsError;
 pub(crate) use self::threads::Verifier;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzz")]
 pub use self::token::{judge_token, sign_token};
 
 /// Everybody who knows clients, in the order in which they are asked.

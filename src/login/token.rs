@@ -124,7 +124,7 @@ impl Tokens {
 }
 
 /// What a token comes to where tokens are signed with this secret: for the fuzzer.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzz")]
 pub fn judge_token(secret: &str, token: &[u8]) -> Verdict {
     let keys = Keys::parse(secret).expect("the secret is long enough");
     let tokens = Tokens { keys, user_claim: "sub".to_owned(), issuer: None, audience: None };
@@ -139,7 +139,7 @@ pub fn judge_token(secret: &str, token: &[u8]) -> Verdict {
 }
 
 /// A token that says this, signed with the secret; nothing if it is no JSON object.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzz")]
 pub fn sign_token(secret: &str, claims: &[u8]) -> Option<String> {
     let claims: Claims = serde_json::from_slice(claims).ok()?;
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);

@@ -360,7 +360,7 @@ impl BanFile {
 }
 
 /// Whether a text is a file of bans, and says the same once it is written: for the fuzzer.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzz")]
 pub fn parse_bans(text: &str) -> Result<(), LineFault> {
     let bans = Bans::parse(text)?;
     let again = Bans::parse(&bans.text(Time::default()))?;

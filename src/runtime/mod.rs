@@ -24,7 +24,7 @@ mod socket;
 mod visitors;
 mod watchdog;
 
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzz")]
 pub use bans::parse_bans;
 pub(crate) use bans::{By, Sentence};
 pub(crate) use counter::{Counter, LogFacts};

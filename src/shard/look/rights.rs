@@ -74,9 +74,13 @@ impl Shard {
         {
             (false, why)
         } else if let Some(active) = active {
-            match active.grants.as_deref() {
-                Some(grants) => grants.explain_publish(topic, *qos, *retain),
-                None => no_rule(),
+            let grants = active.grants.as_deref();
+            let decided = grants.map(|grants| grants.explain_publish(topic, *qos, *retain));
+            let is_denied = grants.is_some_and(|grants| grants.denies_publish(topic));
+            match decided {
+                Some(decided) if decided.0 || is_denied || !self.asks_service() => decided,
+                None if !self.asks_service() => no_rule(),
+                _ => (false, "no rule decides it: auth.http_rules_url is asked".to_owned()),
             }
         } else {
             self.judge_absent(intent)
@@ -93,6 +97,10 @@ impl Shard {
             qos0: mqtt.queue_qos0,
             is_log_full: self.journal.is_full(),
         }
+    }
+
+    fn asks_service(&self) -> bool {
+        self.policy.rule_service.is_some()
     }
 
     /// By the rules of the configuration alone: where it would come from is not known.
