@@ -77,5 +77,9 @@ pub mod sys;
 #[deny(clippy::disallowed_methods)]
 pub mod transport;
 
+#[cfg(feature = "fuzz")]
+pub use login::{judge_token, sign_token};
 #[cfg(feature = "runtime")]
 pub use runtime::Broker;
+#[cfg(feature = "fuzz")]
+pub use runtime::parse_bans;

@@ -59,6 +59,8 @@ pub enum Refused {
     Busy,
     /// Whoever knows clients does not answer.
     Unavailable,
+    /// Its client id or user is banned.
+    Banned,
 }
 
 impl Label for Refused {
@@ -74,6 +76,7 @@ impl Label for Refused {
         "quota",
         "busy",
         "unavailable",
+        "banned",
     ];
 
     fn index(self) -> usize {
@@ -143,7 +146,7 @@ pub struct Tally<L> {
 }
 
 /// Values that a label has at most.
-const VALUES_MAX: usize = 10;
+const VALUES_MAX: usize = 11;
 
 impl<L: Label> Tally<L> {
     const FITS: () = assert!(L::VALUES.len() <= VALUES_MAX, "a counter for each value");

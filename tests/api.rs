@@ -85,6 +85,19 @@ struct Client {
 impl Client {
     /// Connects with a session that outlives the connection if `expiry_s` says so.
     fn connect(address: SocketAddr, client_id: &str, expiry_s: u32) -> Client {
+        let (client, body) = Client::ask(address, client_id, expiry_s);
+        assert_eq!(body[1], 0, "{client_id}: {body:?}");
+        client
+    }
+
+    /// Why a client is not let in, if it is not.
+    fn refused(address: SocketAddr, client_id: &str) -> Option<u8> {
+        let (_, body) = Client::ask(address, client_id, 0);
+        Some(body[1]).filter(|reason| *reason != 0)
+    }
+
+    /// A client and what its CONNACK said.
+    fn ask(address: SocketAddr, client_id: &str, expiry_s: u32) -> (Client, Vec<u8>) {
         let mut stream = TcpStream::connect(address).expect("the broker accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes options");
         let mut rest = b"\x00\x04MQTT\x05\x00\x00\x3c\x05\x11".to_vec();
@@ -93,8 +106,8 @@ impl Client {
         stream.write_all(&packet(0x10, &rest)).expect("it reads");
         let mut client = Client { stream };
         let (kind, body) = client.read();
-        assert_eq!((kind, body[1]), (0x20, 0), "{client_id}: {body:?}");
-        client
+        assert_eq!(kind, 0x20, "{client_id}: {body:?}");
+        (client, body)
     }
 
     fn subscribe(&mut self, filter: &str, qos: u8) {
@@ -480,6 +493,38 @@ fn addresses_are_banned_and_let_in_again() {
 }
 
 #[test]
+fn networks_users_and_client_ids_are_banned_and_let_go() {
+    let broker = in_memory(2).start();
+    let mut pump = Client::connect(broker.address(), "pump", 60);
+    let mut valve = Client::connect(broker.address(), "valve", 60);
+    let ban = json!({ "client_id": "pump", "seconds": 60, "why": "floods" });
+    let banned = post(&broker, "/bans", &ban);
+    assert_eq!((banned.status, &banned.body["client_id"]), (200, &json!("pump")));
+    assert_eq!(pump.read().0, 0xe0, "it is let go");
+    assert_eq!(Client::refused(broker.address(), "pump"), Some(0x8a));
+    let network = json!({ "address": "10.1.2.3/8", "seconds": 60 });
+    assert_eq!(post(&broker, "/bans", &network).body["name"], "10.0.0.0/8");
+    assert_eq!(post(&broker, "/bans", &json!({ "user": "ann", "seconds": 60 })).status, 200);
+    let bans = get(&broker, "/bans");
+    let kinds: Vec<&Value> = (0..3).map(|index| &bans[index]["kind"]).collect();
+    assert_eq!(kinds, [&json!("address"), &json!("user"), &json!("client_id")]);
+    for wrong in [
+        json!({ "client_id": "", "seconds": 60 }),
+        json!({ "user": "ann", "client_id": "pump", "seconds": 60 }),
+        json!({ "seconds": 60 }),
+    ] {
+        assert_eq!(post(&broker, "/bans", &wrong).status, 422, "{wrong}");
+    }
+    assert_eq!(delete(&broker, "/bans/pump?kind=client_id").status, 200);
+    assert_eq!(delete(&broker, "/bans/pump?kind=client_id").status, 404);
+    assert_eq!(delete(&broker, "/bans/10.0.0.0%2F8").status, 200);
+    assert_eq!(delete(&broker, "/bans/ann?kind=group").status, 422);
+    assert_eq!(Client::refused(broker.address(), "pump"), None);
+    valve.stream.write_all(&[0xc0, 0]).expect("it reads");
+    assert_eq!(valve.read().0, 0xd0, "nobody meant it");
+}
+
+#[test]
 fn the_configuration_is_seen_and_reloaded() {
     let broker = in_memory(1).config("[mqtt]\nreceive_maximum = 11\n").start();
     let setting = |key: &str| {
@@ -675,6 +720,8 @@ fn a_terminal_shows_and_changes_the_same() {
     done(&["ban", "192.0.2.7", "60", "--why", "noise"], "operator");
     done(&["bans"], "noise");
     done(&["unban", "192.0.2.7"], "192.0.2.7");
+    done(&["ban", "--client-id", "a/b c", "60"], "client_id");
+    done(&["unban", "--client-id", "a/b c"], "a/b c");
     done(&["reload"], "applied                  yes");
     done(&["config"], "mqtt.receive_maximum");
     done(&["kick", "term/1", "--forget"], "forgotten");

@@ -280,3 +280,77 @@ fn a_hook_says_who_may_get_what() {
     assert_eq!(&bob.read().1[2..8], b"public");
     end(broker);
 }
+
+#[test]
+fn a_hook_changes_or_refuses_wills() {
+    let hook = |client: hawker::shard::Client, message: Arc<hawker::message::Message>| async move {
+        assert_eq!((&*client.client_id, client.user), ("ann-device", None));
+        match message.topic() {
+            "other" => {
+                let (topic, payload) = ("news/will".to_owned(), "changed".into());
+                Ok(Some(Replacement { topic, payload, qos: QoS::AtLeastOnce }))
+            }
+            "news/no" => Err(ReasonCode::NotAuthorized),
+            "news/panic" => panic!("as it was told to"),
+            _ => Ok(None),
+        }
+    };
+    let builder = Broker::builder().config(config()).authorize_publish(hook);
+    let broker = builder.start().expect("a broker");
+    let mut subscription =
+        wait(broker.locals().subscribe(&[("news/#", QoS::ExactlyOnce)])).expect("a subscription");
+    let leave = |topic: &str| {
+        let address = broker.addresses().next().expect("it listens");
+        let stream = TcpStream::connect(address).expect("it listens");
+        drop(Client::over(stream, 5, (Some("ann"), Some(b"secret")), Some(topic)));
+    };
+    for topic in ["news/no", "news/panic", "other", "news/plain"] {
+        leave(topic);
+    }
+    let mut got: Vec<_> = (0..2)
+        .map(|_| wait(subscription.next()).expect("a will"))
+        .map(|will| (will.topic, String::from_utf8_lossy(&will.payload).into_owned()))
+        .collect();
+    got.sort_unstable();
+    let plain = ("news/plain".to_owned(), "gone".to_owned());
+    assert_eq!(got, [plain, ("news/will".to_owned(), "changed".to_owned())]);
+    end(broker);
+}
+
+#[test]
+fn a_hook_says_who_of_a_shared_group_may_get_what() {
+    let hook = |receiver: hawker::shard::Receiver<'_>,
+                publication: &hawker::message::Publication<'_>| {
+        match publication.topic {
+            "private" => receiver.client_id == "bob-device",
+            topic => topic != "nobody",
+        }
+    };
+    let builder = Broker::builder().config(config()).authorize_forward(hook);
+    let broker = builder.start().expect("a broker");
+    let users = ["ann", "bob", "eve"];
+    let mut clients = users.map(|user| enter(&broker, 4, user).expect("it may enter"));
+    for client in &mut clients {
+        assert_eq!(client.subscribe("$share/group/#"), 1);
+    }
+    wait(async {
+        let publisher = broker.locals().publisher().await.expect("a publisher");
+        for topic in ["private", "nobody", "private", "private", "public", "public", "public"] {
+            publisher.publish(message(topic, "", QoS::AtLeastOnce)).await.expect("it is taken");
+        }
+    });
+    // What was handed out has arrived once each has got its part of the public ones.
+    let mut private = [0; 3];
+    for (client, private) in clients.iter_mut().zip(&mut private) {
+        loop {
+            let (_, body) = client.read();
+            match &body[2..8] {
+                b"public" => break,
+                b"privat" => *private += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(private, [0, 3, 0]);
+    end(broker);
+}

@@ -135,11 +135,13 @@ function api(state, method, place, query, body, watchers) {
     case 'DELETE retained/': return void (state.retained.delete(name) || lost('message'));
     case 'POST publish': return publish(state, body, watchers);
     case 'GET bans': return state.bans;
-    case 'POST bans':
-      if (!/^[0-9a-f.:]+$/i.test(body.address)) throw new Refusal(422, 'unprocessable', `"${body.address}" is no IP address`);
-      state.bans.push({ address: body.address, until_ms: Date.now() + body.seconds * 1000, why: body.why });
+    case 'POST bans': {
+      const kind = ['address', 'user', 'client_id'].find((kind) => kind in body);
+      if (kind === 'address' && !/^[0-9a-f.:/]+$/i.test(body.address)) throw new Refusal(422, 'unprocessable', `"${body.address}" is no address and no network`);
+      state.bans.push({ kind, name: body[kind], until_ms: Date.now() + body.seconds * 1000, why: body.why });
       return state.bans.at(-1);
-    case 'DELETE bans/': return void (state.bans = state.bans.filter((ban) => ban.address !== name));
+    }
+    case 'DELETE bans/': return void (state.bans = state.bans.filter((ban) => ban.name !== name));
     case 'GET traces': return { traces: [...state.traces].reverse().map(({ seen, readers, ...trace }) => ({ ...trace, events: seen.length })) };
     case 'POST traces': {
       if (body.filter !== undefined && /#./.test(body.filter)) throw new Refusal(422, 'unprocessable', `filter "${body.filter}" is no topic filter`);

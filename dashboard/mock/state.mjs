@@ -28,7 +28,7 @@ export class State {
     ];
     if (websocket) this.listeners.push({ name: 'web', address: `ws://127.0.0.1:${websocket}`, scheme: 'ws', connections: 3 });
     this.retained = new Map(empty ? [] : retained());
-    this.bans = empty ? [] : [{ address: '203.0.113.9', until_ms: NOW() + 512_000, why: '12 failed logins' }];
+    this.bans = empty ? [] : [{ kind: 'address', name: '203.0.113.9', until_ms: NOW() + 512_000, why: '12 failed logins' }];
     this.drops = empty ? [] : drops();
     this.traces = [];
     this.traceCount = 0;

@@ -118,7 +118,8 @@ export interface Message {
 }
 
 export interface Ban {
-  address: string;
+  kind: 'address' | 'user' | 'client_id';
+  name: string;
   until_ms: number | null;
   why: string;
   by?: string;

@@ -180,11 +180,11 @@ export const FLOWS = {
 
   async bans_are_made_and_lifted({ page, origin, label }) {
     await visit(page, origin, 'security');
-    await page.getByRole('button', { name: 'Ban an address' }).click();
-    await page.getByLabel('Address', { exact: true }).fill('not an address');
+    await page.getByRole('button', { name: 'Ban somebody' }).click();
+    await page.getByLabel('Name', { exact: true }).fill('not an address');
     await page.getByRole('dialog').getByRole('button', { name: 'Ban', exact: true }).click();
-    await page.getByText('is no IP address').waitFor();
-    await page.getByLabel('Address', { exact: true }).fill('192.0.2.7');
+    await page.getByText('is no address and no network').waitFor();
+    await page.getByLabel('Name', { exact: true }).fill('192.0.2.7');
     await page.getByLabel('Why').fill('guesses');
     await check(page, `${label}, ban`);
     await shoot(page, `${label}-ban`);

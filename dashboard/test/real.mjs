@@ -77,8 +77,8 @@ export const REAL = {
 
   async bans_are_made_and_lifted({ page, origin }) {
     await visit(page, origin, 'security');
-    await page.getByRole('button', { name: 'Ban an address' }).click();
-    await page.getByLabel('Address', { exact: true }).fill('192.0.2.7');
+    await page.getByRole('button', { name: 'Ban somebody' }).click();
+    await page.getByLabel('Name', { exact: true }).fill('192.0.2.7');
     await page.getByRole('dialog').getByRole('button', { name: 'Ban', exact: true }).click();
     await row(page, '192.0.2.7').waitFor();
     await page.getByRole('button', { name: 'Lift the ban of 192.0.2.7' }).click();

@@ -8,7 +8,7 @@ export const STATES = {
     async run({ page, origin, label }) {
       const said = {
         overview: 'No listener is open', clients: 'No client has connected yet.', subscriptions: 'Nobody has subscribed yet.', retained: 'Nothing is retained.',
-        tool: 'No WebSocket listener is configured.', listeners: 'No listener is open: no client can connect.', trace: 'Nothing is followed.', security: 'No address is banned.',
+        tool: 'No WebSocket listener is configured.', listeners: 'No listener is open: no client can connect.', trace: 'Nothing is followed.', security: 'Nobody is banned.',
       };
       for (const [name, text] of Object.entries(said)) {
         await visit(page, origin, name);

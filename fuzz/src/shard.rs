@@ -77,7 +77,9 @@ impl World {
                 Output::Close { connection, .. } => self.forget(connection),
                 Output::Move { .. } | Output::Lane { .. } => unreachable!("there is one shard"),
                 Output::Log(_) => unreachable!("there is no log"),
-                Output::Ask { .. } | Output::Consult { .. } => unreachable!("nobody is asked"),
+                Output::Ask { .. } | Output::Consult { .. } | Output::AskRules { .. } => {
+                    unreachable!("nobody is asked")
+                }
                 Output::Event(_) => unreachable!("nobody listens"),
                 Output::LoginFailed(_) | Output::PauseReading(_) | Output::ResumeReading(_) => {}
             }

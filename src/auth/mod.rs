@@ -4,8 +4,9 @@
 //! time and answers with its own; [`Passwords`] are the text of a file, and checking one against
 //! its [`PasswordHash`] is the driver's to do, away from the shards. A [`Login`] is what a client
 //! says of itself, a [`Verdict`] what is said of it. [`CertificateNames`] are whom a checked
-//! certificate is of. [`Rules`] say what clients may do.
+//! certificate is of. [`Rules`] say what clients may do, [`Banned`] whom a ban is about.
 
+mod ban;
 mod certificate;
 mod fault;
 mod login;
@@ -15,6 +16,7 @@ mod rate;
 mod rules;
 mod scram;
 
+pub use ban::Banned;
 pub use certificate::{CertificateNames, certificate_end, revocation_list_end};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};

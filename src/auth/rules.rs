@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::Rates;
 use super::fault::LineFault;
-use crate::config::{Network, RuleConfig, is_filter};
+use crate::config::{ClientLimits, Network, RuleConfig, is_filter};
 use crate::proto::QoS;
 
 /// Every rule, and the users of each group.
@@ -18,8 +18,8 @@ use crate::proto::QoS;
 pub struct Rules {
     rules: Vec<Rule>,
     groups: BTreeMap<String, Vec<String>>,
-    /// How much those may send whom they are about.
-    limits: Vec<(Whom, Rates)>,
+    /// How much those may send whom they are about, and what else they are held to.
+    limits: Vec<(Whom, Rates, ClientLimits)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +110,8 @@ impl Rules {
                 messages_per_s: config.messages_per_s_max,
                 bytes_per_s: config.bytes_per_s_max,
             };
-            if !rates.is_unlimited() {
-                limits.push((whom.clone(), rates));
+            if !rates.is_unlimited() || !config.limits.is_unlimited() {
+                limits.push((whom.clone(), rates, config.limits));
             }
             let lists = [
                 (Action::Publish, false, &config.publish),
@@ -203,10 +203,13 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    /// How much one client may send.
-    pub fn rates(&self, actor: Actor<'_>) -> Rates {
-        let applying = self.limits.iter().filter(|(whom, _)| whom.includes(actor, &self.groups));
-        applying.fold(Rates::default(), |all, (_, rates)| all.and(*rates))
+    /// How much one client may send, and what else it is held to: the tightest of all rules.
+    pub fn limits(&self, actor: Actor<'_>) -> (Rates, ClientLimits) {
+        let applying = self.limits.iter().filter(|(whom, ..)| whom.includes(actor, &self.groups));
+        let none = (Rates::default(), ClientLimits::default());
+        applying.fold(none, |(rates, limits), (_, more_rates, more_limits)| {
+            (rates.and(*more_rates), limits.and(*more_limits))
+        })
     }
 
     /// What they come to for one client.
@@ -279,6 +282,18 @@ impl Grants {
             allowed |= qos <= entry.qos_max && (entry.retain || !retain);
         }
         allowed
+    }
+
+    /// Whether a rule denies it to publish there, rather than that none allows it.
+    pub fn denies_publish(&self, topic: &str) -> bool {
+        let denies = |entry: &&Entry| entry.denies && entry.action == Action::Publish;
+        self.0.iter().filter(denies).any(|entry| covers(&entry.filter, topic))
+    }
+
+    /// Whether a rule denies the subscription, rather than that none allows it.
+    pub fn denies_subscribe(&self, filter: &str) -> bool {
+        let denies = |entry: &&Entry| entry.denies && entry.action == Action::Subscribe;
+        self.0.iter().filter(denies).any(|entry| meets(&entry.filter, filter))
     }
 
     /// As [`Grants::may_publish`], and by which rule, or for want of which.
@@ -436,7 +451,8 @@ mod tests {
         };
         let all =
             RuleConfig { messages_per_s_max: 20, bytes_per_s_max: 7, ..RuleConfig::default() };
-        let rates = |actor| Rules::of(&[rule.clone(), all.clone()], &BTreeMap::new()).rates(actor);
+        let rates =
+            |actor| Rules::of(&[rule.clone(), all.clone()], &BTreeMap::new()).limits(actor).0;
         let both = Rates { messages_per_s: 10, bytes_per_s: 7 };
         assert_eq!(rates(actor(Some("ann"), "c")), both);
         assert_eq!(rates(actor(None, "c")), Rates { messages_per_s: 20, bytes_per_s: 7 });

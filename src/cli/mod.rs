@@ -127,6 +127,9 @@ fn can_run(config: &Config) -> bool {
     if let Err(error) = sys::raise_limits() {
         tracing::warn!("the limits of this process stay as they are: {error}");
     }
+    if let Err(error) = sys::seal() {
+        tracing::warn!("a core dump of this process would hold passwords and keys: {error}");
+    }
     let findings = sys::check(config);
     findings.iter().for_each(log_finding);
     findings.iter().all(|finding| finding.verdict != Verdict::Problem)
@@ -147,7 +150,7 @@ fn check_config(file: &Path) -> ExitCode {
             if let Err(error) = doors::open(&config) {
                 return refuse(&error);
             }
-            if let Err(error) = runtime::policy(&config, &Hooks::default()) {
+            if let Err(error) = runtime::policy(&config, &Hooks::default(), None) {
                 return refuse(&error);
             }
             // Whoever closed the pipe has the exit code.

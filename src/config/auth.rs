@@ -74,13 +74,46 @@ table! {
         pub http_token_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/http-token\"")), Connect;
 
+        /// A web service that knows what clients may do, asked about each message and subscription
+        /// that no rule decides, here, in `acl_file` or of the user alone; without any rule, about all
+        /// of them. It is sent a POST with JSON: `user`, `client_id`, `address`, `listener`,
+        /// `common_name`, `action` (`publish` or `subscribe`), `topic`, `qos`, `retain`. It answers
+        /// 200 with `result`, `allow` or `deny`, or just 204 to allow, 401 or 403 to deny. With any
+        /// other answer, or none in `http_timeout_ms`, the message or subscription is refused. Its
+        /// client waits meanwhile, nobody else. `http_connections` requests are made at a time, with
+        /// the token of `http_token_file`.
+        pub http_rules_url: Option<String> = None,
+            Optional(Sampled(kind::web_url(), "\"https://auth.example.org/acl\"")), Live;
+
+        /// How long an answer of `http_rules_url` is remembered for the same client, action, topic,
+        /// QoS and retain flag, as long as it is connected and for up to 64 topics of it. 0: not at
+        /// all, and then each message of such a client costs a request.
+        pub http_rules_cache_s: u32 = 10, seconds(0..=86_400), Live;
+
         /// Failed logins from one address after which it is kept out for `ban_s`; 0 never keeps
         /// anybody out. An IPv6 address counts with its network of 64 bits; this machine is never
         /// kept out, so a proxy on it is not either.
         pub ban_failures: u32 = 50, count(0..=u32::MAX), Live;
 
-        /// How long an address is kept out, and how long its failed logins are remembered.
+        /// How long an address is kept out, and how long its failed logins are remembered; a client
+        /// id that connects too often, too.
         pub ban_s: u32 = 600, seconds(1..=31_536_000), Live;
+
+        /// Where bans outlive the broker, those by hand and those by themselves: a line of JSON
+        /// each, written anew whenever one is added or lifted. It may be edited by hand; SIGHUP reads
+        /// it, and clients that are banned then are let go. If a line is wrong, nothing changes.
+        /// Unset: bans end with the broker.
+        pub ban_file: Option<PathBuf> = None,
+            Optional(Sampled(kind::file(), "\"/var/lib/hawker/bans\"")), Restart;
+
+        /// How often a client id may connect in `flapping_window_s`; beyond that it is kept out for
+        /// `ban_s` (0x8A, 5 before MQTT 5.0) and its connection ends: two devices that share an id and
+        /// take over from each other without end, or one that breaks off and comes back. Only those
+        /// that were let in count. 0: as often as it likes.
+        pub flapping_connects: u32 = 0, count(0..=u32::MAX), Live;
+
+        /// See `flapping_connects`.
+        pub flapping_window_s: u32 = 60, seconds(1..=86_400), Live;
 
         /// An `acl_file` as Mosquitto has it: `topic` lines for clients without a user, below
         /// `user NAME` for that user, `pattern` lines with `%u` and `%c` for everybody; `read` is
@@ -92,7 +125,14 @@ table! {
         /// `networks`, `listeners`; what is left out is no condition), the topic filters they may `publish` and
         /// `subscribe` to, those they may not (`deny_publish`, `deny_subscribe`, which win), the
         /// highest QoS (`qos_max`), whether they may `retain`, and how much each of them may send
-        /// (`messages_per_s_max`, `bytes_per_s_max`; the lowest that is about it counts). `%u`, `%c` and `%{cert.cn}` in a
+        /// (`messages_per_s_max`, `bytes_per_s_max`). Each of them can be held to less than `[mqtt]` says for
+        /// everybody: `packet_bytes_max`, `topic_levels_max`, `topic_bytes_max`,
+        /// `subscriptions_max`, `receive_maximum`, `inflight_messages_max`, `queue_messages_max`,
+        /// `session_expiry_s_max`, `keep_alive_s_max`, `retain_available` (`false`: nothing it
+        /// publishes may be retained) and `connections_max`, which counts the connections of its
+        /// user over all shards and client ids (0x97 beyond it); the lowest of all rules that are about it holds, with
+        /// `[mqtt]` as the ceiling. A 5.0 client is told in CONNACK; what it was told there stays
+        /// until it connects again. `%u`, `%c` and `%{cert.cn}` in a
         /// filter stand for user, client id and the common name of a client's certificate; a name
         /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
         /// may do everything; with one, only what is allowed. A subscription has to be allowed for
@@ -116,7 +156,8 @@ table! {
         /// What SCRAM-SHA-256 needs to know of each user: a table of `user = "verifier"`.
         /// `hawker scram USER` asks for a password and prints the line. A verifier is enough to
         /// check a password and not enough to log in with, but whoever reads it can try
-        /// passwords at home: keep the file readable for the broker alone. A user that is removed
+        /// passwords at home: a configuration file with verifiers that everybody on the machine can
+        /// read is refused, as a password file is. A user that is removed
         /// stays connected until its connection ends.
         pub scram_users: BTreeMap<String, ScramVerifier> = BTreeMap::new(), Verifiers, Connect;
     }

@@ -60,6 +60,21 @@ impl Config {
         settings
     }
 
+    /// Keys with values in the file that nobody else should read: verifiers of passwords, which
+    /// can be guessed with them, and URLs with a password. Hashes of admin tokens are none: of 256
+    /// bits nothing is guessed.
+    pub(super) fn secrets_in_file(&self, origins: &Origins) -> Vec<String> {
+        let is_in_file = |setting: &Setting| matches!(setting.origin, Origin::File { .. });
+        let has_password = |setting: &Setting| {
+            setting.value.as_ref().is_some_and(|value| value.contains("://...@"))
+        };
+        let is_secret = |setting: &Setting| {
+            (setting.is_hidden && setting.key == "auth.scram_users") || has_password(setting)
+        };
+        let settings = self.settings(origins).into_iter();
+        settings.filter(|s| is_in_file(s) && is_secret(s)).map(|setting| setting.key).collect()
+    }
+
     fn process(&self) -> Process {
         Process {
             shards: self.shards.and_then(|shards| u8::try_from(shards).ok()),

@@ -50,6 +50,13 @@ pub enum ConfigError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// Everybody on the machine can read the file, and there are secrets in it.
+    Exposed {
+        /// As it was named on the command line.
+        file: PathBuf,
+        /// Which keys hold them.
+        keys: Vec<String>,
+    },
     /// Everything that is wrong, in the order of the file, then environment, then flags.
     Invalid {
         /// At least one.
@@ -63,6 +70,13 @@ impl fmt::Display for ConfigError {
             ConfigError::Unreadable { file, error } => {
                 write!(f, "{}: cannot be read: {error}", file.display())
             }
+            ConfigError::Exposed { file, keys } => write!(
+                f,
+                "{0}: everybody on this machine can read it, and it holds what helps to log in \
+                 ({1}); `chmod o-rwx {0}`",
+                file.display(),
+                keys.join(", ")
+            ),
             ConfigError::Invalid { problems } => {
                 for (index, problem) in problems.iter().enumerate() {
                     let separator = if index == 0 { "" } else { "\n" };
@@ -78,7 +92,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ConfigError::Unreadable { error, .. } => Some(error),
-            ConfigError::Invalid { .. } => None,
+            ConfigError::Exposed { .. } | ConfigError::Invalid { .. } => None,
         }
     }
 }

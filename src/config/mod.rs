@@ -8,6 +8,7 @@ mod effective;
 mod error;
 mod found;
 mod kind;
+mod limits;
 mod listener;
 mod log;
 mod mqtt;
@@ -26,6 +27,7 @@ pub use admin::{AdminToken, Role};
 pub use auth::{AuthConfig, RateExceeded, RefusedPublish, ScramVerifier, ScramVerifierError};
 pub use effective::{Origins, Setting};
 pub use error::{ConfigError, Fault, Origin, Problem};
+pub use limits::ClientLimits;
 pub use listener::{
     CertificateUser, ClientCertificates, ListenAddress, ListenAddressError, ListenerConfig, Scheme,
 };
@@ -113,6 +115,7 @@ impl Config {
                 self.storage.sync_interval_ms != new.storage.sync_interval_ms,
             ),
             ("auth.http_connections", self.auth.http_connections != new.auth.http_connections),
+            ("auth.ban_file", self.auth.ban_file != new.auth.ban_file),
             ("storage.on_damage", self.storage.on_damage != new.storage.on_damage),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

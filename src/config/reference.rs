@@ -223,6 +223,8 @@ mod tests {
     fn load(name: &str, text: &str) -> Config {
         let file = std::env::temp_dir().join(format!("hawker-{}-{name}", std::process::id()));
         std::fs::write(&file, text).expect("the temporary folder is writable");
+        let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, owner).expect("it is ours");
         let config = Source::new().file(&file).load();
         std::fs::remove_file(&file).expect("it was just written");
         config.unwrap_or_else(|error| panic!("{error}"))
@@ -260,7 +262,15 @@ mod tests {
         ];
         let samples = [&samples[..], &listener].concat();
         let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();
-        let logins = ["#jwt_keys", "#jwt_issuer", "#jwt_audience", "#http_url", "#http_token"];
+        let logins = [
+            "#jwt_keys",
+            "#jwt_issuer",
+            "#jwt_audience",
+            "#http_url",
+            "#ban_file",
+            "#http_rules_url",
+            "#http_token",
+        ];
         let samples = [&samples[..], &logins].concat();
         let uncomment = |line: &str| match line.strip_prefix('#') {
             Some(rest) if !rest.starts_with(' ') => {
@@ -307,7 +317,11 @@ mod tests {
                 sync_interval_ms: 1,
                 on_damage: crate::config::OnDamage::Quarantine,
             },
-            auth: AuthConfig { http_connections: 1, ..AuthConfig::default() },
+            auth: AuthConfig {
+                http_connections: 1,
+                ban_file: Some("elsewhere".into()),
+                ..AuthConfig::default()
+            },
             ..Config::default()
         };
         let named = Config::default().waiting_for_restart(&new);

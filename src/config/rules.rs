@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use super::error::{Fault, Problem};
 use super::found::{Found, Lines};
 use super::kind::{Kind, nearest};
+use super::limits::ClientLimits;
 
 /// One rule: whom it is about, and what they may and may not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct RuleConfig {
     pub messages_per_s_max: u32,
     /// Bytes a second that each of them may send; 0: any number.
     pub bytes_per_s_max: u32,
+    /// What else each of them is held to.
+    pub limits: ClientLimits,
 }
 
 impl Default for RuleConfig {
@@ -59,6 +62,7 @@ impl Default for RuleConfig {
             retain: true,
             messages_per_s_max: 0,
             bytes_per_s_max: 0,
+            limits: ClientLimits::default(),
         }
     }
 }
@@ -91,13 +95,38 @@ impl RuleConfig {
 }
 
 /// `ADDRESS/BITS`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
 }
 
 impl Network {
+    /// That of so many bits around an address.
+    pub fn around(address: IpAddr, bits: u8) -> Network {
+        let address = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
+                IpAddr::from((u32::from(address) & mask).to_be_bytes())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
+                IpAddr::from((u128::from(address) & mask).to_be_bytes())
+            }
+        };
+        Network { address, bits }
+    }
+
+    /// Its first address, or as it was written.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits of an address decide.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether an address is in it; one of IPv4 written as IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let wide = |address: IpAddr| match address.to_canonical() {
@@ -112,7 +141,11 @@ impl Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        let all = if self.address.is_ipv4() { 32 } else { 128 };
+        match self.bits == all {
+            true => self.address.fmt(f),
+            false => write!(f, "{}/{}", self.address, self.bits),
+        }
     }
 }
 
@@ -220,8 +253,9 @@ impl Kind for RuleList {
 
     fn expected(&self) -> String {
         "[[auth.rules]] tables of users, groups, client_ids, networks, listeners, publish, subscribe, \
-         deny_publish, deny_subscribe, qos_max, retain, messages_per_s_max and bytes_per_s_max"
+         deny_publish, deny_subscribe, qos_max, retain, messages_per_s_max, bytes_per_s_max and "
             .to_owned()
+            + &ClientLimits::KEYS.join(", ")
     }
 
     fn show(&self, rules: &Vec<RuleConfig>) -> Option<String> {
@@ -280,8 +314,10 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
                 Some(retain) => rule.retain = retain,
                 None => problems.push(found.unsuitable("true or false".to_owned(), None)),
             },
+            _ if ClientLimits::KEYS.contains(&name) => rule.limits.read(name, &found, problems),
             _ => {
-                let nearest = nearest(name, KEYS).map(str::to_owned);
+                let nearest =
+                    nearest(name, KEYS.into_iter().chain(ClientLimits::KEYS)).map(str::to_owned);
                 problems.push(found.problem(Fault::UnknownKey { nearest }));
             }
         }
@@ -303,6 +339,42 @@ pub fn is_filter(filter: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_has_limits() {
+        let rule = RuleConfig::parse(
+            "{ connections_max = 2, packet_bytes_max = 200, topic_levels_max = 3, \
+             topic_bytes_max = 20, subscriptions_max = 2, receive_maximum = 3, \
+             inflight_messages_max = 4, queue_messages_max = 0, session_expiry_s_max = 0, \
+             keep_alive_s_max = 20, retain_available = false }",
+        );
+        let limits = ClientLimits {
+            connections_max: 2,
+            packet_bytes_max: 200,
+            topic_levels_max: 3,
+            topic_bytes_max: 20,
+            subscriptions_max: 2,
+            receive_maximum: 3,
+            inflight_messages_max: 4,
+            queue_messages_max: 0,
+            session_expiry_s_max: 0,
+            keep_alive_s_max: 20,
+            retain_available: false,
+        };
+        assert_eq!(rule, Ok(RuleConfig { limits, ..RuleConfig::default() }));
+        let wrong = [
+            "connections_max = 0",
+            "packet_bytes_max = 100",
+            "topic_levels_max = 65536",
+            "receive_maximum = 0",
+            "retain_available = 1",
+            "queue_messages_max = -1",
+            "inflight_max = 3",
+        ];
+        for wrong in wrong {
+            assert!(RuleConfig::parse(&format!("{{ {wrong} }}")).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_network_holds_its_addresses() {

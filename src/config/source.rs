@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
@@ -89,9 +90,11 @@ impl Source {
     /// As [`Source::load`], and says where each value that is not the built-in one comes from.
     pub fn load_with_origins(&self) -> Result<(Config, Origins), ConfigError> {
         let mut draft = Draft::default();
+        let mut is_exposed = false;
         if let Some(file) = &self.file {
-            let bytes = read_bounded(file)
+            let (bytes, mode) = read_bounded(file)
                 .map_err(|error| ConfigError::Unreadable { file: file.clone(), error })?;
+            is_exposed = mode & 0o007 != 0;
             draft.take_file(file, &bytes);
         }
         for (variable, value) in &self.environment {
@@ -108,17 +111,29 @@ impl Source {
             }
         }
         let origins = draft.origins.clone();
-        Ok((draft.finish()?, origins))
+        let config = draft.finish()?;
+        if let Some(file) = self.file.as_ref().filter(|_| is_exposed) {
+            let keys = config.secrets_in_file(&origins);
+            if !keys.is_empty() {
+                return Err(ConfigError::Exposed { file: file.clone(), keys });
+            }
+        }
+        Ok((config, origins))
     }
 }
 
-fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
+/// What is in a file, and who may read it.
+fn read_bounded(file: &Path) -> io::Result<(Vec<u8>, u32)> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let file = File::open(file)?;
+    let metadata = file.metadata()?;
+    // What is no file, such as a pipe, is nobody else's.
+    let mode = if metadata.is_file() { metadata.permissions().mode() } else { 0 };
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
-    Ok(bytes)
+    Ok((bytes, mode))
 }
 
 /// The variable that sets a key.

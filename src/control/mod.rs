@@ -95,6 +95,11 @@ impl Control {
         self.handle.spawn(sys_topics::run(desk));
     }
 
+    /// Lets bans outlive the broker.
+    pub(crate) fn keep_bans(&self, desk: Arc<Desk>) {
+        self.handle.spawn(async move { desk.keep_bans().await });
+    }
+
     /// Ends it with all its tasks.
     pub(crate) fn stop(self) {
         drop(self.running);

@@ -83,8 +83,10 @@ impl Builder {
         self
     }
 
-    /// Asked about every message that the rules allow a client, before it is taken: as it is
-    /// (`Ok(None)`), with another topic, payload or QoS, or not at all, for a reason.
+    /// Asked about every message that the rules allow a client, before it is taken, and about every
+    /// will before it is published: as it is (`Ok(None)`), with another topic, payload or QoS, or
+    /// not at all, for a reason. Of a client that left its will in an earlier life of the broker
+    /// the client id is known alone.
     pub fn authorize_publish<F>(
         mut self,
         hook: impl Fn(Client, Arc<Message>) -> F + Send + Sync + 'static,
@@ -126,8 +128,9 @@ impl Builder {
         self
     }
 
-    /// Asked for every session that a message is for, connected or away, retained messages included
-    /// and those of shared groups left out: who is refused does not get it. It is asked on the
+    /// Asked for every session that a message is for, connected or away, retained messages included:
+    /// who is refused does not get it. Of a shared group each member that is connected may be asked
+    /// for, until one is found; if all of them are refused, nobody gets it. It is asked on the
     /// message's way, by the shards themselves, so it must answer from memory; one that panics
     /// refuses.
     pub fn authorize_forward(
@@ -272,6 +275,13 @@ impl Hooks {
                     advice.push(asked.await.unwrap_or(Err(failed)));
                 }
                 Advice::Subscribe(advice)
+            }
+            Question::Will(message, ticket) => {
+                let Some(hook) = self.publish.clone() else {
+                    return Advice::Will(ticket, Ok(None));
+                };
+                let asked = ask(self.timeout, async move { hook((client, message)).await });
+                Advice::Will(ticket, asked.await.unwrap_or(Err(failed)))
             }
             Question::Published(message, ticket) => {
                 if let Some(hook) = self.published.clone() {

@@ -8,12 +8,15 @@
 mod keys;
 mod password;
 mod remember;
+mod rules;
 pub(crate) mod secrets;
 mod service;
 mod threads;
 mod token;
+mod web;
 
 use self::password::Users;
+use self::rules::RuleAdviser;
 use self::service::Service;
 use self::token::Tokens;
 use crate::auth::{Asks, Login, Verdict};
@@ -21,6 +24,8 @@ use crate::config::AuthConfig;
 
 pub use self::secrets::SecretsError;
 pub(crate) use self::threads::Verifier;
+#[cfg(feature = "fuzz")]
+pub use self::token::{judge_token, sign_token};
 
 /// Everybody who knows clients, in the order in which they are asked.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct Chain {
     users: Option<Users>,
     tokens: Option<Tokens>,
     service: Option<Service>,
+    /// Who knows what clients may do where rules leave it open.
+    rules: Option<RuleAdviser>,
 }
 
 impl Chain {
@@ -42,6 +49,7 @@ impl Chain {
             users: passwords.map(Users::new),
             tokens: Tokens::open(config)?,
             service: Service::open(config)?,
+            rules: RuleAdviser::open(config)?,
         })
     }
 

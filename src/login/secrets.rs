@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::auth::{LineFault, Passwords, Rules};
 use crate::config::AuthConfig;
 
@@ -14,6 +16,8 @@ use crate::config::AuthConfig;
 pub enum SecretsError {
     /// It cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// It cannot be written.
+    Unwritable(PathBuf, io::Error),
     /// Everybody on the machine can read it.
     Exposed(PathBuf),
     /// A line of it is wrong.
@@ -34,6 +38,9 @@ impl fmt::Display for SecretsError {
         match self {
             SecretsError::Unreadable(file, error) => {
                 write!(f, "{}: cannot be read: {error}", file.display())
+            }
+            SecretsError::Unwritable(file, error) => {
+                write!(f, "{}: cannot be written: {error}", file.display())
             }
             SecretsError::Exposed(file) => write!(
                 f,
@@ -58,14 +65,14 @@ pub fn passwords(file: &Path) -> Result<Passwords, SecretsError> {
     Passwords::parse(&text).map_err(|fault| SecretsError::Wrong(file.to_path_buf(), fault))
 }
 
-/// The text of a file that not everybody may read.
+/// The text of a file that not everybody may read, wiped after use.
 ///
 /// # Errors
 ///
 /// See [`SecretsError`].
-pub fn secret(file: &Path) -> Result<String, SecretsError> {
+pub fn secret(file: &Path) -> Result<Zeroizing<String>, SecretsError> {
     check_hidden(file)?;
-    text(file)
+    text(file).map(Zeroizing::new)
 }
 
 /// The text of a file.

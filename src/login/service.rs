@@ -7,23 +7,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use ureq::Agent;
 
 use super::remember::Remembered;
-use super::secrets::{self, SecretsError};
+use super::secrets::SecretsError;
+use super::web::{Reply, Web};
 use crate::auth::{Identity, Login, Rules, Verdict};
 use crate::config::{AuthConfig, RuleConfig, is_filter};
 use crate::time::Time;
 
-/// Bytes of an answer that are read at most.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
-
 /// Where the service is, and what it said.
 pub(super) struct Service {
-    url: String,
-    agent: Agent,
-    bearer: Option<String>,
-    connections: usize,
+    web: Web,
     /// How long what it allows is remembered.
     lasts: Duration,
     allowed: Remembered<Arc<Identity>>,
@@ -32,7 +26,7 @@ pub(super) struct Service {
 /// Its token does not belong in logs.
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Service").field("url", &self.web.url()).finish_non_exhaustive()
     }
 }
 
@@ -80,22 +74,8 @@ impl Service {
     /// The service that a configuration names.
     pub(super) fn open(config: &AuthConfig) -> Result<Option<Service>, SecretsError> {
         let Some(url) = config.http_url.clone() else { return Ok(None) };
-        let connections = usize::from(config.http_connections);
-        let token = config.http_token_file.as_deref().map(secrets::secret).transpose()?;
-        let first_line = |token: String| token.lines().next().unwrap_or_default().trim().to_owned();
-        let agent = Agent::config_builder()
-            .timeout_global(Some(Duration::from_millis(config.http_timeout_ms.into())))
-            .max_idle_connections_per_host(connections)
-            .max_idle_connections(connections)
-            // Another place would learn of passwords.
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .build();
         Ok(Some(Service {
-            url,
-            agent: agent.into(),
-            bearer: token.map(|token| format!("Bearer {}", first_line(token))),
-            connections,
+            web: Web::open(url, config)?,
             lasts: Duration::from_secs(config.http_cache_s.into()),
             allowed: Remembered::new(),
         }))
@@ -103,7 +83,7 @@ impl Service {
 
     /// Requests at a time.
     pub(super) fn connections(&self) -> usize {
-        self.connections
+        self.web.connections()
     }
 
     pub(super) fn judge(&self, login: &Login) -> Verdict {
@@ -120,7 +100,7 @@ impl Service {
             return Verdict::Allow(identity);
         }
         let verdict = self.ask(login).unwrap_or_else(|error| {
-            tracing::warn!(url = %self.url, %error, "nobody is let in: the service does not answer");
+            tracing::warn!(url = %self.web.url(), %error, "nobody is let in: the service does not answer");
             Verdict::Unavailable
         });
         if let Verdict::Allow(identity) = &verdict
@@ -143,19 +123,11 @@ impl Service {
             listener: &login.listener,
             common_name: login.common_name.as_deref(),
         };
-        let mut request = self.agent.post(&self.url);
-        if let Some(bearer) = &self.bearer {
-            request = request.header("Authorization", bearer);
-        }
-        let mut response = request.send_json(&question)?;
-        match response.status().as_u16() {
-            200 => {}
-            204 => return Ok(Verdict::Allow(Arc::new(said_itself(login)))),
-            401 | 403 => return Ok(Verdict::Deny),
-            status => return Err(format!("status {status}").into()),
-        }
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-        let answer: Answer = body.read_json()?;
+        let answer: Answer = match self.web.ask(&question)? {
+            Reply::Allow => return Ok(Verdict::Allow(Arc::new(said_itself(login)))),
+            Reply::Deny => return Ok(Verdict::Deny),
+            Reply::Said(answer) => answer,
+        };
         Ok(match answer.result {
             Finding::Allow => Verdict::Allow(Arc::new(answer.identity(login)?)),
             Finding::Deny => Verdict::Deny,

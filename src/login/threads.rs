@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::Chain;
 use crate::auth::{Login, Verdict};
 use crate::embed::Hooks;
-use crate::shard::ConnectionId;
+use crate::shard::{Advice, ConnectionId, RuleQuestion};
 
 /// Logins that wait; beyond them clients are told that the broker is busy.
 const WAITING_MAX: usize = 4096;
@@ -20,6 +20,9 @@ const HASHERS: usize = 2;
 
 /// How a shard is answered about who comes from an address.
 pub(crate) type Answer = Arc<dyn Fn(usize, ConnectionId, IpAddr, Verdict) + Send + Sync>;
+
+/// How a shard is told what a client may do.
+pub(crate) type Advise = Arc<dyn Fn(usize, ConnectionId, Advice) + Send + Sync>;
 
 /// Asks about clients, for every shard.
 pub(crate) struct Verifier {
@@ -32,6 +35,16 @@ pub(crate) struct Verifier {
     known: SyncSender<Question>,
     /// To the threads that ask the service; there are none before there is one.
     service: OnceLock<SyncSender<Question>>,
+    advise: Advise,
+    /// To the threads that ask what clients may do; as those.
+    rules: OnceLock<SyncSender<RulesAsked>>,
+}
+
+struct RulesAsked {
+    shard: usize,
+    connection: ConnectionId,
+    question: RuleQuestion,
+    chain: Arc<Chain>,
 }
 
 struct Question {
@@ -48,10 +61,12 @@ impl Verifier {
         hooks: Hooks,
         handle: Handle,
         answer: Answer,
+        advise: Advise,
     ) -> io::Result<Arc<Verifier>> {
         let (known, questions) = sync_channel(WAITING_MAX);
         let chain = RwLock::new(Arc::new(chain));
-        let verifier = Verifier { chain, hooks, handle, answer, known, service: OnceLock::new() };
+        let (service, rules) = (OnceLock::new(), OnceLock::new());
+        let verifier = Verifier { chain, hooks, handle, answer, known, service, advise, rules };
         let verifier = Arc::new(verifier);
         let weak = Arc::downgrade(&verifier);
         start("login", HASHERS, questions, move |question: Question| {
@@ -65,12 +80,14 @@ impl Verifier {
             }
         })?;
         verifier.start_service(&verifier.chain())?;
+        verifier.start_rules(&verifier.chain())?;
         Ok(verifier)
     }
 
     /// From now on these are asked.
     pub(crate) fn set_chain(&self, chain: Chain) -> io::Result<()> {
         self.start_service(&chain)?;
+        self.start_rules(&chain)?;
         *self.chain.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chain);
         Ok(())
     }
@@ -87,6 +104,17 @@ impl Verifier {
             Verdict::Ignore => verifier.ask_known(shard, connection, login),
             verdict => (verifier.answer)(shard, connection, login.address, verdict),
         });
+    }
+
+    /// Asks what a client may do; the answer comes by [`Advise`]. Nothing is allowed if too many
+    /// wait.
+    pub(crate) fn ask_rules(&self, shard: usize, connection: ConnectionId, question: RuleQuestion) {
+        let nothing = Advice::nothing(&question);
+        let asked = RulesAsked { shard, connection, question, chain: self.chain() };
+        let sent = self.rules.get().map(|rules| rules.try_send(asked));
+        if !matches!(sent, Some(Ok(()))) {
+            (self.advise)(shard, connection, nothing);
+        }
     }
 
     fn ask_known(&self, shard: usize, connection: ConnectionId, login: Arc<Login>) {
@@ -121,6 +149,25 @@ impl Verifier {
         Ok(())
     }
 
+    fn start_rules(&self, chain: &Chain) -> io::Result<()> {
+        let Some(rules) = chain.rules.as_ref().filter(|_| self.rules.get().is_none()) else {
+            return Ok(());
+        };
+        let (sender, questions) = sync_channel(WAITING_MAX);
+        let advise = Arc::clone(&self.advise);
+        start("rules-http", rules.connections(), questions, move |asked: RulesAsked| {
+            let RulesAsked { shard, connection, question, chain } = asked;
+            let advice = match &chain.rules {
+                Some(rules) => rules.advise(&question),
+                None => Advice::nothing(&question),
+            };
+            advise(shard, connection, advice);
+        })?;
+        // Somebody who was quicker started as many.
+        let _ = self.rules.set(sender);
+        Ok(())
+    }
+
     fn pass_on(&self, question: Question) {
         let Question { shard, connection, .. } = question;
         let address = question.login.address;
@@ -131,11 +178,11 @@ impl Verifier {
     }
 }
 
-fn start(
+fn start<T: Send + 'static>(
     name: &str,
     threads: usize,
-    questions: Receiver<Question>,
-    act: impl Fn(Question) + Clone + Send + 'static,
+    questions: Receiver<T>,
+    act: impl Fn(T) + Clone + Send + 'static,
 ) -> io::Result<()> {
     let questions = Arc::new(Mutex::new(questions));
     for index in 0..threads {

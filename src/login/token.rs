@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::keys::Keys;
 use super::secrets::{self, SecretsError};
@@ -34,7 +35,7 @@ impl Tokens {
         } else {
             let file = Path::new(source);
             // Public keys are no secret.
-            let text = secrets::text(file)?;
+            let text = Zeroizing::new(secrets::text(file)?);
             if !text.contains("-----BEGIN ") {
                 secrets::check_hidden(file)?;
             }
@@ -120,6 +121,30 @@ impl Tokens {
             expires,
         }))
     }
+}
+
+/// What a token comes to where tokens are signed with this secret: for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub fn judge_token(secret: &str, token: &[u8]) -> Verdict {
+    let keys = Keys::parse(secret).expect("the secret is long enough");
+    let tokens = Tokens { keys, user_claim: "sub".to_owned(), issuer: None, audience: None };
+    tokens.judge(&Login {
+        user: None,
+        password: Some(Zeroizing::new(token.to_vec())),
+        client_id: "fuzzer".into(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        listener: "".into(),
+        common_name: None,
+    })
+}
+
+/// A token that says this, signed with the secret; nothing if it is no JSON object.
+#[cfg(feature = "fuzz")]
+pub fn sign_token(secret: &str, claims: &[u8]) -> Option<String> {
+    let claims: Claims = serde_json::from_slice(claims).ok()?;
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&header, &claims, &key).ok()
 }
 
 /// What a token grants: `{"pub": [...], "sub": [...], "all": [...]}`, as EMQX has it.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
+use zeroize::Zeroize as _;
+
 use crate::auth::{certificate_end, revocation_list_end};
 use crate::config::{ClientCertificates, Config, ListenerConfig, Network, Scheme};
 use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
@@ -142,8 +144,10 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
     let revoked = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
     let ends =
         Ends { certificates: first_end(&certificates), revoked: revoked.and_then(first_list_end) };
-    let options = TlsOptions { certificates, key: private, clients };
-    let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
+    let mut options = TlsOptions { certificates, key: private, clients };
+    let tls = tls_server(&options);
+    options.key.zeroize();
+    let tls = tls.map_err(|error| DoorError::Unusable {
         certificate: certificate.clone(),
         key: key.clone(),
         clients: asked.cloned(),

@@ -19,6 +19,7 @@ use std::time::Duration;
 use io_uring::opcode;
 use io_uring::types::Fd;
 use tokio::runtime::Handle;
+use zeroize::Zeroize as _;
 
 use super::buffers::Buffers;
 use super::clock::Clock;
@@ -325,9 +326,11 @@ impl Driver {
                             let from = ShardId(from as u8);
                             self.shard.handle(now, Input::Lane { from, message });
                         }
-                        LaneItem::Connection { fd, peer, visit, layered, unread } => {
+                        LaneItem::Connection { fd, peer, visit, layered, mut unread } => {
                             let connection = self.sockets.insert(fd, peer, visit, layered);
                             self.open(now, connection, &unread)?;
+                            // It begins with a CONNECT, which may hold a password.
+                            unread.zeroize();
                         }
                     }
                 }
@@ -394,6 +397,7 @@ impl Driver {
                     // Whoever asked has gone on.
                     let _ = answer.send(self.shard.take_traced(id));
                 }
+                Letter::LetGo(whom) => self.shard.handle(now, Input::LetGo(&whom)),
                 Letter::Announce(announcements) => {
                     for (topic, payload) in announcements {
                         self.shard
@@ -475,6 +479,9 @@ impl Driver {
                         mailboxes[index].send(Letter::Advice { connection, advice });
                     };
                     self.hooks.consult(&self.control, client, question, then);
+                }
+                Output::AskRules { connection, question } => {
+                    self.verifier.ask_rules(self.index, connection, *question);
                 }
                 Output::Event(event) => self.hooks.event(event),
                 Output::LoginFailed(address) => {

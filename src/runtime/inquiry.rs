@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::mailbox::{Letter, Mailbox};
+use crate::auth::Banned;
 use crate::shard::{Place, Seen, Shard, TraceId, TraceOrder, Traced};
 use crate::time::Time;
 
@@ -143,6 +144,13 @@ impl Inquiry {
             traced.push(answered(answer).await?.unwrap_or_default());
         }
         Ok(traced)
+    }
+
+    /// Lets go who is kept out from now on.
+    pub(crate) fn let_go(&self, whom: &Banned) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.send(Letter::LetGo(whom.clone()));
+        }
     }
 
     /// Lets the broker say something of itself to subscribers of a topic.

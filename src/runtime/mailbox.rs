@@ -15,7 +15,7 @@ use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
 use super::gate::Pause;
 use super::visitors::Refusal;
-use crate::auth::Verdict;
+use crate::auth::{Banned, Verdict};
 use crate::metrics::{Durations, ShardMetrics, Tally};
 use crate::shard::{
     Advice, ConnectionId, Holdings, LogSize, Policy, Shard, TraceId, TraceOrder, Traced,
@@ -54,6 +54,8 @@ pub(super) enum Letter {
     Trace(TraceOrder),
     /// What was noted of a trace since the last time; nothing if it does not run.
     Traced { id: TraceId, answer: oneshot::Sender<Option<Traced>> },
+    /// Somebody is kept out from now on.
+    LetGo(Banned),
     /// The broker says something of itself.
     Announce(Vec<(Arc<str>, Bytes)>),
     /// Say what was counted.

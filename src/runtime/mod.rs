@@ -3,6 +3,7 @@
 
 mod arrival;
 mod backup;
+mod bans;
 mod buffers;
 pub mod clock;
 mod counter;
@@ -30,13 +31,16 @@ mod visitors;
 mod watchdog;
 
 pub(crate) use backup::{BackupError, BackupFigures, Backups};
+#[cfg(feature = "fuzz")]
+pub use bans::parse_bans;
+pub(crate) use bans::{By, Sentence};
 pub(crate) use counter::{Counter, LogFacts};
 pub(crate) use gate::Pause;
 pub(crate) use in_force::Figures;
 pub(crate) use inquiry::{Inquiry, Silent};
 pub(crate) use mailbox::Counted;
 pub(crate) use reload::{ReloadError, Reloader};
-pub(crate) use visitors::{Ban, BanRefusal, Refusal, Visitors};
+pub(crate) use visitors::{BanRefusal, Refusal, Visitors};
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -53,6 +57,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Handle;
 
+use self::bans::BanFile;
 use self::clock::Clock;
 use self::directory::Directory;
 use self::disk::{Disk, Keeper, Promise};
@@ -72,7 +77,9 @@ use crate::control::{self, Access, Api, Control};
 use crate::embed::{Builder, Events, Hooks};
 use crate::local::Locals;
 use crate::login::{Chain, SecretsError, Verifier, secrets};
-use crate::shard::{ListenerPolicy, Policy, Restored, Seed, ShardId, ShardOptions};
+use crate::shard::{
+    ListenerPolicy, Policy, Porter, Restored, RuleService, Seed, ShardId, ShardOptions,
+};
 use crate::storage::Log;
 use crate::sys::{self, ServiceManager};
 use crate::time::Time;
@@ -186,14 +193,30 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
 /// # Errors
 ///
 /// The first file that is wrong.
-pub(crate) fn policy(config: &Config, hooks: &Hooks) -> Result<(Arc<Policy>, Chain), SecretsError> {
+pub(crate) fn policy(
+    config: &Config,
+    hooks: &Hooks,
+    porter: Option<Porter>,
+) -> Result<(Arc<Policy>, Chain), SecretsError> {
     let chain = Chain::open(&config.auth)?;
+    if porter.is_none()
+        && let Some(file) = &config.auth.ban_file
+    {
+        // Nobody else reads it.
+        BanFile::open(file)?;
+    }
     let policy = Policy {
         mqtt: config.mqtt.clone(),
         scram_users: ScramUsers::from(&config.auth),
         asks: if hooks.authenticates() { Asks::Everybody } else { chain.asks() },
         consults: hooks.consults(),
         forward: hooks.forward(),
+        porter,
+        rule_service: config
+            .auth
+            .http_rules_url
+            .as_ref()
+            .map(|_| RuleService { remembered_s: config.auth.http_rules_cache_s }),
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
         rate_exceeded: config.auth.rate_exceeded,
@@ -213,7 +236,12 @@ fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
 
 fn ban_rule(config: &Config) -> BanRule {
     let duration = Duration::from_secs(config.auth.ban_s.into());
-    BanRule { failures: config.auth.ban_failures, duration }
+    BanRule {
+        failures: config.auth.ban_failures,
+        duration,
+        flapping_connects: config.auth.flapping_connects,
+        flapping_window: Duration::from_secs(config.auth.flapping_window_s.into()),
+    }
 }
 
 /// A running broker.
@@ -259,14 +287,17 @@ impl Broker {
         let doors = doors::open(config).map_err(RunError::Door)?;
         let (listening, bound) =
             listener::open(&config.listeners, count).map_err(RunError::Listen)?;
-        let visitors = Visitors::new(&config.listeners, ban_rule(config));
+        let kept = config.auth.ban_file.as_deref().map(BanFile::open);
+        let kept = kept.transpose().map_err(RunError::Passwords)?;
+        let visitors = Visitors::new(&config.listeners, ban_rule(config), kept);
         let in_force = InForce::new(config, &doors);
         let entrance = Entrance { listening, doors, visitors: Arc::clone(&visitors) };
         let admin = control::bind(config.admin)?;
         let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| Mailbox::new()).collect();
         let mailboxes = Arc::new(mailboxes.map_err(|error| RunError::Shard(0, error.to_string()))?);
         let control = Control::start().map_err(|error| RunError::Shard(0, error.to_string()))?;
-        let (policy, chain) = policy(config, &hooks).map_err(RunError::Passwords)?;
+        let (policy, chain) =
+            policy(config, &hooks, Some(Porter(visitors.clone()))).map_err(RunError::Passwords)?;
         let verifier =
             start_verifier(chain, hooks.clone(), control.handle(), &mailboxes, &visitors)?;
         let staff = Staff {
@@ -309,6 +340,7 @@ impl Broker {
             let api = Api::new(config, Arc::clone(&desk));
             broker.control.serve(admin, desk.counter.clone(), api);
         }
+        broker.control.keep_bans(Arc::clone(&desk));
         broker.control.announce(desk);
         broker.announce(config, count, &cpus);
         Ok(broker)
@@ -420,6 +452,34 @@ pub(crate) struct Desk {
     pub(crate) clock: Clock,
 }
 
+impl Desk {
+    /// Lets the bans and their file say the same; who is kept out by a change of the file is let
+    /// go.
+    pub(crate) async fn sync_bans(&self) -> Result<(), String> {
+        let (visitors, now) = (Arc::clone(&self.visitors), self.clock.now());
+        let synced = tokio::task::spawn_blocking(move || visitors.sync_bans(now)).await;
+        let added = synced.map_err(|error| error.to_string())?;
+        for whom in added.map_err(|error| error.to_string())? {
+            self.inquiry.let_go(&whom);
+        }
+        Ok(())
+    }
+
+    /// Keeps the file up to date with bans that come by themselves.
+    pub(crate) async fn keep_bans(&self) {
+        loop {
+            self.visitors.bans_changed().await;
+            while let Err(error) = self.sync_bans().await {
+                tracing::error!("bans are not kept: {error}");
+                tokio::time::sleep(BANS_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// How long the file of bans is left alone once it could not be read or written.
+const BANS_AGAIN: Duration = Duration::from_secs(30);
+
 /// Where clients come in: sockets by shard, doors by listener.
 struct Entrance {
     listening: Vec<Vec<listener::Listening>>,
@@ -444,7 +504,7 @@ fn start_verifier(
     visitors: &Arc<Visitors>,
 ) -> Result<Arc<Verifier>, RunError> {
     let (mailboxes, visitors) = (Arc::clone(mailboxes), Arc::clone(visitors));
-    let later = handle.clone();
+    let (later, advised) = (handle.clone(), Arc::clone(&mailboxes));
     let answer = move |shard: usize, connection, address, verdict| {
         let now = Time::from_micros(clock::since_1970().as_micros() as u64);
         let patience = match verdict {
@@ -461,7 +521,10 @@ fn start_verifier(
             answer();
         });
     };
-    Verifier::start(chain, hooks, handle, Arc::new(answer))
+    let advise = move |shard: usize, connection, advice| {
+        advised[shard].send(Letter::Advice { connection, advice });
+    };
+    Verifier::start(chain, hooks, handle, Arc::new(answer), Arc::new(advise))
         .map_err(|error| RunError::Shard(0, error.to_string()))
 }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 use super::in_force::InForce;
 use super::mailbox::{Letter, Mailbox};
 use super::visitors::Visitors;
-use super::{ban_rule, doors, policy};
+use super::{ban_rule, clock, doors, policy};
 use crate::config::{Config, Origins, Setting, Source};
 use crate::control::Access;
 use crate::embed::Hooks;
 use crate::login::Verifier;
+use crate::shard::Porter;
+use crate::time::Time;
 
 /// A configuration that runs, and who goes by it.
 pub(crate) struct Reloader {
@@ -107,8 +109,13 @@ impl Reloader {
         if !waiting.is_empty() {
             tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
         }
-        let (policy, chain) = policy(&config, &Hooks::default())?;
+        let (policy, chain) =
+            policy(&config, &Hooks::default(), Some(Porter(self.goes_by.visitors.clone())))?;
         let GoesBy { mailboxes, visitors, verifier, in_force, access } = &self.goes_by;
+        let now = Time::from_micros(clock::since_1970().as_micros() as u64);
+        for whom in visitors.sync_bans(now)? {
+            mailboxes.iter().for_each(|mailbox| mailbox.send(Letter::LetGo(whom.clone())));
+        }
         verifier.set_chain(chain)?;
         crate::cli::logging::set_levels(&config.log.level);
         visitors.set_rule(ban_rule(&config));

@@ -6,15 +6,21 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
+use super::bans::{BanFile, Bans, By, Sentence};
+use crate::auth::Banned;
 use crate::config::ListenerConfig;
+use crate::login::SecretsError;
 use crate::metrics::Label;
+use crate::shard::Gatekeeper;
 use crate::time::Time;
 
 /// Addresses whose failed logins are remembered; beyond them new ones are not.
 const ADDRESSES_MAX: usize = 100_000;
 
-/// Addresses that operators keep out.
-const BANS_MAX: usize = 10_000;
+/// Client ids that are counted as they come; beyond them all counts begin anew.
+const FLAPS_MAX: usize = 100_000;
 
 /// The longest that an address waits which guesses, well below a client's own patience.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
@@ -30,19 +36,27 @@ pub(super) struct Limits {
     pub(super) connections_per_s_max: u32,
 }
 
-/// When an address is kept out.
+/// When somebody is kept out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BanRule {
-    /// Failed logins that lead to it; 0 is never.
+    /// Failed logins of an address that lead to it; 0 is never.
     pub(super) failures: u32,
     /// How long it lasts, and how long failures are remembered.
     pub(super) duration: Duration,
+    /// How often a client id may come in the window; 0 is as often as it likes.
+    pub(super) flapping_connects: u32,
+    /// See there.
+    pub(super) flapping_window: Duration,
 }
 
 /// See the module.
 pub(crate) struct Visitors {
     listeners: Vec<Limits>,
     state: Mutex<State>,
+    /// Where bans outlive the broker. Never locked while `state` is.
+    file: Option<Mutex<BanFile>>,
+    /// The bans changed by themselves.
+    changed: Notify,
 }
 
 struct State {
@@ -54,22 +68,14 @@ struct State {
     /// By listener and address.
     by_address: HashMap<(usize, IpAddr), u32>,
     failures: HashMap<IpAddr, Failures>,
-    /// Those whom an operator keeps out.
-    banned: HashMap<IpAddr, (Time, String)>,
+    bans: Bans,
+    /// How often client ids came.
+    flaps: HashMap<Box<str>, Flaps>,
+    /// Connections of each user that rules bound.
+    users: HashMap<Box<str>, u32>,
 }
 
-/// An address that is kept out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ban {
-    /// Of IPv6 the network of 64 bits.
-    pub(crate) address: IpAddr,
-    /// How long.
-    pub(crate) until: Time,
-    /// Why; absent: too many logins from there failed.
-    pub(crate) why: Option<String>,
-}
-
-/// Why an operator cannot keep an address out.
+/// Why an operator cannot keep somebody out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BanRefusal {
     /// Programs of this machine never are.
@@ -83,6 +89,13 @@ struct Failures {
     count: u32,
     /// When they are forgotten, and a ban ends.
     until: Time,
+}
+
+/// A client id that comes again and again.
+#[derive(Clone, Copy)]
+struct Flaps {
+    count: u32,
+    since: Time,
 }
 
 /// A connection that is counted until this is dropped.
@@ -113,30 +126,53 @@ impl Label for Refusal {
 }
 
 impl Visitors {
-    pub(super) fn new(listeners: &[ListenerConfig], rule: BanRule) -> Arc<Visitors> {
+    /// Visitors of these listeners, with the bans of a file if there is one.
+    pub(super) fn new(
+        listeners: &[ListenerConfig],
+        rule: BanRule,
+        kept: Option<(BanFile, Bans)>,
+    ) -> Arc<Visitors> {
         let limits = |listener: &ListenerConfig| Limits {
             connections_max: listener.connections_max,
             connections_per_address_max: listener.connections_per_address_max,
             connections_per_s_max: listener.connections_per_s_max,
         };
-        Visitors::with_limits(listeners.iter().map(limits).collect(), rule)
+        Visitors::with_limits(listeners.iter().map(limits).collect(), rule, kept)
     }
 
-    fn with_limits(listeners: Vec<Limits>, rule: BanRule) -> Arc<Visitors> {
+    fn with_limits(
+        listeners: Vec<Limits>,
+        rule: BanRule,
+        kept: Option<(BanFile, Bans)>,
+    ) -> Arc<Visitors> {
+        let (file, bans) = kept.unzip();
         let state = State {
             rule,
             connections: vec![0; listeners.len()],
             paces_nanos: vec![0; listeners.len()],
             by_address: HashMap::new(),
             failures: HashMap::new(),
-            banned: HashMap::new(),
+            bans: bans.unwrap_or_default(),
+            flaps: HashMap::new(),
+            users: HashMap::new(),
         };
-        Arc::new(Visitors { listeners, state: Mutex::new(state) })
+        let (state, file) = (Mutex::new(state), file.map(Mutex::new));
+        Arc::new(Visitors { listeners, state, file, changed: Notify::new() })
     }
 
-    /// Goes on by another rule; who is banned stays so.
+    /// Goes on by another rule; who is banned stays so, but for failed logins or flapping if that
+    /// leads to nothing any more.
     pub(super) fn set_rule(&self, rule: BanRule) {
-        self.state().rule = rule;
+        let mut state = self.state();
+        state.rule = rule;
+        let holds = |by| match by {
+            By::Operator => true,
+            By::Logins => rule.failures > 0,
+            By::Flapping => rule.flapping_connects > 0,
+        };
+        state.bans.retain(|_, sentence| holds(sentence.by));
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// A connection begins: it is counted as long as what comes back is kept.
@@ -149,7 +185,7 @@ impl Visitors {
         let limits = self.listeners.get(listener).copied().unwrap_or_default();
         let address = place(address);
         let mut state = self.state();
-        if state.is_banned(now, address) {
+        if state.bans.holds_address(now, address) {
             return Err(Refusal::Banned);
         }
         let is_reached = |count: u32, max: u32| max > 0 && count >= max;
@@ -222,60 +258,76 @@ impl Visitors {
         }
         failures.count += 1;
         failures.until = now.after(rule.duration);
-        failures.count == rule.failures
+        if failures.count < rule.failures {
+            return false;
+        }
+        state.failures.remove(&address);
+        let why = "too many failed logins".to_owned();
+        let sentence = Sentence { until: now.after(rule.duration), why, by: By::Logins };
+        let is_banned = state.bans.put(now, Banned::address(address), sentence);
+        drop(state);
+        self.changed.notify_one();
+        is_banned
     }
 
-    /// Keeps an address out; connections that are there stay.
+    /// Keeps somebody out.
     pub(crate) fn ban(
         &self,
         now: Time,
-        address: IpAddr,
+        whom: Banned,
         duration: Duration,
         why: String,
-    ) -> Result<Ban, BanRefusal> {
-        let address = place(address);
-        if address.is_loopback() {
+    ) -> Result<Sentence, BanRefusal> {
+        if let Banned::Network(network) = &whom
+            && network.address().is_loopback()
+        {
             return Err(BanRefusal::Loopback);
         }
-        let mut state = self.state();
-        state.banned.retain(|_, (until, _)| *until > now);
-        if state.banned.len() >= BANS_MAX && !state.banned.contains_key(&address) {
-            return Err(BanRefusal::Full);
+        let sentence = Sentence { until: now.after(duration), why, by: By::Operator };
+        match self.state().bans.put(now, whom, sentence.clone()) {
+            true => Ok(sentence),
+            false => Err(BanRefusal::Full),
         }
-        let until = now.after(duration);
-        state.banned.insert(address, (until, why.clone()));
-        Ok(Ban { address, until, why: Some(why) })
     }
 
-    /// Lets an address in again and forgets its failures; whether it was kept out.
-    pub(crate) fn unban(&self, now: Time, address: IpAddr) -> bool {
-        let address = place(address);
+    /// Lets somebody in again and forgets its failures; whether it was kept out.
+    pub(crate) fn unban(&self, now: Time, whom: &Banned) -> bool {
         let mut state = self.state();
-        let was_banned = state.is_banned(now, address);
-        state.banned.remove(&address);
-        state.failures.remove(&address);
-        was_banned
+        match whom {
+            Banned::Network(network) => {
+                state.failures.retain(|address, _| !network.contains(*address));
+            }
+            Banned::ClientId(client_id) => drop(state.flaps.remove(client_id)),
+            Banned::User(_) => {}
+        }
+        state.bans.remove(whom).is_some_and(|sentence| sentence.until > now)
     }
 
-    /// Who is kept out, in the order of addresses.
-    pub(crate) fn bans(&self, now: Time) -> Vec<Ban> {
+    /// Who is kept out, in order.
+    pub(crate) fn bans(&self, now: Time) -> Vec<(Banned, Sentence)> {
         let state = self.state();
-        let ordered = state.banned.iter().filter(|(_, (until, _))| *until > now);
-        let ordered = ordered.map(|(address, (until, why))| Ban {
-            address: *address,
-            until: *until,
-            why: Some(why.clone()),
-        });
-        let failed = state.failures.iter().filter(|(_, failures)| state.is_out(now, failures));
-        let failed = failed.filter(|(address, _)| !state.banned.contains_key(address));
-        let failed = failed.map(|(address, failures)| Ban {
-            address: *address,
-            until: failures.until,
-            why: None,
-        });
-        let mut bans: Vec<Ban> = ordered.chain(failed).collect();
-        bans.sort_by_key(|ban| ban.address);
-        bans
+        state.bans.lasting(now).map(|(whom, sentence)| (whom.clone(), sentence.clone())).collect()
+    }
+
+    /// Lets the bans and their file say the same: takes what was changed there and writes what was
+    /// changed here. Those who are kept out by it from now on. Reads and writes a file, so it is
+    /// not for a task that others wait for.
+    pub(crate) fn sync_bans(&self, now: Time) -> Result<Vec<Banned>, SecretsError> {
+        let Some(file) = &self.file else { return Ok(Vec::new()) };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.state().bans.clone();
+        let merged = file.merge(&before)?;
+        let mut state = self.state();
+        state.bans = state.bans.merged(&before, &merged);
+        let bans = state.bans.clone();
+        drop(state);
+        file.write(now, &bans)?;
+        Ok(merged.beyond(&before))
+    }
+
+    /// Comes back once bans have changed by themselves.
+    pub(super) async fn bans_changed(&self) {
+        self.changed.notified().await;
     }
 
     /// How long an address that guesses waits for its next answer: nothing after up to three
@@ -294,13 +346,11 @@ impl Visitors {
         self.state().connections.clone()
     }
 
-    /// Addresses that are kept out now: a walk over those whose failures are remembered, which are
-    /// [`ADDRESSES_MAX`] at most.
+    /// Addresses and networks that are kept out now: a walk over all bans.
     pub(super) fn banned(&self, now: Time) -> usize {
         let state = self.state();
-        let failed = state.failures.keys().filter(|address| !state.banned.contains_key(address));
-        let known = failed.chain(state.banned.keys());
-        known.filter(|address| state.is_banned(now, **address)).count()
+        let networks = state.bans.lasting(now);
+        networks.filter(|(whom, _)| matches!(whom, Banned::Network(_))).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -308,15 +358,58 @@ impl Visitors {
     }
 }
 
-impl State {
-    fn is_banned(&self, now: Time, address: IpAddr) -> bool {
-        self.banned.get(&address).is_some_and(|(until, _)| *until > now)
-            || self.failures.get(&address).is_some_and(|failures| self.is_out(now, failures))
+impl Gatekeeper for Visitors {
+    fn is_banned(&self, now: Time, client_id: &str, user: Option<&str>) -> bool {
+        self.state().bans.holds_name(now, client_id, user)
     }
 
-    fn is_out(&self, now: Time, failures: &Failures) -> bool {
-        let rule = self.rule;
-        rule.failures > 0 && failures.until > now && failures.count >= rule.failures
+    fn comes(&self, now: Time, client_id: &str) -> bool {
+        let mut state = self.state();
+        let rule = state.rule;
+        if rule.flapping_connects == 0 {
+            return false;
+        }
+        if state.flaps.len() >= FLAPS_MAX && !state.flaps.contains_key(client_id) {
+            state.flaps.clear();
+        }
+        let flaps = state.flaps.entry(client_id.into()).or_insert(Flaps { count: 0, since: now });
+        if now.since(flaps.since) >= rule.flapping_window {
+            *flaps = Flaps { count: 0, since: now };
+        }
+        flaps.count += 1;
+        if flaps.count <= rule.flapping_connects {
+            return false;
+        }
+        state.flaps.remove(client_id);
+        let why = "connects too often".to_owned();
+        let sentence = Sentence { until: now.after(rule.duration), why, by: By::Flapping };
+        let is_banned = state.bans.put(now, Banned::ClientId(client_id.into()), sentence);
+        drop(state);
+        self.changed.notify_one();
+        if is_banned {
+            tracing::warn!(%client_id, "kept out for auth.ban_s: it connects too often");
+        }
+        is_banned
+    }
+
+    fn enter(&self, user: &str, connections_max: u32) -> bool {
+        let mut state = self.state();
+        match state.users.get_mut(user) {
+            Some(count) if *count >= connections_max => return false,
+            Some(count) => *count += 1,
+            None => drop(state.users.insert(user.into(), 1)),
+        }
+        true
+    }
+
+    fn leave(&self, user: &str) {
+        let mut state = self.state();
+        if let Some(count) = state.users.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                state.users.remove(user);
+            }
+        }
     }
 }
 
@@ -348,7 +441,12 @@ fn place(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    const RULE: BanRule = BanRule { failures: 3, duration: Duration::from_secs(10) };
+    const RULE: BanRule = BanRule {
+        failures: 3,
+        duration: Duration::from_secs(10),
+        flapping_connects: 0,
+        flapping_window: Duration::from_secs(60),
+    };
 
     fn at(seconds: u64) -> Time {
         Time::from_micros(seconds * 1_000_000)
@@ -362,7 +460,7 @@ mod tests {
     fn connections_are_counted_while_they_last() {
         let limits =
             Limits { connections_max: 3, connections_per_address_max: 2, ..Limits::default() };
-        let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE);
+        let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE, None);
         let enter = |listener, from| visitors.enter(at(1), listener, address(from));
         let first = enter(0, "10.0.0.1").unwrap_or_else(|refusal| panic!("{refusal:?}"));
         let second = enter(0, "::ffff:10.0.0.1").unwrap_or_else(|refusal| panic!("{refusal:?}"));
@@ -383,7 +481,7 @@ mod tests {
     #[test]
     fn as_many_are_accepted_as_may_be_in_a_second() {
         let limits = Limits { connections_per_s_max: 10, ..Limits::default() };
-        let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE);
+        let visitors = Visitors::with_limits(vec![limits, Limits::default()], RULE, None);
         assert_eq!(visitors.acceptable(at(1), 0, 1), Ok(10));
         assert_eq!(visitors.acceptable(at(1), 0, 4), Ok(3), "a part of it for each shard");
         assert_eq!(visitors.acceptable(at(1), 1, 4), Ok(usize::MAX));
@@ -404,34 +502,64 @@ mod tests {
     }
 
     #[test]
+    fn connections_of_a_user_are_counted_while_they_last() {
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE, None);
+        let enter = |user, max| Gatekeeper::enter(&*visitors, user, max);
+        assert!(enter("ann", 2) && enter("ann", 2) && enter("bob", 1));
+        assert!(!enter("ann", 2) && !enter("bob", 1));
+        visitors.leave("ann");
+        assert!(enter("ann", 2) && !enter("ann", 2));
+        visitors.leave("bob");
+        visitors.leave("ann");
+        visitors.leave("ann");
+        assert!(visitors.state().users.is_empty());
+    }
+
+    #[test]
     fn an_operator_keeps_an_address_out_for_a_while() {
-        let visitors = Visitors::with_limits(vec![Limits::default()], RULE);
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE, None);
         let is_out = |now, from| visitors.enter(now, 0, address(from)).err();
         let minute = Duration::from_secs(60);
-        let ban = visitors.ban(at(1), address("2001:db8::1"), minute, "noise".into());
-        assert_eq!(ban.map(|ban| ban.address), Ok(address("2001:db8::")));
+        let whom = |name| Banned::new("address", name).expect("a network");
+        let ban = visitors.ban(at(1), whom("2001:db8::1"), minute, "noise".into());
+        assert_eq!(ban.map(|ban| ban.until), Ok(at(61)));
         assert_eq!(is_out(at(60), "2001:db8::7"), Some(Refusal::Banned));
         assert_eq!(is_out(at(61), "2001:db8::7"), None);
         assert_eq!(
-            visitors.ban(at(1), address("::ffff:127.0.0.1"), minute, String::new()),
+            visitors.ban(at(1), whom("::ffff:127.0.0.1"), minute, String::new()),
             Err(BanRefusal::Loopback)
         );
         for now in 2..5 {
             visitors.failed(at(now), address("10.0.0.1"));
         }
         let bans = visitors.bans(at(5));
-        let whys: Vec<_> = bans.iter().map(|ban| ban.why.as_deref()).collect();
-        assert_eq!(whys, [None, Some("noise")]);
-        assert!(visitors.unban(at(5), address("10.0.0.1")));
-        assert!(!visitors.unban(at(5), address("10.0.0.1")));
+        let bys: Vec<_> = bans.iter().map(|(_, sentence)| sentence.by).collect();
+        assert_eq!(bys, [By::Logins, By::Operator]);
+        assert!(visitors.unban(at(5), &whom("10.0.0.1")));
+        assert!(!visitors.unban(at(5), &whom("10.0.0.1")));
         assert_eq!(is_out(at(5), "10.0.0.1"), None);
-        assert!(visitors.unban(at(5), address("2001:db8::ffff")));
+        assert!(visitors.unban(at(5), &whom("2001:db8::ffff")));
         assert!(visitors.bans(at(5)).is_empty());
     }
 
     #[test]
+    fn who_comes_too_often_is_kept_out_for_a_while() {
+        let rule = BanRule { flapping_connects: 3, ..RULE };
+        let visitors = Visitors::with_limits(vec![Limits::default()], rule, None);
+        assert!((0..3).all(|now| !visitors.comes(at(now), "pump")));
+        assert!(!visitors.comes(at(4), "other"));
+        assert!(visitors.comes(at(5), "pump"));
+        assert!(visitors.is_banned(at(14), "pump", None));
+        assert!(!visitors.is_banned(at(15), "pump", None));
+        assert!((60..63).all(|now| !visitors.comes(at(now), "pump")));
+        assert!((120..123).all(|now| !visitors.comes(at(now), "pump")), "a new window");
+        visitors.set_rule(RULE);
+        assert!((123..140).all(|now| !visitors.comes(at(now), "pump")));
+    }
+
+    #[test]
     fn who_fails_too_often_is_kept_out_for_a_while() {
-        let visitors = Visitors::with_limits(vec![Limits::default()], RULE);
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE, None);
         let is_out = |now, from| visitors.enter(now, 0, address(from)).err();
         let failed = |now, from| visitors.failed(now, address(from));
         assert!(!failed(at(1), "2001:db8::1") && !failed(at(2), "2001:db8::2"));

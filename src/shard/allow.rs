@@ -5,21 +5,34 @@ use std::sync::Arc;
 use super::Shard;
 use super::announce::is_own;
 use super::effect::ConnectionId;
-use crate::auth::{Actor, Grants, Identity, Rates};
-use crate::proto::{Connect, Publish, QoS};
+use super::ruling::May;
+use crate::auth::{Action, Actor, Grants, Identity, Rates};
+use crate::config::ClientLimits;
+use crate::proto::{Connect, Publish, QoS, ReasonCode};
 use crate::time::Time;
 
+/// What the rules come to for one client.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// What it may do; absent: everything.
+    pub(super) grants: Option<Box<Grants>>,
+    /// How much it may send.
+    pub(super) rates: Rates,
+    /// What else it is held to.
+    pub(super) limits: ClientLimits,
+}
+
 impl Shard {
-    /// What the rules come to for a client, nothing if there is none, and how much it may send.
-    pub(super) fn grants(
+    /// What the rules come to for a client.
+    pub(super) fn standing(
         &self,
         id: ConnectionId,
         identity: Option<&Identity>,
         client_id: &str,
-    ) -> (Option<Box<Grants>>, Rates) {
-        let own = identity.map(|identity| &identity.rules).filter(|rules| !rules.is_empty());
+    ) -> Standing {
+        let own = identity.map(|identity| &identity.rules);
         let connection = self.connections.get(id).filter(|_| !self.is_local(id));
-        let Some(connection) = connection else { return (None, Rates::default()) };
+        let Some(connection) = connection else { return Standing::default() };
         let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
         let listener = self.policy.listeners.get(usize::from(peer.listener.index));
         let actor = Actor {
@@ -30,46 +43,95 @@ impl Shard {
             listener: listener.map_or("", |listener| &listener.name),
             common_name: certificate.and_then(|names| names.common_name.as_deref()),
         };
-        let rates = self.policy.rules.rates(actor);
+        let (mut rates, mut limits) = self.policy.rules.limits(actor);
+        if let Some((own_rates, own_limits)) = own.map(|own| own.limits(actor)) {
+            (rates, limits) = (rates.and(own_rates), limits.and(own_limits));
+        }
+        let own = own.filter(|rules| !rules.is_empty());
         if self.policy.rules.is_empty() && own.is_none() {
-            return (None, rates);
+            return Standing { grants: None, rates, limits };
         }
         let mut grants = self.policy.rules.grants(actor);
         if let Some(own) = own {
             grants.join(own.grants(actor));
         }
-        (Some(Box::new(grants)), rates)
+        Standing { grants: Some(Box::new(grants)), rates, limits }
     }
 
     /// Whether the will of a CONNECT may be published.
-    pub(super) fn may_leave_will(grants: Option<&Grants>, connect: &Connect<'_>) -> bool {
-        let Some(will) = connect.will.as_ref() else { return true };
+    pub(super) fn judge_will(
+        &self,
+        id: ConnectionId,
+        standing: &Standing,
+        connect: &Connect<'_>,
+    ) -> Result<(), ReasonCode> {
+        let Some(will) = connect.will.as_ref() else { return Ok(()) };
         let topic = will.topic.as_str();
-        !is_own(topic)
-            && grants.is_none_or(|grants| grants.may_publish(topic, will.qos, will.retain))
+        let Standing { grants, limits, .. } = standing;
+        // [MQTT-3.2.2-13]
+        if will.retain && !limits.retain_available {
+            return Err(ReasonCode::RetainNotSupported);
+        }
+        if !limits.allows_topic(topic) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        let is_open = self.policy.rule_service.is_some() && !self.is_local(id);
+        // What rules leave open the service decides when the will is due.
+        let is_granted = match grants {
+            Some(grants) if is_open => !grants.denies_publish(topic),
+            Some(grants) => grants.may_publish(topic, will.qos, will.retain),
+            None => true,
+        };
+        if is_granted && !is_own(topic) { Ok(()) } else { Err(ReasonCode::NotAuthorized) }
+    }
+
+    /// Whether a message keeps to the limits of its client.
+    pub(super) fn keeps_limits(
+        &self,
+        id: ConnectionId,
+        topic: &str,
+        retain: bool,
+    ) -> Result<(), ReasonCode> {
+        let active = self.connections.get(id).and_then(|c| c.active());
+        let Some(limits) = active.and_then(|active| active.limits.as_deref()) else {
+            return Ok(());
+        };
+        match retain && !limits.retain_available {
+            true => Err(ReasonCode::RetainNotSupported),
+            false if !limits.allows_topic(topic) => Err(ReasonCode::TopicNameInvalid),
+            false => Ok(()),
+        }
     }
 
     /// Whether a client may publish a message.
-    pub(super) fn may_publish(
-        &mut self,
-        id: ConnectionId,
-        topic: &str,
-        publish: &Publish<'_>,
-    ) -> bool {
+    pub(super) fn may_publish(&self, id: ConnectionId, topic: &str, publish: &Publish<'_>) -> May {
         if is_own(topic) {
-            return false;
+            return May::Not;
         }
-        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
-        let grants = active.and_then(|active| active.grants.as_deref());
-        grants.is_none_or(|grants| grants.may_publish(topic, publish.qos, publish.retain))
+        let (qos, retain) = (publish.qos, publish.retain);
+        let open = || self.left_open(id, Action::Publish, topic, qos, retain);
+        let active = self.connections.get(id).and_then(|c| c.active());
+        match active.and_then(|active| active.grants.as_deref()) {
+            Some(grants) if grants.may_publish(topic, qos, retain) => May::Do(qos),
+            Some(grants) if grants.denies_publish(topic) => May::Not,
+            Some(_) => open(),
+            None if self.policy.rule_service.is_some() && !self.is_local(id) => open(),
+            None => May::Do(qos),
+        }
     }
 
-    /// The QoS at which a client may subscribe, at most; nothing if it may not.
-    pub(super) fn may_subscribe(&mut self, id: ConnectionId, filter: &str) -> Option<QoS> {
-        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+    /// Whether a client may subscribe, and at which QoS.
+    pub(super) fn may_subscribe(&self, id: ConnectionId, filter: &str, qos: QoS) -> May {
+        let open = || self.left_open(id, Action::Subscribe, filter, qos, false);
+        let active = self.connections.get(id).and_then(|c| c.active());
         match active.and_then(|active| active.grants.as_deref()) {
-            None => Some(QoS::ExactlyOnce),
-            Some(grants) => grants.may_subscribe(filter),
+            Some(grants) => match grants.may_subscribe(filter) {
+                Some(qos_max) => May::Do(qos_max),
+                None if grants.denies_subscribe(filter) => May::Not,
+                None => open(),
+            },
+            None if self.policy.rule_service.is_some() && !self.is_local(id) => open(),
+            None => May::Do(QoS::ExactlyOnce),
         }
     }
 
@@ -81,13 +143,26 @@ impl Shard {
             let (key, identity) = (active.session, active.identity.clone());
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
-            let (grants, rates) = self.grants(id, identity.as_deref(), &client_id);
-            if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-                active.grants = grants;
-            }
-            self.pace(id, rates);
+            active.rulings = None;
+            let standing = self.standing(id, identity.as_deref(), &client_id);
+            self.stand(id, standing);
             self.judge_subscriptions(now, id);
         }
+    }
+
+    /// Holds a client to what the rules come to from now on.
+    pub(super) fn stand(&mut self, id: ConnectionId, standing: Standing) {
+        let Standing { grants, rates, limits } = standing;
+        let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
+        let Some(active) = active else { return };
+        active.grants = grants;
+        active.limits = (!limits.is_unlimited()).then(|| Box::new(limits));
+        let key = active.session;
+        if let Some(seat) = self.sessions.get_mut(key) {
+            seat.queue_messages_max = limits.queue_messages_max;
+        }
+        self.pace(id, rates);
+        self.count_in(id, limits.connections_max);
     }
 
     /// Ends the subscriptions of a client that the rules do not allow any more.
@@ -101,7 +176,11 @@ impl Shard {
         let filters = seat.session.subscriptions.keys();
         let forbidden = filters.filter(|filter| {
             let plain = super::share::filter_of(filter).unwrap_or(filter);
-            grants.may_subscribe(plain).is_none()
+            // Where the service decides, what it has allowed stays until a rule denies it.
+            match self.policy.rule_service {
+                Some(_) => grants.denies_subscribe(plain),
+                None => grants.may_subscribe(plain).is_none(),
+            }
         });
         let mut forbidden: Vec<Arc<str>> = forbidden.cloned().collect();
         forbidden.sort_unstable();

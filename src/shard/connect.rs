@@ -13,6 +13,7 @@ use super::limit::Limit;
 use super::witness::Decision;
 use super::{Key, Seat, Shard};
 use crate::auth::{Asks, Identity, Login, ScramError, ScramServer, Verdict};
+use crate::config::{ClientLimits, Mqtt};
 use crate::message::Publication;
 use crate::metrics::{Asked, Refused};
 use crate::proto::{
@@ -56,6 +57,11 @@ impl Shard {
             if home != self.id {
                 return Admission::Elsewhere(home);
             }
+        }
+        // Whoever claims to be somebody's user may not learn that this one is banned.
+        if !connect.client_id.is_empty() && self.is_banned(now, id, connect.client_id, None) {
+            self.refuse(now, id, connect.version, ReasonCode::Banned);
+            return Admission::Decided;
         }
         if self.witness.traces.is_on() {
             self.trace_connect(now, id, connect);
@@ -273,7 +279,7 @@ impl Shard {
         match self.start_scram(connect.authentication_data.unwrap_or_default()) {
             Ok((exchange, data)) => {
                 let Some(connection) = self.connections.get_mut(id) else { return };
-                let connect = packet.to_vec();
+                let connect = Zeroizing::new(packet.to_vec());
                 connection.phase =
                     Phase::Authenticating(Box::new(Authenticating { connect, exchange }));
                 if !self.write_auth(id, ReasonCode::ContinueAuthentication, &data) {
@@ -392,14 +398,20 @@ impl Shard {
             "" => self.assign_client_id(),
             client_id => client_id.into(),
         };
-        let (grants, rates) = self.grants(id, identity.as_deref(), &client_id);
-        if !Shard::may_leave_will(grants.as_deref(), connect) {
-            return self.refuse(now, id, connect.version, ReasonCode::NotAuthorized);
+        let user = identity.as_deref().and_then(|identity| identity.user.as_deref());
+        if self.is_banned(now, id, &client_id, user) || self.flaps(now, id, &client_id) {
+            return self.refuse(now, id, connect.version, ReasonCode::Banned);
         }
+        let standing = self.standing(id, identity.as_deref(), &client_id);
+        if let Err(reason) = self.judge_will(id, &standing, connect) {
+            return self.refuse(now, id, connect.version, reason);
+        }
+        let limits = standing.limits;
         let known = self.session_by_client_id.get(&client_id).copied();
         // A session that could not be kept is not begun, and not even resumed where its next
         // connection could not be told of.
-        let is_kept = self.session_expiry_interval(connect) > 0;
+        let expiry_interval = self.session_expiry_interval(connect, &limits);
+        let is_kept = expiry_interval > 0;
         let is_full = is_kept
             && match known {
                 None => self.journal.is_full(),
@@ -410,24 +422,28 @@ impl Shard {
             self.reached(limit, "sessions are refused");
             return self.refuse(now, id, connect.version, ReasonCode::QuotaExceeded);
         }
+        let attendance = match self.attend(known, identity.as_deref(), limits.connections_max) {
+            Ok(attendance) => attendance,
+            Err(reason) => return self.refuse(now, id, connect.version, reason),
+        };
         let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
         let session_present = resumed.is_some();
-        let expiry_interval = self.session_expiry_interval(connect);
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
-        self.attach(now, id, key, connect, expiry_interval, proof.as_ref());
+        self.attach(now, id, key, connect, &limits, proof.as_ref());
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-            (active.identity, active.grants) = (identity, grants);
+            (active.identity, active.attendance) = (identity, attendance);
         }
         if self.witness.traces.is_on() {
             self.mark_traced(id, &client_id);
         }
-        self.pace(id, rates);
+        self.stand(id, standing);
+        self.note_will(id, key, connect);
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id);
         if self.journal.is_ending(&client_id) {
             self.hold_output(id);
         }
-        if !self.write_connack(id, connect, &client_id, session_present, expiry_interval, proof) {
+        if !self.write_connack(id, connect, &client_id, session_present, &limits, proof) {
             // A client that cannot be answered is not let in. [MQTT-3.1.2-24]
             return self.close(now, id);
         }
@@ -459,13 +475,13 @@ impl Shard {
         }
     }
 
-    fn session_expiry_interval(&self, connect: &Connect<'_>) -> u32 {
+    fn session_expiry_interval(&self, connect: &Connect<'_>, limits: &ClientLimits) -> u32 {
         let asked = match connect.version {
             Version::V5 => connect.session_expiry_interval.unwrap_or(0),
             _ if connect.clean_start => 0,
             _ => NEVER_EXPIRES,
         };
-        asked.min(self.mqtt().session_expiry_s_max)
+        asked.min(self.mqtt().session_expiry_s_max).min(limits.session_expiry_s_max)
     }
 
     /// Ends an older connection of the client, and its session if that is not wanted any more.
@@ -500,21 +516,29 @@ impl Shard {
         id: ConnectionId,
         key: Key,
         connect: &Connect<'_>,
-        expiry_interval: u32,
+        limits: &ClientLimits,
         proof: Option<&(String, Vec<u8>)>,
     ) {
+        let expiry_interval = self.session_expiry_interval(connect, limits);
         let mqtt = &self.policy.mqtt;
-        let keep_alive = server_keep_alive(connect, mqtt.keep_alive_s_max);
+        let keep_alive = server_keep_alive(connect, mqtt, limits);
+        let window = connect.receive_maximum.unwrap_or(u16::MAX).min(mqtt.inflight_messages_max);
         let active = Active {
             session: key,
             identity: None,
             pacer: None,
+            limits: None,
+            attendance: None,
+            ruling: None,
+            rulings: None,
             consulting: None,
             grants: None,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
+            taken_bytes_max: mqtt.packet_bytes_max.min(limits.packet_bytes_max),
+            receive_maximum: mqtt.receive_maximum.min(limits.receive_maximum),
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
-            window: connect.receive_maximum.unwrap_or(u16::MAX).min(mqtt.inflight_messages_max),
+            window: window.min(limits.inflight_messages_max),
             connect_expiry_interval: expiry_interval,
             subscribing: 0,
             aliases: Aliases::new(
@@ -549,15 +573,16 @@ impl Shard {
         connect: &Connect<'_>,
         client_id: &str,
         session_present: bool,
-        expiry_interval: u32,
+        limits: &ClientLimits,
         proof: Option<(String, Vec<u8>)>,
     ) -> bool {
+        let expiry_interval = self.session_expiry_interval(connect, limits);
         let policy = Arc::clone(&self.policy);
         let mqtt = &policy.mqtt;
         let mut connack = ConnAck::new(false, ReasonCode::Success);
         // 3.1 has no such flag; its bit is reserved there.
         connack.session_present = session_present && connect.version != Version::V31;
-        let keep_alive = server_keep_alive(connect, mqtt.keep_alive_s_max);
+        let keep_alive = server_keep_alive(connect, mqtt, limits);
         let response_information = match &mqtt.response_topic_prefix {
             Some(prefix) if connect.request_response_information => {
                 Some(format!("{prefix}{client_id}"))
@@ -568,8 +593,9 @@ impl Shard {
             let asked_expiry = connect.session_expiry_interval.unwrap_or(0);
             connack.session_expiry_interval =
                 (asked_expiry != expiry_interval).then_some(expiry_interval);
-            connack.receive_maximum = Some(mqtt.receive_maximum);
-            connack.maximum_packet_size = Some(mqtt.packet_bytes_max);
+            connack.receive_maximum = Some(mqtt.receive_maximum.min(limits.receive_maximum));
+            connack.maximum_packet_size = Some(mqtt.packet_bytes_max.min(limits.packet_bytes_max));
+            connack.retain_available = (!limits.retain_available).then_some(false);
             connack.topic_alias_maximum =
                 Some(mqtt.topic_alias_maximum).filter(|maximum| *maximum > 0);
             connack.assigned_client_id = Some(client_id).filter(|_| connect.client_id.is_empty());
@@ -585,7 +611,11 @@ impl Shard {
 
 /// The keep-alive in force, in seconds: the client's, or the longest allowed. Only 5.0 can be
 /// told of another. [MQTT-3.1.2-21]
-fn server_keep_alive(connect: &Connect<'_>, maximum: u16) -> u16 {
+fn server_keep_alive(connect: &Connect<'_>, mqtt: &Mqtt, limits: &ClientLimits) -> u16 {
+    let maximum = match (mqtt.keep_alive_s_max, limits.keep_alive_s_max) {
+        (0, maximum) | (maximum, 0) => maximum,
+        (one, other) => one.min(other),
+    };
     let asked = connect.keep_alive;
     if maximum == 0 || connect.version != Version::V5 || (1..=maximum).contains(&asked) {
         asked
@@ -637,13 +667,16 @@ fn refused(reason: ReasonCode) -> Refused {
     match reason {
         ReasonCode::UnsupportedProtocolVersion => Refused::Version,
         ReasonCode::ClientIdentifierNotValid => Refused::ClientId,
-        ReasonCode::TopicNameInvalid | ReasonCode::PayloadFormatInvalid => Refused::Will,
+        ReasonCode::TopicNameInvalid
+        | ReasonCode::PayloadFormatInvalid
+        | ReasonCode::RetainNotSupported => Refused::Will,
         ReasonCode::BadUserNameOrPassword => Refused::Credentials,
         ReasonCode::NotAuthorized => Refused::NotAuthorized,
         ReasonCode::BadAuthenticationMethod => Refused::Method,
         ReasonCode::QuotaExceeded => Refused::Quota,
         ReasonCode::ServerBusy => Refused::Busy,
         ReasonCode::ServerUnavailable => Refused::Unavailable,
+        ReasonCode::Banned => Refused::Banned,
         _ => Refused::Malformed,
     }
 }

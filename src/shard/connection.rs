@@ -8,9 +8,12 @@ use zeroize::Zeroizing;
 use super::arena::Key;
 use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
+use super::gatekeeper::Attendance;
 use super::rate::Pacer;
+use super::ruling::{Act, Rulings};
 use super::write::WriteBuffer;
 use crate::auth::{CertificateNames, Grants, Identity, ScramServer};
+use crate::config::ClientLimits;
 use crate::metrics::Paused;
 use crate::proto::{PacketId, PacketType, ReasonCode, Version};
 use crate::time::Time;
@@ -104,7 +107,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Authenticating {
     /// The CONNECT packet, acted on once its sender has proved itself.
-    pub connect: Vec<u8>,
+    pub connect: Zeroizing<Vec<u8>>,
     pub exchange: ScramServer,
 }
 
@@ -126,13 +129,25 @@ pub struct Active {
     pub identity: Option<Arc<Identity>>,
     /// What it is held to; absent: nothing.
     pub pacer: Option<Box<Pacer>>,
+    /// What else rules hold it to; absent: nothing.
+    pub limits: Option<Box<ClientLimits>>,
+    /// It counts among the connections of its user; absent: nobody counts them.
+    pub attendance: Option<Box<Attendance>>,
     /// A packet of it that waits for advice.
     pub consulting: Option<Box<Consulting>>,
+    /// A packet of it that waits for the service that knows rules, and what it wants to do.
+    pub ruling: Option<Box<(Vec<Act>, Consulting)>>,
+    /// What the service said before.
+    pub rulings: Option<Box<Rulings>>,
     /// What it may do; absent: everything.
     pub grants: Option<Box<Grants>>,
     pub version: Version,
     /// Half as much again as the keep-alive, in microseconds; 0 is never. [MQTT-3.1.2-22]
     pub silence_micros_max: u64,
+    /// What it was told that is taken from it: the largest packet, and QoS 1 and 2 messages
+    /// before the first is acknowledged.
+    pub taken_bytes_max: u32,
+    pub receive_maximum: u16,
     /// What the client accepts. [MQTT-3.1.2-24]
     pub packet_bytes_max: u32,
     /// QoS 1 and 2 messages the client takes unacknowledged. [MQTT-3.3.4-9]

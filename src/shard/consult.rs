@@ -39,6 +39,14 @@ pub struct Forward(pub Arc<MayGet>);
 /// Says of a receiver whether it may get a message.
 pub type MayGet = dyn Fn(Receiver<'_>, &Publication<'_>) -> bool + Send + Sync;
 
+impl Forward {
+    /// Whether a member of a shared group may get a message.
+    pub(super) fn allows(&self, name: Option<&Name>, publication: &Publication<'_>) -> bool {
+        let Some(Name { client_id, user, is_local }) = name else { return false };
+        *is_local || (self.0)(Receiver { client_id, user: user.as_deref() }, publication)
+    }
+}
+
 impl std::fmt::Debug for Forward {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Forward(..)")
@@ -52,6 +60,18 @@ pub struct Receiver<'a> {
     pub client_id: &'a str,
     /// The user its client proved to be, while it is connected.
     pub user: Option<&'a str>,
+}
+
+/// Who a session is for, told to the shards of its shared groups where somebody is asked about
+/// receivers.
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// Its client id.
+    pub client_id: Arc<str>,
+    /// The user its client proved to be.
+    pub user: Option<Box<str>>,
+    /// Whether it is a client within the process, which gets everything.
+    pub is_local: bool,
 }
 
 /// A client that something is about.
@@ -74,9 +94,11 @@ pub enum Question {
     Subscribe(Vec<(Box<str>, QoS)>),
     /// It published this message; the acknowledgement waits.
     Published(Arc<Message>, Key),
+    /// It left this will, which is due.
+    Will(Arc<Message>, Key),
 }
 
-/// What is said to a [`Question`].
+/// What is said to a [`Question`], or to a [`super::RuleQuestion`].
 #[derive(Clone, Debug)]
 pub enum Advice {
     /// The message goes on, or another in its place, or it is refused.
@@ -85,6 +107,15 @@ pub enum Advice {
     Subscribe(Vec<Result<QoS, ReasonCode>>),
     /// The acknowledgement may be sent.
     Published(Key),
+    /// The will is published, or another message in its place, or none.
+    Will(Key, Result<Option<Replacement>, ReasonCode>),
+    /// Which acts are allowed of a packet, or of a will.
+    Ruled {
+        /// The will, if it is one.
+        will: Option<Key>,
+        /// In the order of the question; what is missing is not.
+        allowed: Vec<bool>,
+    },
 }
 
 /// What is published in place of a message; its other properties stay.
@@ -125,7 +156,23 @@ pub enum Consulting {
         packet_id: PacketId,
         subscription_id: Option<u32>,
         filters: Vec<(Box<str>, SubscriptionOptions)>,
+        /// Of each filter, whether the service that knows rules allows it.
+        ruled: Vec<bool>,
     },
+}
+
+/// The filters of a SUBSCRIBE that waited, as 5.0 writes them.
+fn encoded(filters: &[(Box<str>, SubscriptionOptions)]) -> Vec<u8> {
+    let plain: Vec<(&str, SubscriptionOptions)> =
+        filters.iter().map(|(filter, options)| (&**filter, *options)).collect();
+    SubscribeFilters::encode_list(Version::V5, &plain)
+}
+
+/// The SUBSCRIBE again.
+fn decoded(packet_id: PacketId, subscription_id: Option<u32>, encoded: &[u8]) -> Subscribe<'_> {
+    let filters = SubscribeFilters::from_encoded(Version::V5, encoded);
+    let filters = filters.expect("they were decoded before");
+    Subscribe { packet_id, subscription_id, user_properties: UserProperties::NONE, filters }
 }
 
 impl Shard {
@@ -151,9 +198,16 @@ impl Shard {
     }
 
     pub(super) fn handle_advice(&mut self, now: Time, id: ConnectionId, advice: Advice) {
-        if let Advice::Published(ticket) = advice {
-            return self.settle_publish(now, ticket);
-        }
+        let advice = match advice {
+            Advice::Published(ticket) => return self.settle_publish(now, ticket),
+            Advice::Will(ticket, advice) => return self.handle_will_advice(now, ticket, advice),
+            Advice::Ruled { will: Some(ticket), allowed } => {
+                let is_allowed = allowed.first().copied().unwrap_or(false);
+                return self.handle_will_ruling(now, ticket, is_allowed);
+            }
+            Advice::Ruled { will: None, allowed } => return self.handle_ruling(now, id, &allowed),
+            advice => advice,
+        };
         let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
         let Some(consulting) = active.and_then(|active| active.consulting.take()) else { return };
         match (*consulting, advice) {
@@ -161,21 +215,48 @@ impl Shard {
                 self.publish_as_advised(now, id, &message, owed, advice);
             }
             (
-                Consulting::Subscribe { packet_id, subscription_id, filters },
+                Consulting::Subscribe { packet_id, subscription_id, filters, ruled },
                 Advice::Subscribe(advice),
             ) => {
-                let plain: Vec<(&str, SubscriptionOptions)> =
-                    filters.iter().map(|(filter, options)| (&**filter, *options)).collect();
-                let encoded = SubscribeFilters::encode_list(Version::V5, &plain);
-                let filters = SubscribeFilters::from_encoded(Version::V5, &encoded);
-                let filters = filters.expect("they were decoded before");
-                let user_properties = UserProperties::NONE;
-                let subscribe = Subscribe { packet_id, subscription_id, user_properties, filters };
-                self.subscribe_all(now, id, &subscribe, Some(&advice));
+                let encoded = encoded(&filters);
+                let subscribe = decoded(packet_id, subscription_id, &encoded);
+                self.subscribe_all(now, id, &subscribe, &ruled, Some(&advice));
             }
             _ => unreachable!("advice is about what was asked"),
         }
-        self.unpause(now, id, Pause::Verdict);
+        self.advised(now, id);
+    }
+
+    /// The service has said whether a message is allowed: a hook may have its say, too.
+    pub(super) fn publish_as_ruled(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        message: &Arc<Message>,
+        owed: Option<Owed>,
+        is_allowed: bool,
+    ) {
+        if !is_allowed {
+            self.metrics.publishes_not_allowed_total += 1;
+            return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
+        }
+        if self.is_consulted(id, |consults| consults.publish) {
+            return self.consult(id, Consulting::Publish(Arc::clone(message), owed));
+        }
+        self.take_publish(now, id, &mut Publication::of(message), owed);
+    }
+
+    /// The service has said which subscriptions are allowed: a hook may have its say, too.
+    pub(super) fn subscribe_as_ruled(&mut self, now: Time, id: ConnectionId, waits: Consulting) {
+        if self.is_consulted(id, |consults| consults.subscribe) {
+            return self.consult(id, waits);
+        }
+        let Consulting::Subscribe { packet_id, subscription_id, filters, ruled } = waits else {
+            unreachable!("it is a SUBSCRIBE that waits");
+        };
+        let encoded = encoded(&filters);
+        let subscribe = decoded(packet_id, subscription_id, &encoded);
+        self.subscribe_all(now, id, &subscribe, &ruled, None);
     }
 
     /// Whether a session may get a message, which the rules allow.
@@ -190,6 +271,16 @@ impl Shard {
         let identity = connection.and_then(|connection| connection.identity());
         let user = identity.and_then(|identity| identity.user.as_deref());
         may_get(Receiver { client_id: &seat.session.client_id, user }, publication)
+    }
+
+    /// Who a connected session is for, if somebody is asked about receivers.
+    pub(super) fn name_of(&self, session: Key) -> Option<Arc<Name>> {
+        self.policy.forward.as_ref()?;
+        let seat = self.sessions.get(session)?;
+        let connection = self.connections.get(seat.connection?)?;
+        let user = connection.identity().and_then(|identity| identity.user.clone());
+        let is_local = connection.peer.listener == Listener::LOCAL;
+        Some(Arc::new(Name { client_id: Arc::clone(&seat.session.client_id), user, is_local }))
     }
 
     fn publish_as_advised(

@@ -230,7 +230,7 @@ impl Shard {
 
     /// Puts a message into a session's queue and sends what may be sent.
     pub(super) fn offer(&mut self, now: Time, key: Key, delivery: Delivery) {
-        let limits = self.queue_limits();
+        let mut limits = self.queue_limits();
         let is_traced = self.witness.traces.is_on();
         let traced = match is_traced {
             true => self.journal.in_memory(&delivery.body).cloned(),
@@ -238,6 +238,7 @@ impl Shard {
         };
         let qos = delivery.qos;
         let Some(seat) = self.sessions.get_mut(key) else { return };
+        limits.messages_max = limits.messages_max.min(seat.queue_messages_max as usize);
         let dropped = seat.session.outbox.offer(delivery, limits, &mut self.queue_memory);
         let connection = seat.connection;
         if !dropped.is_empty() {
@@ -280,9 +281,11 @@ impl Shard {
     /// Whether somebody who is to get a message of so many bytes has no room for it, and its
     /// publisher is to be told.
     pub(super) fn is_refused_by(&self, key: Key, bytes: u64) -> bool {
-        self.sessions
-            .get(key)
-            .is_some_and(|seat| seat.session.outbox.is_full(bytes, self.queue_limits()))
+        let mut limits = self.queue_limits();
+        self.sessions.get(key).is_some_and(|seat| {
+            limits.messages_max = limits.messages_max.min(seat.queue_messages_max as usize);
+            seat.session.outbox.is_full(bytes, limits)
+        })
     }
 
     pub(super) fn queue_limits(&self) -> QueueLimits {

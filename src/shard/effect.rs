@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::Policy;
 use super::consult::{Advice, Client, Event, Question};
 use super::message::ShardMessage;
+use super::ruling::RuleQuestion;
 use super::witness::TraceOrder;
-use crate::auth::{CertificateNames, Login, Verdict};
+use crate::auth::{Banned, CertificateNames, Login, Verdict};
 use crate::storage::{News, Order};
 
 /// A shard's number, 0 to 63.
@@ -154,6 +155,8 @@ pub enum Input<'a> {
         /// Whether its session ends as well.
         forget: bool,
     },
+    /// Somebody is kept out: who is meant and connected is let go. [reason 0x98]
+    LetGo(&'a Banned),
     /// The broker says something of itself, in a topic below `$SYS/`: retained, and in no log.
     Announce {
         /// Where.
@@ -221,6 +224,13 @@ pub enum Output {
         client: Client,
         /// What it wants.
         question: Question,
+    },
+    /// Ask the service that knows rules, then answer [`Input::Advice`].
+    AskRules {
+        /// Whose packet waits; nobody's if it is about a will.
+        connection: ConnectionId,
+        /// Who wants to do what.
+        question: Box<RuleQuestion>,
     },
     /// Tell whoever listens.
     Event(Event),

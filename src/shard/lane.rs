@@ -42,15 +42,15 @@ impl Shard {
             ShardMessage::Settled => self.handle_settled(now),
             ShardMessage::Flush { ticket, stamp } => self.handle_flush(from, ticket, stamp),
             ShardMessage::Flushed { ticket } => self.handle_flushed(now, ticket),
-            ShardMessage::ShareJoin { group, filter, member, ticket } => {
-                self.handle_share_join(now, from, group, filter, member, ticket);
+            ShardMessage::ShareJoin { group, filter, member, name, ticket } => {
+                self.handle_share_join(now, from, group, filter, (member, name), ticket);
             }
             ShardMessage::ShareJoined { ticket } => self.settle_subscribe(now, ticket),
             ShardMessage::ShareLeave { group, member } => {
                 self.handle_share_leave(now, &group, member);
             }
-            ShardMessage::SharePresence { group, member, window } => {
-                self.handle_share_presence(now, &group, member, window);
+            ShardMessage::SharePresence { group, member, window, name } => {
+                self.handle_share_presence(now, &group, member, window, name);
             }
             ShardMessage::ShareDeliver { session, handed } => {
                 self.handle_share_deliver(now, session, handed);

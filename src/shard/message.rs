@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::arena::Key;
+use super::consult::Name;
 use super::effect::ShardId;
 use super::route::Refusal;
 use crate::message::{Message, Stamp};
@@ -94,6 +95,8 @@ pub enum ShardMessage {
         filter: Arc<str>,
         /// Who joins, or changes its options.
         member: Member,
+        /// Who that is, while it is connected and somebody is asked about receivers.
+        name: Option<Arc<Name>>,
         /// Its wait.
         ticket: Key,
     },
@@ -117,6 +120,8 @@ pub enum ShardMessage {
         member: MemberId,
         /// Messages it takes unacknowledged; 0 while it is away.
         window: u16,
+        /// Who that is, while it is connected and somebody is asked about receivers.
+        name: Option<Arc<Name>>,
     },
     /// To a member's home shard: this one is yours.
     ShareDeliver {

@@ -31,6 +31,7 @@ mod connection;
 mod consult;
 mod deliver;
 mod effect;
+mod gatekeeper;
 mod image;
 mod interest;
 mod journal;
@@ -48,10 +49,12 @@ pub(crate) mod record;
 mod rehome;
 mod retained;
 mod route;
+mod ruling;
 mod session_end;
 mod share;
 mod subscribe;
 mod timers;
+mod will;
 mod witness;
 mod write;
 
@@ -59,9 +62,10 @@ pub use announce::is_own as is_own_topic;
 pub use arena::Key;
 pub use census::{Census, Holdings, LogSize};
 pub use consult::{
-    Advice, Client, Consults, Event, Forward, MayGet, Question, Receiver, Replacement,
+    Advice, Client, Consults, Event, Forward, MayGet, Name, Question, Receiver, Replacement,
 };
 pub use effect::{Chunk, ConnectionId, Input, Listener, Output, Peer, Seed, ShardId, WriteBatch};
+pub use gatekeeper::{Gatekeeper, Porter};
 pub use image::{Image, UnknownRecord};
 pub use keep::{Restored, restore};
 pub use look::{
@@ -73,6 +77,7 @@ pub use message::{Forwarded, Handed, Member, MemberId, ShardMessage};
 pub use missing::Missing;
 pub use record::describe;
 pub use rehome::rehome;
+pub use ruling::{Act, RuleQuestion, RuleService};
 pub use share::parts_of as share_of;
 pub use witness::{
     Decision, Dropped, Step, Subject, TRACES_MAX, Trace, TraceEvent, TraceId, TraceOrder, Traced,
@@ -95,6 +100,7 @@ use self::route::{Entry, Scratch};
 use self::share::Groups;
 use self::subscribe::PendingSubscribe;
 use self::timers::{Timer, Timers};
+use self::will::{PendingWill, WillAuthor};
 use self::witness::Witness;
 use self::write::BufferPool;
 use crate::auth::{Asks, Nonces, Rules, ScramUsers};
@@ -120,6 +126,10 @@ pub struct Policy {
     pub consults: Consults,
     /// Whom it lets get what.
     pub forward: Option<Forward>,
+    /// Whether a service decides what no rule does.
+    pub rule_service: Option<RuleService>,
+    /// Who knows of the clients of all shards; absent: nobody, and what that bounds is not.
+    pub porter: Option<Porter>,
     /// What clients may do.
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
@@ -193,6 +203,7 @@ pub struct Shard {
     /// How far the messages have come that other shards hand over of their logs.
     received: BTreeMap<ShardId, ReceivedImage>,
     subscribes: Arena<PendingSubscribe>,
+    wills: Arena<PendingWill>,
     /// Bit set of the shards whose log is full, and whether they know that of this one.
     full_logs: u64,
     told_full: bool,
@@ -233,6 +244,10 @@ struct Seat {
     number: QueueNumber,
     /// Where the log tells of it as a whole.
     told_at: Option<Sequence>,
+    /// Messages that may wait for it, by the rules of its last connection in this life.
+    queue_messages_max: u32,
+    /// Who left its will.
+    will_author: WillAuthor,
     /// Messages up to this ordinal were sent; the log knows.
     sent_through: u64,
     /// Its queue waits for the log.
@@ -250,6 +265,8 @@ impl Seat {
             shares: 0,
             number: 0,
             told_at: None,
+            queue_messages_max: u32::MAX,
+            will_author: WillAuthor::default(),
             sent_through: 0,
             waits_for_log: false,
             waits_to_pump: false,
@@ -303,6 +320,7 @@ impl Shard {
             last_spread: Sequence::default(),
             received: BTreeMap::new(),
             subscribes: Arena::new(),
+            wills: Arena::new(),
             full_logs: 0,
             told_full: false,
             full_lanes: 0,
@@ -358,6 +376,7 @@ impl Shard {
                 self.judge_all(now);
             }
             Input::Kick { client_id, forget } => self.handle_kick(now, client_id, forget),
+            Input::LetGo(whom) => self.handle_let_go(now, whom),
             Input::Announce { topic, payload } => self.announce(now, topic, payload),
             Input::Trace(order) => self.handle_trace(order),
             Input::Stop => self.handle_stop(now),

@@ -11,6 +11,7 @@ use super::limit::Limit;
 use super::message::Forwarded;
 use super::record::Change;
 use super::route::{Intake, Origin, Refusal};
+use super::ruling::{Act, May};
 use super::witness::Why;
 use super::{Key, Shard, ShardMessage, bit};
 use crate::config::RefusedPublish;
@@ -117,7 +118,21 @@ impl Shard {
             self.lose_all(Some(session), topic, publish.qos, bytes, Why::Refused, why);
             return self.refuse_publish(now, id, Owed::of(id, publish), reason);
         }
-        if !self.may_publish(id, topic, publish) {
+        match self.keeps_limits(id, topic, publish.retain) {
+            Ok(()) => {}
+            // [MQTT-3.2.2-14]: it was told.
+            Err(ReasonCode::RetainNotSupported) if self.speaks_v5(id) => {
+                return self.protocol_error(now, id, ReasonCode::RetainNotSupported);
+            }
+            Err(ReasonCode::RetainNotSupported) => {
+                self.metrics.publishes_not_allowed_total += 1;
+                let owed = Owed::of(id, publish);
+                return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
+            }
+            Err(reason) => return self.refuse_publish(now, id, Owed::of(id, publish), reason),
+        }
+        let may = self.may_publish(id, topic, publish);
+        if may == May::Not {
             self.metrics.publishes_not_allowed_total += 1;
             let rule = Some(self.rule_against(id, topic, publish));
             let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
@@ -136,6 +151,11 @@ impl Shard {
         );
         publication.retain = publish.retain;
         let owed = Owed::of(id, publish);
+        if may == May::Ask && !self.was_taken(session, owed) {
+            let message = Arc::clone(publication.keep());
+            let acts = vec![Act::publish(&message)];
+            return self.ask_service(id, acts, Consulting::Publish(message, owed));
+        }
         if self.is_consulted(id, |consults| consults.publish) && !self.was_taken(session, owed) {
             return self.consult(id, Consulting::Publish(Arc::clone(publication.keep()), owed));
         }
@@ -215,10 +235,10 @@ impl Shard {
         if !self.speaks_v5(id) {
             return true;
         }
-        let maximum = usize::from(self.mqtt().receive_maximum);
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return true;
         };
+        let maximum = usize::from(active.receive_maximum);
         let waiting = active.acknowledgements.waiting_for_puback();
         let Some(seat) = self.sessions.get(session) else { return true };
         let inbound = &seat.session.inbound;
@@ -484,7 +504,7 @@ impl Shard {
             reason,
             ready,
         ));
-        if active.acknowledgements.len() >= usize::from(self.policy.mqtt.receive_maximum) {
+        if active.acknowledgements.len() >= usize::from(active.receive_maximum) {
             self.pause(connection, Pause::Acknowledgements);
         }
         if ready {
@@ -556,7 +576,6 @@ impl Shard {
 
     /// Sends the acknowledgements at the front that are ready.
     fn send_acknowledgements(&mut self, now: Time, id: ConnectionId) {
-        let limit = usize::from(self.mqtt().receive_maximum);
         loop {
             let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
                 return;
@@ -569,7 +588,7 @@ impl Shard {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
-        if active.acknowledgements.len() <= limit / 2 {
+        if active.acknowledgements.len() <= usize::from(active.receive_maximum) / 2 {
             self.unpause(now, id, Pause::Acknowledgements);
         }
     }

@@ -1,5 +1,7 @@
 //! Bytes from clients: packets are cut out of the stream and handed to whoever acts on them.
 
+use zeroize::Zeroize as _;
+
 use super::Shard;
 use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
@@ -77,7 +79,12 @@ impl Shard {
     pub(super) fn read_on(&mut self, now: Time, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut partial = std::mem::take(&mut connection.partial);
+        let is_first = self.awaits_first_packet(id);
         let consumed = self.consume(now, id, &partial);
+        if is_first {
+            // There is a password in a CONNECT.
+            partial[..consumed].zeroize();
+        }
         let Some(connection) = self.connections.get_mut(id) else { return };
         debug_assert!(connection.partial.is_empty(), "nothing arrives while packets are read");
         if consumed < partial.len() {
@@ -88,7 +95,7 @@ impl Shard {
 
     /// Acts on the whole packets at the front; returns how many bytes they had.
     fn consume(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) -> usize {
-        let packet_bytes_max = self.mqtt().packet_bytes_max;
+        let mut packet_bytes_max = self.taken_bytes_max(id);
         let is_first = self.awaits_first_packet(id);
         let mut consumed = 0;
         while consumed < bytes.len() {
@@ -98,6 +105,9 @@ impl Shard {
                     let next = self.handle_frame(now, id, frame, &unread[..size]);
                     if !matches!(next, Next::Move(_)) {
                         consumed += size;
+                    }
+                    if is_first {
+                        packet_bytes_max = self.taken_bytes_max(id);
                     }
                     next
                 }
@@ -125,6 +135,12 @@ impl Shard {
             self.metrics.received_bytes_total += bytes.len() as u64;
         }
         consumed
+    }
+
+    /// The largest packet taken from a connection.
+    fn taken_bytes_max(&self, id: ConnectionId) -> u32 {
+        let active = self.connections.get(id).and_then(|connection| connection.active());
+        active.map_or(self.mqtt().packet_bytes_max, |active| active.taken_bytes_max)
     }
 
     /// Whether nothing but CONNECT may come.

@@ -8,9 +8,7 @@ use super::presence::Presence;
 use super::route::Origin;
 use super::witness::Decision;
 use super::{Key, Shard, ShardMessage, Timer};
-use crate::message::Publication;
 use crate::proto::{Disconnect, QoS, ReasonCode, Version};
-use crate::session::Will;
 use crate::time::Time;
 
 impl Shard {
@@ -25,12 +23,13 @@ impl Shard {
             return;
         };
         let (key, granted) = (active.session, active.connect_expiry_interval);
+        let most = active.limits.as_ref().map_or(u32::MAX, |limits| limits.session_expiry_s_max);
         if let Some(asked) = disconnect.session_expiry_interval {
             // [MQTT-3.14.2-2]: a session that was to end with its connection stays so.
             if granted == 0 && asked != 0 {
                 return self.protocol_error(now, id, ReasonCode::ProtocolError);
             }
-            let expiry_interval = asked.min(self.mqtt().session_expiry_s_max);
+            let expiry_interval = asked.min(self.mqtt().session_expiry_s_max).min(most);
             if let Some(seat) = self.sessions.get_mut(key) {
                 seat.session.expiry_interval = expiry_interval;
             }
@@ -101,8 +100,9 @@ impl Shard {
         if seat.session.will_due_at() <= now
             && let Some(will) = seat.session.will.take()
         {
-            self.publish_will(now, key, &will);
-            self.note_will_published(now, key);
+            if self.publish_will(now, key, &will) {
+                self.note_will_published(now, key);
+            }
         }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         if seat.session.expires_at() <= now {
@@ -155,25 +155,6 @@ impl Shard {
             let bytes = outbox.queued_bytes() as usize;
             self.lose_owed(key, bytes, detail);
         }
-    }
-
-    fn publish_will(&mut self, now: Time, key: Key, will: &Will) {
-        self.metrics.wills_published_total += 1;
-        let message = &will.message;
-        if self.witness.traces.is_on() {
-            self.trace_session(now, key, Decision::WillPublished, message.topic());
-        }
-        let expires = will.message_expiry_interval.map_or(Time::NEVER, |s| now.after_seconds(s));
-        let mut publication = Publication::new(
-            message.topic(),
-            message.properties(),
-            message.payload(),
-            message.qos,
-            expires,
-        );
-        publication.retain = message.retain;
-        let origin = self.origin(key);
-        self.publish(now, &mut publication, origin, None);
     }
 
     /// Who publishes, for those who choose or exclude by it.
@@ -231,9 +212,11 @@ impl Shard {
             .collect();
         groups.sort_unstable();
         let member = self.member_id(key);
+        let name = if there { self.name_of(key) } else { None };
         for group in groups {
             let to = self.place(&group);
-            self.send(to, ShardMessage::SharePresence { group, member, window });
+            let name = name.clone();
+            self.send(to, ShardMessage::SharePresence { group, member, window, name });
         }
     }
 

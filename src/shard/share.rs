@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::arena::Arena;
+use super::consult::{Forward, Name};
 use super::effect::ShardId;
 use super::image::GroupImage;
 use super::interest::Waiter;
@@ -59,6 +60,8 @@ struct Group {
 #[derive(Debug)]
 struct Seat {
     member: Member,
+    /// Who that is, while it is connected and somebody is asked about receivers.
+    client: Option<Arc<Name>>,
     /// Messages handed to it and neither done nor returned.
     outstanding: u32,
 }
@@ -193,10 +196,12 @@ impl Group {
         origin: u64,
         placement: &ahash::RandomState,
         random: &mut Random,
+        may_get: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
+        let is_there = |seat: &Seat| seat.member.window > 0 && may_get(seat);
         let can_take = |seat: &Seat| {
             let qos = message.qos.min(seat.member.options.qos);
-            seat.member.window > 0
+            is_there(seat)
                 && (qos == QoS::AtMostOnce || seat.outstanding < u32::from(seat.member.window))
         };
         let count = self.members.len();
@@ -231,7 +236,7 @@ impl Group {
                     _ => placement.hash_one(message.topic()),
                 };
                 let there: Vec<usize> =
-                    (0..count).filter(|index| self.members[*index].member.window > 0).collect();
+                    (0..count).filter(|index| is_there(&self.members[*index])).collect();
                 let index = *there.get((hash % there.len().max(1) as u64) as usize)?;
                 can_take(&self.members[index]).then_some(index)
             }
@@ -247,7 +252,7 @@ impl Shard {
         from: ShardId,
         name: Arc<str>,
         filter: Arc<str>,
-        member: Member,
+        (member, client): (Member, Option<Arc<Name>>),
         ticket: Key,
     ) {
         let key = match self.groups.by_name.get(&name) {
@@ -256,8 +261,8 @@ impl Shard {
         };
         let Some(group) = self.groups.groups.get_mut(key) else { return };
         match group.seat_mut(member.id) {
-            Some(seat) => seat.member = member,
-            None => group.members.push(Seat { member, outstanding: 0 }),
+            Some(seat) => (seat.member, seat.client) = (member, client),
+            None => group.members.push(Seat { member, client, outstanding: 0 }),
         }
         if member.is_kept {
             self.keep_group(now, key);
@@ -329,11 +334,12 @@ impl Shard {
         name: &str,
         member: MemberId,
         window: u16,
+        client: Option<Arc<Name>>,
     ) {
         let Some(key) = self.groups.by_name.get(name).copied() else { return };
         let Some(group) = self.groups.groups.get_mut(key) else { return };
         if let Some(seat) = group.seat_mut(member) {
-            seat.member.window = window;
+            (seat.member.window, seat.client) = (window, client);
             self.dispatch(now, key);
         }
     }
@@ -463,6 +469,7 @@ impl Shard {
     /// Hands out what can be handed out, in order.
     fn dispatch(&mut self, now: Time, key: Key) {
         let strategy = self.policy.mqtt.share_strategy;
+        let forward = self.policy.forward.clone();
         loop {
             let Some(group) = self.groups.groups.get_mut(key) else { return };
             let Some(Waiting { body, origin, .. }) = group.queue.front() else { return };
@@ -476,8 +483,23 @@ impl Shard {
                 self.lose_in_group(&message, &name, Why::Expired);
                 continue;
             }
-            let picked = group.pick(strategy, &message, origin, &self.placement, &mut self.random);
+            let may_get = |seat: &Seat| {
+                let asked = |forward: &Forward| {
+                    forward.allows(seat.client.as_deref(), &Publication::of(&message))
+                };
+                forward.as_ref().is_none_or(asked)
+            };
+            let random = &mut self.random;
+            let picked = group.pick(strategy, &message, origin, &self.placement, random, may_get);
             let Some(index) = picked else {
+                // Whom it may go to nobody is: what is behind it does not wait for that.
+                let mut there = group.members.iter().filter(|seat| seat.member.window > 0);
+                if forward.is_some() && there.clone().next().is_some() && !there.any(may_get) {
+                    let refused = group.pop(&mut self.queue_memory);
+                    let refused = refused.expect("the queue has a front");
+                    self.waiting_over(log_number, &refused);
+                    continue;
+                }
                 // QoS 0 waits for nobody.
                 if message.qos == QoS::AtMostOnce {
                     self.metrics.dropped_away_total += 1;
@@ -525,7 +547,8 @@ impl Shard {
         let key = self.insert_group(name, &filter);
         self.entry(&filter).groups.push(key);
         if let Some(group) = self.groups.groups.get_mut(key) {
-            let seats = members.into_iter().map(|member| Seat { member, outstanding: 0 });
+            let seats =
+                members.into_iter().map(|member| Seat { member, client: None, outstanding: 0 });
             group.members = seats.collect();
         }
     }

@@ -9,8 +9,10 @@ use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
 use super::journal::Waiter;
 use super::limit::Limit;
+use super::ruling::{Act, May};
 use super::witness::Why;
 use super::{Key, Shard, ShardMessage};
+use crate::auth::Action;
 use crate::message::Publication;
 use crate::proto::{
     FilterAndOptions, Packet, PacketId, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
@@ -54,22 +56,42 @@ impl Shard {
         id: ConnectionId,
         subscribe: &Subscribe<'_>,
     ) {
-        if !self.is_consulted(id, |consults| consults.subscribe) {
-            return self.subscribe_all(now, id, subscribe, None);
+        let asks_hook = self.is_consulted(id, |consults| consults.subscribe);
+        if !asks_hook && self.policy.rule_service.is_none() {
+            return self.subscribe_all(now, id, subscribe, &[], None);
+        }
+        let (mut acts, mut ruled) = (Vec::new(), Vec::new());
+        for FilterAndOptions { filter, options } in subscribe.filters.iter() {
+            let (topic, qos) = (plain(filter).as_str(), options.qos);
+            let may = self.may_subscribe(id, topic, qos);
+            ruled.push(matches!(may, May::Do(_)));
+            if may == May::Ask {
+                let topic = topic.into();
+                acts.push(Act { action: Action::Subscribe, topic, qos, retain: false });
+            }
+        }
+        if acts.is_empty() && !asks_hook {
+            return self.subscribe_all(now, id, subscribe, &ruled, None);
         }
         let filters = subscribe.filters.iter();
         let filters = filters.map(|entry| (entry.filter.to_string().into(), entry.options));
         let (packet_id, subscription_id) = (subscribe.packet_id, subscribe.subscription_id);
         let filters = filters.collect();
-        self.consult(id, Consulting::Subscribe { packet_id, subscription_id, filters });
+        let waits = Consulting::Subscribe { packet_id, subscription_id, filters, ruled };
+        match acts.is_empty() {
+            true => self.consult(id, waits),
+            false => self.ask_service(id, acts, waits),
+        }
     }
 
-    /// Makes the subscriptions of a SUBSCRIBE, as advised if somebody was asked.
+    /// Makes the subscriptions of a SUBSCRIBE: as `ruled` where rules leave it open, and as advised
+    /// if a hook was asked.
     pub(super) fn subscribe_all(
         &mut self,
         now: Time,
         id: ConnectionId,
         subscribe: &Subscribe<'_>,
+        ruled: &[bool],
         advice: Option<&[Result<QoS, ReasonCode>]>,
     ) {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
@@ -91,8 +113,11 @@ impl Shard {
         let v5 = self.speaks_v5(id);
         for (index, entry) in subscribe.filters.iter().enumerate() {
             let FilterAndOptions { filter, mut options } = entry;
-            let allowed = self.may_subscribe(id, plain(filter).as_str());
-            let allowed = allowed.ok_or(ReasonCode::NotAuthorized);
+            let allowed = match self.may_subscribe(id, plain(filter).as_str(), options.qos) {
+                May::Do(qos_max) => Ok(qos_max),
+                May::Ask if ruled.get(index).copied().unwrap_or(false) => Ok(QoS::ExactlyOnce),
+                May::Ask | May::Not => Err(ReasonCode::NotAuthorized),
+            };
             let advised = advice.map_or(Ok(QoS::ExactlyOnce), |advice| {
                 advice.get(index).copied().unwrap_or(Err(ReasonCode::NotAuthorized))
             });
@@ -181,8 +206,15 @@ impl Shard {
         if separators >= usize::from(mqtt.topic_levels_max) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let count = self.sessions.get(session).map_or(0, |seat| seat.session.subscriptions.len());
-        if count >= mqtt.subscriptions_max as usize {
+        let Some(seat) = self.sessions.get(session) else { return Ok(()) };
+        let active = seat.connection.and_then(|id| self.connections.get(id)?.active());
+        let limits = active.and_then(|active| active.limits.as_deref());
+        if limits.is_some_and(|limits| !limits.allows_topic(filter)) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let most = limits.map_or(u32::MAX, |limits| limits.subscriptions_max);
+        let most = mqtt.subscriptions_max.min(most);
+        if seat.session.subscriptions.len() >= most as usize {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -240,7 +272,8 @@ impl Shard {
         };
         let to = self.place(&group);
         self.subscribe_waits(ticket);
-        self.send(to, ShardMessage::ShareJoin { group, filter, member, ticket });
+        let name = self.name_of(session);
+        self.send(to, ShardMessage::ShareJoin { group, filter, member, name, ticket });
     }
 
     pub(super) fn subscribe_waits(&mut self, ticket: Key) {

@@ -231,7 +231,9 @@ impl World {
             Output::Lane { to, message } => self.send_lane(shard, to.index(), message),
             Output::Log(order) => self.order(shard, order),
             Output::LoginFailed(_) | Output::Event(_) => {}
-            Output::Consult { .. } => unreachable!("nobody is to be asked"),
+            Output::Consult { .. } | Output::AskRules { .. } => {
+                unreachable!("nobody is to be asked")
+            }
             Output::Ask { connection, .. } => {
                 self.handle(
                     shard,

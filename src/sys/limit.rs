@@ -1,7 +1,7 @@
-//! What this process may have: locked memory and open files.
+//! What this process may have: locked memory and open files, and who may look into it.
 
 use rustix::io::Result;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Finding, in_words};
 
@@ -34,6 +34,13 @@ fn raise_one(resource: Resource) -> Result<()> {
         return Ok(());
     }
     setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum })
+}
+
+/// Keeps the memory of this process, passwords and keys among it, out of core dumps and from other
+/// processes of its user; root can still look.
+pub fn seal() -> std::io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 /// Connections that the limit of open files leaves room for; absent if there is no limit.

@@ -24,7 +24,7 @@ use std::path::Path;
 use crate::config::Config;
 
 pub use cpu::usable_cpus;
-pub use limit::{connections_max, raise as raise_limits};
+pub use limit::{connections_max, raise as raise_limits, seal};
 pub use notify::ServiceManager;
 pub use process::Usage;
 

@@ -22,7 +22,59 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 /// A client of 5.0 or 3.1.1 that says what is asked and reads answers.
 pub struct Client {
     pub stream: TcpStream,
+    /// What its CONNACK said.
+    pub connack: Vec<u8>,
     level: u8,
+}
+
+/// How a client comes.
+#[derive(Clone, Copy)]
+pub struct Entrance<'a> {
+    pub level: u8,
+    pub client_id: &'a str,
+    pub user: Option<&'a str>,
+    pub password: Option<&'a [u8]>,
+    pub will: Option<&'a str>,
+    pub will_retained: bool,
+    /// Whether an earlier session is forgotten; otherwise this one is kept, before 5.0.
+    pub clean: bool,
+}
+
+impl Entrance<'_> {
+    /// A user whose password is `secret`.
+    pub fn of<'a>(level: u8, client_id: &'a str, user: &'a str) -> Entrance<'a> {
+        Entrance {
+            level,
+            client_id,
+            user: Some(user),
+            password: Some(b"secret"),
+            will: None,
+            will_retained: false,
+            clean: true,
+        }
+    }
+
+    fn packet(&self) -> Vec<u8> {
+        let Entrance { level, user, password, will, .. } = *self;
+        let flag = |is_given, flag| if is_given { flag } else { 0 };
+        let flags = flag(self.clean, 0x02)
+            | flag(user.is_some(), 0x80)
+            | flag(password.is_some(), 0x40)
+            | flag(will.is_some(), 0x04)
+            | flag(self.will_retained, 0x20);
+        let mut body = [field(b"MQTT"), vec![level, flags, 0, 60]].concat();
+        let none: &[u8] = if level == 5 { &[0] } else { &[] };
+        body.extend(none);
+        body.extend(field(self.client_id.as_bytes()));
+        if let Some(topic) = will {
+            body.extend(none);
+            body.extend(field(topic.as_bytes()));
+            body.extend(field(b"gone"));
+        }
+        body.extend(user.map(|user| field(user.as_bytes())).unwrap_or_default());
+        body.extend(password.map(field).unwrap_or_default());
+        packet(0x10, &body)
+    }
 }
 
 impl Client {
@@ -48,32 +100,27 @@ impl Client {
 
     /// The same by a connection.
     pub fn over(
-        mut stream: TcpStream,
+        stream: TcpStream,
         level: u8,
         (user, password): (Option<&str>, Option<&[u8]>),
         will: Option<&str>,
     ) -> Result<Client, u8> {
-        let flag = |is_given, flag| if is_given { flag } else { 0 };
-        let flags = 0x02
-            | flag(user.is_some(), 0x80)
-            | flag(password.is_some(), 0x40)
-            | flag(will.is_some(), 0x04);
-        let mut body = [field(b"MQTT"), vec![level, flags, 0, 60]].concat();
-        let none: &[u8] = if level == 5 { &[0] } else { &[] };
-        body.extend(none);
-        body.extend(field(format!("{}-device", user.unwrap_or("some")).as_bytes()));
-        if let Some(topic) = will {
-            body.extend(none);
-            body.extend(field(topic.as_bytes()));
-            body.extend(field(b"gone"));
-        }
-        body.extend(user.map(|user| field(user.as_bytes())).unwrap_or_default());
-        body.extend(password.map(field).unwrap_or_default());
-        stream.write_all(&packet(0x10, &body)).expect("it reads");
-        let mut client = Client { stream, level };
+        let client_id = format!("{}-device", user.unwrap_or("some"));
+        let (will_retained, clean, client_id) = (false, true, &*client_id);
+        Client::come(
+            stream,
+            &Entrance { level, client_id, user, password, will, will_retained, clean },
+        )
+    }
+
+    /// Comes by a connection; the code of CONNACK if it is refused.
+    pub fn come(mut stream: TcpStream, entrance: &Entrance<'_>) -> Result<Client, u8> {
+        stream.write_all(&entrance.packet()).expect("it reads");
+        let mut client = Client { stream, connack: Vec::new(), level: entrance.level };
         let (first, body) = client.read();
         assert_eq!(first, 0x20);
-        if body[1] == 0 { Ok(client) } else { Err(body[1]) }
+        client.connack = body;
+        if client.connack[1] == 0 { Ok(client) } else { Err(client.connack[1]) }
     }
 
     pub fn read(&mut self) -> (u8, Vec<u8>) {
@@ -87,6 +134,12 @@ impl Client {
     pub fn send(&mut self, first: u8, parts: &[&[u8]]) {
         let body = parts.concat();
         self.stream.write_all(&packet(first, &body)).expect("the broker reads");
+    }
+
+    /// Ends its connection and sees it end.
+    pub fn leave(mut self) {
+        self.send(0xE0, &[]);
+        let _ = self.stream.read_to_end(&mut Vec::new());
     }
 
     fn properties(&self) -> &'static [u8] {

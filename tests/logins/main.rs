@@ -3,7 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bans;
 mod client;
+mod limits;
+mod rules_service;
 mod service;
 mod token;
 
@@ -230,6 +233,43 @@ fn a_file_that_all_can_read_is_refused() {
 }
 
 #[test]
+fn a_configuration_with_secrets_that_all_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new();
+    let verifier = "SCRAM-SHA-256$4096:c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:\
+                    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let check = |text: &str, mode: u32| {
+        let file = directory.write("hawker.toml", text);
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&file, mode).expect("it is ours");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
+        let output = command.arg("check-config").arg(&file).output();
+        let output = output.expect("the broker's binary can be started");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let verifiers = format!("[auth.scram_users]\nann = '{verifier}'\n");
+    let url = "[auth]\nhttp_url = 'https://me:secret@auth.example.org/'\n";
+    for (text, key) in [(&*verifiers, "auth.scram_users"), (url, "auth.http_url")] {
+        assert_eq!(check(text, 0o640), (true, String::new()));
+        let (taken, said) = check(text, 0o644);
+        assert!(!taken && said.contains("chmod o-rwx") && said.contains(key), "{said}");
+    }
+    let harmless = "[auth]\nhttp_url = 'https://auth.example.org/'\n";
+    assert_eq!(check(harmless, 0o644), (true, String::new()));
+}
+
+#[test]
+fn nobody_else_can_look_into_the_process() {
+    let broker = Broker::start(1);
+    let dumpable = std::process::Command::new("stat")
+        .args(["-c", "%U", &format!("/proc/{}/environ", broker.pid())])
+        .output()
+        .expect("coreutils are there");
+    // What belongs to a process that is not dumpable is root's, whoever runs it.
+    assert_eq!(String::from_utf8_lossy(&dumpable.stdout).trim(), "root");
+}
+
+#[test]
 fn a_user_may_have_rules_of_its_own() {
     let directory = Directory::new();
     let file = directory.join("passwords");
@@ -293,7 +333,7 @@ fn hide(file: &Path) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
-fn users(directory: &Directory) {
+pub fn users(directory: &Directory) {
     for user in ["ann", "bob", "eve"] {
         add(&directory.join("passwords"), user, "secret");
     }

@@ -37,7 +37,7 @@ impl Service {
         format!("http://{}/", self.address)
     }
 
-    fn asked(&self) -> Vec<(String, Value)> {
+    pub fn asked(&self) -> Vec<(String, Value)> {
         self.asked.lock().expect("no panic").clone()
     }
 }

@@ -133,7 +133,10 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
         command.arg("run").current_dir(directory.path());
         if let Some(toml) = &self.config {
-            command.arg("-c").arg(directory.write("hawker.toml", toml));
+            let file = directory.write("hawker.toml", toml);
+            let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&file, owner).expect("it was just written");
+            command.arg("-c").arg(file);
         }
         if self.listens {
             command.args(["--listen", &format!("{}://127.0.0.1:0", self.scheme)]);

@@ -31,33 +31,35 @@ export function Security() {
   );
 }
 
+const KINDS = { address: 'address', user: 'user', client_id: 'client id' };
+
 function Bans() {
   const answer = useApi<{ bans: Ban[] } | Ban[]>('/bans', 5000);
   const [adding, setAdding] = useState(false);
-  const [lifted, setLifted] = useState<string | null>(null);
+  const [lifted, setLifted] = useState<Ban | null>(null);
   return (
-    <Card title="Banned addresses" hint="Their connections are closed as they come." aside={may('operator') && <Button kind="primary" small onClick={() => setAdding(true)}>Ban an address</Button>}>
+    <Card title="Bans" hint="Addresses are closed as they come; users and client ids are told." aside={may('operator') && <Button kind="primary" small onClick={() => setAdding(true)}>Ban somebody</Button>}>
       <Await answer={answer}>
         {(data) => {
           const bans = Array.isArray(data) ? data : data.bans;
           return bans.length === 0
-            ? <Empty title="No address is banned."><p>Addresses that guess passwords are banned by themselves; <code>auth.ban_failures</code> says after how many.</p></Empty>
-            : <Table label="Banned addresses" rows={bans} id={(ban) => ban.address} columns={[
-                { name: 'Address', head: true, cell: (ban) => <code>{ban.address}</code> },
+            ? <Empty title="Nobody is banned."><p>Addresses that guess passwords are banned by themselves; <code>auth.ban_failures</code> says after how many.</p></Empty>
+            : <Table label="Bans" rows={bans} id={(ban) => `${ban.kind} ${ban.name}`} columns={[
+                { name: 'Who', head: true, cell: (ban) => <><code>{ban.name}</code> <span class="muted">{KINDS[ban.kind]}</span></> },
                 { name: 'Why', cell: (ban) => ban.why },
                 { name: 'Until', cell: (ban) => ban.until_ms == null ? 'lifted by hand' : <>{moment(ban.until_ms)} <span class="muted">({duration((ban.until_ms - Date.now()) / 1000)})</span></> },
-                ...(may('operator') ? [{ name: 'Actions', actions: true, cell: (ban: Ban) => <Button small kind="quiet" aria-label={`Lift the ban of ${ban.address}`} onClick={() => setLifted(ban.address)}>Lift</Button> }] : []),
+                ...(may('operator') ? [{ name: 'Actions', actions: true, cell: (ban: Ban) => <Button small kind="quiet" aria-label={`Lift the ban of ${ban.name}`} onClick={() => setLifted(ban)}>Lift</Button> }] : []),
               ]} />;
         }}
       </Await>
       {adding && <Add onClose={() => setAdding(false)} onDone={answer.reload} />}
       {lifted !== null && (
         <Confirm title="Lift this ban?" onClose={() => setLifted(null)} actions={[{ label: 'Lift the ban', kind: 'primary', act: async () => {
-          await request('DELETE', `/bans/${encodeURIComponent(lifted)}`);
-          say(`${lifted} may connect again.`);
+          await request('DELETE', `/bans/${encodeURIComponent(lifted.name)}?kind=${lifted.kind}`);
+          say(`${lifted.name} may connect again.`);
           answer.reload();
         } }]}>
-          <p class="id">{lifted}</p>
+          <p class="id">{lifted.name}</p>
           <p>Its clients may connect at once.</p>
         </Confirm>
       )}
@@ -66,15 +68,16 @@ function Bans() {
 }
 
 function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
-  const [address, setAddress] = useState('');
+  const [kind, setKind] = useState<Ban['kind']>('address');
+  const [name, setName] = useState('');
   const [why, setWhy] = useState('');
   const [seconds, setSeconds] = useState('3600');
   const [error, setError] = useState<string | null>(null);
   const add = async (event: Event) => {
     event.preventDefault();
     try {
-      await request('POST', '/bans', { address: address.trim(), seconds: Number(seconds), why: why.trim() || 'by hand' });
-      say(`${address.trim()} is banned.`);
+      await request('POST', '/bans', { [kind]: kind === 'address' ? name.trim() : name, seconds: Number(seconds), why: why.trim() || 'by hand' });
+      say(`${name.trim()} is banned.`);
       onDone();
       onClose();
     } catch (failure) {
@@ -82,9 +85,10 @@ function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
     }
   };
   return (
-    <Dialog title="Ban an address" onClose={onClose}>
+    <Dialog title="Ban somebody" onClose={onClose}>
       <form class="form" onSubmit={add}>
-        <Field label="Address" value={address} onValue={setAddress} required mono autofocus placeholder="192.0.2.7" hint="An IP address. Everybody behind it is kept out." />
+        <Choice label="By" value={kind} onValue={(value) => setKind(value as Ban['kind'])} options={[['address', 'Address or network'], ['user', 'User'], ['client_id', 'Client id']]} />
+        <Field label="Name" value={name} onValue={setName} required mono autofocus placeholder={kind === 'address' ? '192.0.2.7 or 10.0.0.0/8' : ''} hint="Whoever is meant is let go and kept out." />
         <Field label="Why" value={why} onValue={setWhy} placeholder="guesses passwords" />
         <Choice label="For" value={seconds} onValue={setSeconds} options={[['600', '10 minutes'], ['3600', '1 hour'], ['86400', '1 day'], ['604800', '1 week']]} />
         {error && <Notice level="bad" title={error} />}

@@ -67,22 +67,26 @@ enum Action {
         #[arg(long)]
         forget: bool,
     },
-    /// Keep an address out; connections that are there stay.
+    /// Keep an address, a user or a client id out; its connections end.
     Ban {
-        /// The address; of IPv6 its network of 64 bits.
-        address: String,
+        /// The address, of IPv6 with its network of 64 bits, or a network such as 10.0.0.0/8.
+        name: String,
         /// For how many seconds.
         seconds: u64,
         /// Why.
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
+        #[command(flatten)]
+        kind: BanKind,
     },
-    /// Let an address in again.
+    /// Let an address, a user or a client id in again.
     Unban {
-        /// The address.
-        address: String,
+        /// The address or network, as `bans` shows it.
+        name: String,
+        #[command(flatten)]
+        kind: BanKind,
     },
-    /// Addresses that are kept out.
+    /// Who is kept out.
     Bans,
     /// Retained messages, or one of them with its payload.
     Retained {
@@ -174,6 +178,27 @@ enum Action {
     Config,
 }
 
+/// What a ban is by, if not by an address.
+#[derive(Clone, Copy, Debug, Args)]
+struct BanKind {
+    /// The name is that of a user.
+    #[arg(long, conflicts_with = "client_id")]
+    user: bool,
+    /// The name is a client id.
+    #[arg(long)]
+    client_id: bool,
+}
+
+impl BanKind {
+    fn name(self) -> &'static str {
+        match self {
+            BanKind { user: true, .. } => "user",
+            BanKind { client_id: true, .. } => "client_id",
+            BanKind { .. } => "address",
+        }
+    }
+}
+
 impl Ctl {
     /// Asks, and prints what came back.
     pub(super) fn run(&self) -> Result<(), CtlError> {
@@ -211,11 +236,13 @@ impl Ctl {
                 let session = if *forget { "forget" } else { "keep" };
                 server.delete(&format!("/clients/{}?session={session}", escaped(client_id)))
             }
-            Action::Ban { address, seconds, why } => {
-                let order = json!({ "address": address, "seconds": seconds, "why": why });
+            Action::Ban { name, seconds, why, kind } => {
+                let order = json!({ kind.name(): name, "seconds": seconds, "why": why });
                 server.post("/bans", &order)
             }
-            Action::Unban { address } => server.delete(&format!("/bans/{}", escaped(address))),
+            Action::Unban { name, kind } => {
+                server.delete(&format!("/bans/{}?kind={}", escaped(name), kind.name()))
+            }
             Action::Bans => server.get("/bans"),
             Action::Retained { filter, delete: true, .. } => {
                 server.delete(&format!("/retained/{}", escaped(filter)))
@@ -262,7 +289,7 @@ impl Ctl {
             Action::Clients { .. } => clients(answer),
             Action::Client { .. } => client(answer),
             Action::Bans => {
-                Table::of(answer, &["address", "seconds_left", "by", "why"]).to_string()
+                Table::of(answer, &["kind", "name", "seconds_left", "by", "why"]).to_string()
             }
             Action::Retained { show: true, .. } => message(answer),
             Action::Retained { delete: false, .. } => retained(answer),

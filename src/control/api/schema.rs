@@ -34,7 +34,7 @@ pub(super) fn parameter(path: &str, name: &str) -> Value {
         "filter" => text(FILTER),
         "topic" if path == "/subscriptions" => text(ANY_TOPIC),
         "topic" => text(TOPIC),
-        "address" => address(),
+        "kind" => json!({ "type": "string", "enum": ["", "address", "user", "client_id"] }),
         "why" => {
             let names = Why::ALL.iter().map(|why| why.name());
             json!({ "type": "string", "enum": names.chain([""]).collect::<Vec<_>>() })
@@ -52,12 +52,15 @@ pub(super) fn body(path: &str) -> Option<Value> {
         "/bans" => json!({
             "type": "object",
             "additionalProperties": false,
-            "required": ["address", "seconds"],
+            "required": ["seconds"],
             "properties": {
-                "address": address(),
+                "address": { "anyOf": [address(), { "type": "null" }] },
+                "user": { "type": ["string", "null"], "minLength": 1 },
+                "client_id": { "type": ["string", "null"], "minLength": 1 },
                 "seconds": { "type": "integer", "minimum": 1, "maximum": SECONDS_MAX },
                 "why": { "type": "string", "maxLength": WHY_CHARS_MAX },
             },
+            "oneOf": [is_given("address"), is_given("user"), is_given("client_id")],
         }),
         "/traces" => json!({
             "type": "object",
@@ -96,8 +99,8 @@ pub(super) fn answer(path: &str, is_get: bool) -> Value {
         "/retained" => page("retained"),
         "/drops" => page("drops"),
         "/traces" if is_get => object(&["traces"]),
-        "/bans" if is_get => list(&["address", "until_ms", "seconds_left", "why", "by"]),
-        "/bans" => object(&["address", "until_ms", "seconds_left", "why", "by"]),
+        "/bans" if is_get => list(&["kind", "name", "until_ms", "seconds_left", "why", "by"]),
+        "/bans" => object(&["kind", "name", "until_ms", "seconds_left", "why", "by"]),
         "/publish" => object(&["reason", "reason_code"]),
         "/publish/batch" => list(&["reason", "reason_code"]),
         "/explain" => object(&["client_id", "topic", "publish", "outcome", "matches", "total"]),

@@ -8,6 +8,7 @@ use crate::config::QueuePolicy;
 use crate::proto::QoS;
 use crate::shard::Shard;
 use crate::shard::announce::is_own;
+use crate::shard::connection::Active;
 use crate::shard::effect::Listener;
 
 /// A message that somebody might publish.
@@ -68,10 +69,18 @@ impl Shard {
             (false, format!("the topic has more than mqtt.topic_levels_max = {levels_max} levels"))
         } else if connection.is_some_and(|one| one.peer.listener == Listener::LOCAL) {
             (true, "a client within the process may do everything".to_owned())
+        } else if let Some(active) = active
+            && let Some(why) = breaks_limits(active, topic, *retain)
+        {
+            (false, why)
         } else if let Some(active) = active {
-            match active.grants.as_deref() {
-                Some(grants) => grants.explain_publish(topic, *qos, *retain),
-                None => no_rule(),
+            let grants = active.grants.as_deref();
+            let decided = grants.map(|grants| grants.explain_publish(topic, *qos, *retain));
+            let is_denied = grants.is_some_and(|grants| grants.denies_publish(topic));
+            match decided {
+                Some(decided) if decided.0 || is_denied || !self.asks_service() => decided,
+                None if !self.asks_service() => no_rule(),
+                _ => (false, "no rule decides it: auth.http_rules_url is asked".to_owned()),
             }
         } else {
             self.judge_absent(intent)
@@ -90,6 +99,10 @@ impl Shard {
         }
     }
 
+    fn asks_service(&self) -> bool {
+        self.policy.rule_service.is_some()
+    }
+
     /// By the rules of the configuration alone: where it would come from is not known.
     fn judge_absent(&self, intent: &Intent) -> (bool, String) {
         let rules = &self.policy.rules;
@@ -106,6 +119,18 @@ impl Shard {
         };
         rules.grants(actor).explain_publish(&intent.topic, intent.qos, intent.retain)
     }
+}
+
+/// What a message of a client would break that rules hold it to.
+fn breaks_limits(active: &Active, topic: &str, retain: bool) -> Option<String> {
+    let limits = active.limits.as_deref()?;
+    if retain && !limits.retain_available {
+        return Some("a rule has retain_available = false for this client".to_owned());
+    }
+    let (levels, bytes) = (limits.topic_levels_max, limits.topic_bytes_max);
+    (!limits.allows_topic(topic)).then(|| {
+        format!("rules allow this client topics of {levels} levels and {bytes} bytes at most")
+    })
 }
 
 fn no_rule() -> (bool, String) {

@@ -1,0 +1,480 @@
+//! Who is kept out, why and until when, and the file in which that outlives the broker.
+//!
+//! A line of the file is a ban: `{"client_id": "pump-7", "until": "2026-12-31T23:59:59Z", "why":
+//! "floods"}`. `address` (also a network) or `user` can stand in place of `client_id`; without `until`
+//! it lasts until somebody lifts it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Banned, LineFault};
+use crate::config::Network;
+use crate::login::SecretsError;
+use crate::time::Time;
+
+/// Bans there can be; more belong into the firewall.
+pub(crate) const BANS_MAX: usize = 10_000;
+
+/// A ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sentence {
+    /// How long.
+    pub(crate) until: Time,
+    /// Why.
+    pub(crate) why: String,
+    /// Who decided it.
+    pub(crate) by: By,
+}
+
+/// Who decided a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum By {
+    /// Somebody.
+    Operator,
+    /// `auth.ban_failures`.
+    Logins,
+    /// `auth.flapping_connects`.
+    Flapping,
+}
+
+/// All bans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bans {
+    all: BTreeMap<Banned, Sentence>,
+    /// The lengths of the networks among them, each with how many there are: an address is looked
+    /// for once for each.
+    lengths: BTreeMap<u8, usize>,
+    /// Bans of users and client ids.
+    names: usize,
+}
+
+impl Bans {
+    /// Adds or replaces one, until a whole second, as the file has it; false if there are as many
+    /// as there can be.
+    pub(crate) fn put(&mut self, now: Time, whom: Banned, mut sentence: Sentence) -> bool {
+        if sentence.until != Time::NEVER {
+            let seconds = sentence.until.as_micros().div_ceil(1_000_000);
+            sentence.until = Time::from_micros(seconds * 1_000_000);
+        }
+        if self.all.len() >= BANS_MAX && !self.all.contains_key(&whom) {
+            self.forget_ended(now);
+            if self.all.len() >= BANS_MAX {
+                return false;
+            }
+        }
+        if self.all.insert(whom.clone(), sentence).is_none() {
+            self.count(&whom, true);
+        }
+        true
+    }
+
+    pub(crate) fn remove(&mut self, whom: &Banned) -> Option<Sentence> {
+        let removed = self.all.remove(whom)?;
+        self.count(whom, false);
+        Some(removed)
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Banned, &Sentence) -> bool) {
+        let gone: Vec<Banned> = self
+            .all
+            .iter()
+            .filter(|(whom, sentence)| !keep(whom, sentence))
+            .map(|(whom, _)| whom.clone())
+            .collect();
+        for whom in gone {
+            self.remove(&whom);
+        }
+    }
+
+    fn forget_ended(&mut self, now: Time) {
+        self.retain(|_, sentence| sentence.until > now);
+    }
+
+    fn count(&mut self, whom: &Banned, is_added: bool) {
+        let count = match whom {
+            Banned::Network(network) => self.lengths.entry(length(network)).or_default(),
+            Banned::User(_) | Banned::ClientId(_) => &mut self.names,
+        };
+        *count = if is_added { *count + 1 } else { *count - 1 };
+        self.lengths.retain(|_, count| *count > 0);
+    }
+
+    /// Whether an address is kept out.
+    pub(crate) fn holds_address(&self, now: Time, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if self.lengths.is_empty() || address.is_loopback() {
+            return false;
+        }
+        let is_v6 = address.is_ipv6();
+        let mut lengths = self.lengths.keys().filter(|length| (**length >= V6) == is_v6);
+        lengths.any(|length| {
+            let bits = if is_v6 { length - V6 } else { *length };
+            let network = Banned::Network(Network::around(address, bits));
+            self.all.get(&network).is_some_and(|sentence| sentence.until > now)
+        })
+    }
+
+    /// Whether a client is kept out by its client id or user.
+    pub(crate) fn holds_name(&self, now: Time, client_id: &str, user: Option<&str>) -> bool {
+        let holds = |whom| self.all.get(&whom).is_some_and(|sentence| sentence.until > now);
+        self.names > 0
+            && (holds(Banned::ClientId(client_id.into()))
+                || user.is_some_and(|user| holds(Banned::User(user.into()))))
+    }
+
+    /// Those that last, in order.
+    pub(crate) fn lasting(&self, now: Time) -> impl Iterator<Item = (&Banned, &Sentence)> {
+        self.all.iter().filter(move |(_, sentence)| sentence.until > now)
+    }
+
+    /// What became of a file that others may have changed: the changes of both sides since they
+    /// agreed on `base`. Where both changed the same, the file wins.
+    pub(crate) fn merged(&self, base: &Bans, file: &Bans) -> Bans {
+        let mut merged = file.clone();
+        let whoms: BTreeSet<&Banned> = self.all.keys().chain(base.all.keys()).collect();
+        for whom in whoms {
+            let (ours, before) = (self.all.get(whom), base.all.get(whom));
+            if ours == before || file.all.get(whom) != before {
+                continue;
+            }
+            match ours {
+                Some(sentence) => drop(merged.put(Time::default(), whom.clone(), sentence.clone())),
+                None => drop(merged.remove(whom)),
+            }
+        }
+        merged
+    }
+
+    /// Bans that are not among others.
+    pub(crate) fn beyond(&self, others: &Bans) -> Vec<Banned> {
+        self.all.keys().filter(|whom| !others.all.contains_key(*whom)).cloned().collect()
+    }
+
+    /// The lines of a file.
+    pub(crate) fn parse(text: &str) -> Result<Bans, LineFault> {
+        let mut bans = Bans::default();
+        for (index, line) in text.lines().enumerate() {
+            if line.trim().is_empty() || line.trim_start().starts_with('#') {
+                continue;
+            }
+            let fault = |reason| LineFault { line: index + 1, reason };
+            let written: Line = serde_json::from_str(line).map_err(|_| fault(EXPECTED))?;
+            let (whom, sentence) = written.ban().map_err(fault)?;
+            if !bans.put(Time::default(), whom, sentence) {
+                return Err(fault("there are more than 10000 bans; use the firewall"));
+            }
+        }
+        Ok(bans)
+    }
+
+    fn text(&self, now: Time) -> String {
+        let mut text = String::from(HEAD);
+        for (whom, sentence) in self.lasting(now) {
+            let line = serde_json::to_string(&Line::of(whom, sentence));
+            text.push_str(&line.expect("texts can be written"));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Networks of IPv6 are counted above those of IPv4.
+const V6: u8 = 33;
+
+fn length(network: &Network) -> u8 {
+    match network.address() {
+        IpAddr::V4(_) => network.bits(),
+        IpAddr::V6(_) => V6 + network.bits(),
+    }
+}
+
+const HEAD: &str = "# Who is kept out. hawker ctl ban and unban change it; what is changed here by \
+                    hand\n# the broker takes on SIGHUP.\n";
+
+const EXPECTED: &str = "expected {\"address\", \"user\" or \"client_id\": \"NAME\", \"until\": \
+                        \"2026-12-31T23:59:59Z\", \"why\": \"TEXT\"}, until and why if you like";
+
+/// A line of the file.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Line {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+    by: Option<By>,
+}
+
+impl Line {
+    fn of(whom: &Banned, sentence: &Sentence) -> Line {
+        let mut line = Line { why: sentence.why.clone(), by: Some(sentence.by), ..Line::default() };
+        let name = Some(whom.name());
+        match whom {
+            Banned::Network(_) => line.address = name,
+            Banned::User(_) => line.user = name,
+            Banned::ClientId(_) => line.client_id = name,
+        }
+        line.until = (sentence.until != Time::NEVER).then(|| written(sentence.until));
+        line
+    }
+
+    fn ban(self) -> Result<(Banned, Sentence), &'static str> {
+        let Line { address, user, client_id, until, why, by } = self;
+        let whom = match (address, user, client_id) {
+            (Some(name), None, None) => {
+                Banned::new("address", &name).ok_or("address: no address or network")?
+            }
+            (None, Some(name), None) => Banned::new("user", &name).ok_or("user: it is empty")?,
+            (None, None, Some(name)) => {
+                Banned::new("client_id", &name).ok_or("client_id: it is empty")?
+            }
+            _ => return Err("one of address, user and client_id says whom it is about"),
+        };
+        let until = match until {
+            Some(text) => read(&text).ok_or("until: expected 2026-12-31T23:59:59Z, in UTC")?,
+            None => Time::NEVER,
+        };
+        Ok((whom, Sentence { until, why, by: by.unwrap_or(By::Operator) }))
+    }
+}
+
+/// A time in UTC, to the second.
+fn written(time: Time) -> String {
+    let seconds = time.as_micros() / 1_000_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // The calendar repeats after 400 years of 146,097 days; years begin in March here, so that the
+    // day of a leap year comes last.
+    let (era, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The time that [`written`] writes.
+fn read(text: &str) -> Option<Time> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 20 || !text.is_ascii() {
+        return None;
+    }
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')];
+    if marks.iter().any(|(at, mark)| bytes[*at] != *mark) {
+        return None;
+    }
+    let number = |from: usize, to: usize| {
+        let digits = &text[from..to];
+        digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
+    };
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let is_possible = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    if !is_possible {
+        return None;
+    }
+    let from_march = (month + 9) % 12;
+    let year = year - u64::from(month <= 2);
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * from_march + 2) / 5 + day - 1;
+    let seconds = (days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second;
+    let time = Time::from_micros(seconds * 1_000_000);
+    // The 31st of a shorter month is none.
+    (written(time) == text).then_some(time)
+}
+
+/// The file, and what it said when the broker last read or wrote it.
+#[derive(Debug)]
+pub(crate) struct BanFile {
+    path: PathBuf,
+    agreed: Bans,
+}
+
+impl BanFile {
+    /// What a file says; nothing if there is none yet.
+    pub(crate) fn open(path: &Path) -> Result<(BanFile, Bans), SecretsError> {
+        let bans = BanFile::read(path)?;
+        Ok((BanFile { path: path.to_path_buf(), agreed: bans.clone() }, bans))
+    }
+
+    fn read(path: &Path) -> Result<Bans, SecretsError> {
+        let unreadable = |error| SecretsError::Unreadable(path.to_path_buf(), error);
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(unreadable(error)),
+        };
+        Bans::parse(&text).map_err(|fault| SecretsError::Wrong(path.to_path_buf(), fault))
+    }
+
+    /// Takes what was changed in the file and adds what the broker has changed: what both come to.
+    pub(crate) fn merge(&mut self, ours: &Bans) -> Result<Bans, SecretsError> {
+        let file = BanFile::read(&self.path)?;
+        let merged = ours.merged(&self.agreed, &file);
+        self.agreed = file;
+        Ok(merged)
+    }
+
+    /// Writes bans if the file does not say the same: beside it, then in its place, so that a crash
+    /// leaves the one or the other.
+    pub(crate) fn write(&mut self, now: Time, bans: &Bans) -> Result<(), SecretsError> {
+        if *bans == self.agreed {
+            return Ok(());
+        }
+        let mut beside = self.path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        let write = || {
+            let mut options = File::options();
+            let options = options.write(true).create(true).truncate(true).mode(0o640);
+            let mut new = options.open(&beside)?;
+            new.write_all(bans.text(now).as_bytes())?;
+            new.sync_all()?;
+            fs::rename(&beside, &self.path)
+        };
+        let unwritable = |error| SecretsError::Unwritable(self.path.clone(), error);
+        write().map_err(unwritable)?;
+        self.agreed = bans.clone();
+        Ok(())
+    }
+}
+
+/// Whether a text is a file of bans, and says the same once it is written: for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub fn parse_bans(text: &str) -> Result<(), LineFault> {
+    let bans = Bans::parse(text)?;
+    let again = Bans::parse(&bans.text(Time::default()))?;
+    let lasting = |bans: &Bans| bans.lasting(Time::default()).count();
+    assert_eq!(lasting(&bans), lasting(&again), "what is written is read again");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    fn sentence(until: Time, why: &str) -> Sentence {
+        Sentence { until, why: why.to_owned(), by: By::Operator }
+    }
+
+    fn whom(kind: &str, name: &str) -> Banned {
+        Banned::new(kind, name).expect("a ban")
+    }
+
+    #[test]
+    fn networks_and_names_are_found() {
+        let mut bans = Bans::default();
+        for (kind, name) in [
+            ("address", "10.0.0.0/8"),
+            ("address", "192.0.2.7"),
+            ("address", "2001:db8::1"),
+            ("user", "ann"),
+            ("client_id", "pump"),
+        ] {
+            assert!(bans.put(at(0), whom(kind, name), sentence(at(10), "")));
+        }
+        let holds = |address: &str| bans.holds_address(at(9), address.parse().expect("an address"));
+        assert!(holds("10.255.0.1") && holds("192.0.2.7") && holds("::ffff:10.0.0.1"));
+        assert!(holds("2001:db8::ffff"), "a network of 64 bits is one address");
+        assert!(!holds("11.0.0.1") && !holds("192.0.2.8") && !holds("2001:db8:0:1::1"));
+        assert!(bans.holds_name(at(9), "pump", None) && bans.holds_name(at(9), "x", Some("ann")));
+        assert!(!bans.holds_name(at(9), "ann", Some("pump")) && !bans.holds_name(at(9), "x", None));
+        assert!(!bans.holds_name(at(10), "pump", Some("ann")), "it has ended");
+        assert!(!bans.holds_address(at(10), [10, 0, 0, 1].into()));
+        let all = whom("address", "0.0.0.0/0");
+        bans.put(at(0), all.clone(), sentence(at(10), ""));
+        assert!(!bans.holds_address(at(9), [127, 0, 0, 1].into()), "never this machine");
+        assert!(bans.holds_address(at(9), [11, 0, 0, 1].into()));
+        bans.remove(&all);
+        assert!(!bans.holds_address(at(9), [11, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn a_file_says_again_what_was_written() {
+        let mut bans = Bans::default();
+        let day = at(1_790_000_000);
+        bans.put(day, whom("address", "10.0.0.0/8"), sentence(Time::NEVER, "noise"));
+        bans.put(day, whom("user", "a \"quoted\"\nname"), sentence(at(1_800_000_000), ""));
+        let flapping = Sentence { by: By::Flapping, ..sentence(at(1_790_000_100), "flaps") };
+        bans.put(day, whom("client_id", "pump"), flapping);
+        assert_eq!(Bans::parse(&bans.text(day)), Ok(bans.clone()));
+        let later = Bans::parse(&bans.text(at(1_790_000_100))).expect("it is right");
+        assert_eq!(bans.beyond(&later), [whom("client_id", "pump")], "what has ended is left out");
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        let right = "# by hand\n\n{\"user\": \"ann\"}\n{\"address\": \"::1/64\", \"why\": \"x\"}\n";
+        assert_eq!(Bans::parse(right).map(|bans| bans.all.len()), Ok(2));
+        for wrong in [
+            "nonsense",
+            "{}",
+            "{\"user\": \"ann\", \"client_id\": \"x\"}",
+            "{\"user\": \"\"}",
+            "{\"address\": \"10.0.0.0/33\"}",
+            "{\"user\": \"ann\", \"until\": \"tomorrow\"}",
+            "{\"user\": \"ann\", \"until\": \"2026-02-30T00:00:00Z\"}",
+            "{\"user\": \"ann\", \"reason\": \"x\"}",
+        ] {
+            let fault = Bans::parse(&format!("{right}{wrong}\n")).expect_err(wrong);
+            assert_eq!(fault.line, 5, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_790_000_000, "2026-09-21T14:13:20Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!((written(at(seconds)).as_str(), read(text)), (text, Some(at(seconds))));
+        }
+        for wrong in ["2026-13-01T00:00:00Z", "2026-01-01 00:00:00Z", "2026-01-01T24:00:00Z", ""] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn changes_of_both_sides_are_kept() {
+        let of = |names: &[(&str, &str)]| {
+            let mut bans = Bans::default();
+            for (name, why) in names {
+                bans.put(at(0), whom("user", name), sentence(at(10), why));
+            }
+            bans
+        };
+        let base = of(&[("a", ""), ("b", ""), ("c", "")]);
+        let ours = of(&[("a", ""), ("c", "ours"), ("d", "")]);
+        let file = of(&[("b", ""), ("c", "file"), ("e", "")]);
+        assert_eq!(ours.merged(&base, &file), of(&[("c", "file"), ("d", ""), ("e", "")]));
+        assert_eq!(ours.merged(&base, &base), ours);
+        assert_eq!(base.merged(&base, &file), file);
+    }
+}

@@ -1,0 +1,213 @@
+//! Wills: published at once, or once whoever is asked about messages has allowed it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::consult::{Advice, Client, Question, Replacement};
+use super::effect::{ConnectionId, Output};
+use super::route::Origin;
+use super::ruling::{Act, RuleQuestion};
+use super::witness::{Decision, Why};
+use super::{Key, Shard};
+use crate::auth::Grants;
+use crate::message::{Message, Publication};
+use crate::proto::{Connect, ReasonCode, TopicName};
+use crate::session::Will;
+use crate::time::Time;
+
+/// Who left a will.
+#[derive(Debug, Default)]
+pub(super) enum WillAuthor {
+    /// A client of an earlier life of the broker: its client id is known alone.
+    #[default]
+    Unknown,
+    /// Somebody about whom nobody is asked.
+    Trusted,
+    /// This client; what is asked is empty where rules have decided.
+    Known(Box<RuleQuestion>),
+}
+
+/// A will that somebody is asked about.
+#[derive(Debug)]
+pub struct PendingWill {
+    session: Key,
+    origin: Origin,
+    client: Client,
+    message: Arc<Message>,
+    message_expiry_interval: Option<u32>,
+}
+
+impl Shard {
+    /// Notes who leaves a will, if somebody is to be asked about it when it is due.
+    pub(super) fn note_will(&mut self, id: ConnectionId, key: Key, connect: &Connect<'_>) {
+        let is_asked = self.policy.consults.publish || self.policy.rule_service.is_some();
+        let author = match &connect.will {
+            Some(will) if is_asked && !self.is_local(id) => {
+                let active = self.connections.get(id).and_then(|c| c.active());
+                let grants = active.and_then(|active| active.grants.as_deref());
+                let topic = will.topic.as_str();
+                let may_publish =
+                    |grants: &Grants| grants.may_publish(topic, will.qos, will.retain);
+                let seat = self.sessions.get(key);
+                let left = seat.and_then(|seat| seat.session.will.as_ref());
+                let acts = match (left, grants.is_some_and(may_publish)) {
+                    (Some(left), false) => vec![Act::publish(&left.message)],
+                    _ => Vec::new(),
+                };
+                self.rule_question(id, acts).map(|question| WillAuthor::Known(Box::new(question)))
+            }
+            _ => None,
+        };
+        if let Some(seat) = self.sessions.get_mut(key) {
+            seat.will_author = author.unwrap_or(WillAuthor::Trusted);
+        }
+    }
+
+    /// Publishes a will that is due; whether that is done, as nobody is asked about it.
+    pub(super) fn publish_will(&mut self, now: Time, key: Key, will: &Will) -> bool {
+        let origin = self.origin(key);
+        let expiry_interval = will.message_expiry_interval;
+        let Some(question) = self.will_question(key, &will.message) else {
+            let publication = Publication::of(&will.message);
+            self.send_will(now, key, publication, expiry_interval, origin);
+            return true;
+        };
+        let (client, message) = (question.client.clone(), Arc::clone(&will.message));
+        let pending = PendingWill {
+            session: key,
+            origin,
+            client,
+            message,
+            message_expiry_interval: expiry_interval,
+        };
+        let ticket = self.wills.insert(pending);
+        let connection = ConnectionId::NOBODY;
+        if question.acts.is_empty() {
+            self.consult_will(ticket);
+        } else {
+            let question = Box::new(RuleQuestion { will: Some(ticket), ..question });
+            self.outputs.push_back(Output::AskRules { connection, question });
+        }
+        false
+    }
+
+    /// What is asked about a will before it is published; nothing if nobody is asked.
+    fn will_question(&mut self, key: Key, message: &Message) -> Option<RuleQuestion> {
+        let asks_service = self.policy.rule_service.is_some();
+        let asks_hook = self.policy.consults.publish;
+        if !asks_service && !asks_hook {
+            return None;
+        }
+        let seat = self.sessions.get_mut(key)?;
+        let mut question = match std::mem::take(&mut seat.will_author) {
+            WillAuthor::Trusted => return None,
+            WillAuthor::Known(question) => *question,
+            WillAuthor::Unknown => RuleQuestion {
+                client: Client {
+                    client_id: Arc::clone(&seat.session.client_id),
+                    user: None,
+                    address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                },
+                listener: "".into(),
+                common_name: None,
+                acts: vec![Act::publish(message)],
+                will: None,
+            },
+        };
+        if !asks_service {
+            question.acts.clear();
+        }
+        (asks_hook || !question.acts.is_empty()).then_some(question)
+    }
+
+    /// Lets a hook be asked about a will.
+    fn consult_will(&mut self, ticket: Key) {
+        let Some(pending) = self.wills.get_mut(ticket) else { return };
+        let (client, message) = (pending.client.clone(), Arc::clone(&pending.message));
+        let question = Question::Will(message, ticket);
+        self.outputs.push_back(Output::Consult {
+            connection: ConnectionId::NOBODY,
+            client,
+            question,
+        });
+    }
+
+    /// The service has answered about a will.
+    pub(super) fn handle_will_ruling(&mut self, now: Time, ticket: Key, is_allowed: bool) {
+        match is_allowed {
+            true if self.policy.consults.publish => self.consult_will(ticket),
+            true => self.handle_will_advice(now, ticket, Ok(None)),
+            false => self.handle_will_advice(now, ticket, Err(ReasonCode::NotAuthorized)),
+        }
+    }
+
+    /// A will is published as it is, as another message, or not at all.
+    pub(super) fn handle_will_advice(
+        &mut self,
+        now: Time,
+        ticket: Key,
+        advice: Result<Option<Replacement>, ReasonCode>,
+    ) {
+        let Some(pending) = self.wills.remove(ticket) else { return };
+        let PendingWill { session, mut origin, client, message, message_expiry_interval } = pending;
+        if self.sessions.get(session).is_none() {
+            // Its place may be another session's by now.
+            origin.session = None;
+        }
+        self.note_will_published(now, session);
+        let refused = match &advice {
+            Err(reason) => Some(*reason),
+            Ok(Some(other)) if TopicName::new(&other.topic).is_err() => {
+                Some(ReasonCode::TopicNameInvalid)
+            }
+            Ok(_) => None,
+        };
+        if let Some(reason) = refused {
+            self.metrics.publishes_not_allowed_total += 1;
+            tracing::info!(client_id = %client.client_id, %reason, "a will is not published");
+            let (topic, why) = (message.topic(), Some(reason.to_string().into()));
+            self.lose_all(Some(session), topic, message.qos, message.bytes(), Why::Refused, why);
+            return;
+        }
+        match &advice {
+            Ok(Some(Replacement { topic, payload, qos })) => {
+                let properties = message.properties();
+                let mut publication =
+                    Publication::new(topic, properties, payload, *qos, Time::NEVER);
+                publication.retain = message.retain;
+                self.send_will(now, session, publication, message_expiry_interval, origin);
+            }
+            _ => {
+                let publication = Publication::of(&message);
+                self.send_will(now, session, publication, message_expiry_interval, origin);
+            }
+        }
+    }
+
+    fn send_will(
+        &mut self,
+        now: Time,
+        session: Key,
+        will: Publication<'_>,
+        expiry_interval: Option<u32>,
+        origin: Origin,
+    ) {
+        self.metrics.wills_published_total += 1;
+        if self.witness.traces.is_on() {
+            self.trace_session(now, session, Decision::WillPublished, will.topic);
+        }
+        let expires = expiry_interval.map_or(Time::NEVER, |seconds| now.after_seconds(seconds));
+        let mut publication =
+            Publication::new(will.topic, will.properties, will.payload, will.qos, expires);
+        publication.retain = will.retain;
+        self.publish(now, &mut publication, origin, None);
+    }
+}
+
+/// The advice of whoever is asked about a will, as a driver hands it in.
+impl Advice {
+    /// That the service allows nothing of what it was asked, as it cannot be asked.
+    pub fn nothing(question: &RuleQuestion) -> Advice {
+        Advice::Ruled { will: question.will, allowed: vec![false; question.acts.len()] }
+    }
+}

@@ -1,0 +1,147 @@
+//! A web service that knows what clients may do.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::client::{Client, Entrance};
+use super::service::Service;
+use super::support::{Broker, Directory, Setup};
+use super::users;
+
+/// A broker that asks a service what its users may do, with rules before it.
+fn broker(service: &Service, directory: &Directory, more: &str, rules: &str) -> Broker {
+    users(directory);
+    let file = directory.join("passwords");
+    Setup::shards(2).config(&config(service, &file, more, rules)).start()
+}
+
+fn config(service: &Service, passwords: &Path, more: &str, rules: &str) -> String {
+    let (file, url) = (passwords.display(), service.url());
+    format!("[auth]\npassword_file = '{file}'\nhttp_rules_url = '{url}'\n{more}{rules}")
+}
+
+fn enter(broker: &Broker, level: u8, user: &str) -> Client {
+    Client::log_in(broker, level, user, None).expect("a right password")
+}
+
+fn says(result: &str) -> (u16, String) {
+    (200, json!({ "result": result }).to_string())
+}
+
+#[test]
+fn a_service_decides_what_rules_leave_open() {
+    let directory = Directory::new();
+    let service = Service::start(vec![
+        says("allow"),
+        says("deny"),
+        says("ignore"),
+        (204, String::new()),
+        (403, String::new()),
+        (500, String::new()),
+        (200, "nonsense".to_owned()),
+        says("allow"),
+    ]);
+    let rules = "[[auth.rules]]\npublish = ['free/#']\nsubscribe = ['free/#']\n\
+                 deny_publish = ['closed/#']\ndeny_subscribe = ['closed/#']\n";
+    let broker = broker(&service, &directory, "http_rules_cache_s = 0\n", rules);
+    let mut ann = enter(&broker, 5, "ann");
+    assert_eq!((ann.publish("free/x"), ann.subscribe("free/#")), (0x10, 1));
+    assert_eq!((ann.publish("closed/x"), ann.subscribe("closed/x")), (0x87, 0x87));
+    assert_eq!(service.asked().len(), 0, "rules decided");
+    let codes: Vec<u8> = (0..7).map(|_| ann.publish("open/x")).collect();
+    let expected = [0x10, 0x87, 0x87, 0x10, 0x87, 0x87, 0x87];
+    assert_eq!(codes, expected, "allow, deny, ignore, 204, 403, 500, nonsense");
+    assert_eq!(ann.subscribe("open/#"), 1);
+    let asked = service.asked();
+    let question = |action, topic: &str| {
+        json!({
+            "user": "ann", "client_id": "ann-device", "address": "127.0.0.1",
+            "listener": asked[0].1["listener"], "common_name": null,
+            "action": action, "topic": topic, "qos": 1, "retain": false,
+        })
+    };
+    assert_eq!(asked[0].1, question("publish", "open/x"));
+    assert_eq!(asked[7].1, question("subscribe", "open/#"));
+    assert!(asked[0].1["listener"].is_string());
+}
+
+#[test]
+fn answers_are_remembered_for_the_same_client() {
+    let directory = Directory::new();
+    let service = Service::start(vec![says("allow"), says("deny"), says("allow")]);
+    let broker = broker(&service, &directory, "http_rules_cache_s = 600\n", "");
+    let (mut ann, mut bob) = (enter(&broker, 5, "ann"), enter(&broker, 4, "bob"));
+    for _ in 0..3 {
+        assert_eq!(ann.publish("a"), 0x10);
+    }
+    assert_eq!(service.asked().len(), 1);
+    for _ in 0..3 {
+        assert_eq!(ann.publish("b"), 0x87);
+    }
+    assert_eq!(service.asked().len(), 2, "another topic");
+    assert_eq!(bob.publish("a"), 0);
+    assert_eq!(service.asked().len(), 3, "another client");
+    for _ in 0..2 {
+        assert_eq!(bob.subscribe("$share/group/a"), 1);
+    }
+    assert_eq!(service.asked().len(), 4, "another action");
+    assert_eq!(service.asked()[3].1["topic"], "a", "its group says nothing of what it gets");
+    drop(ann);
+    assert_eq!(
+        enter(&broker, 5, "ann").publish("b"),
+        0x10,
+        "what was said ended with her connection"
+    );
+}
+
+#[test]
+fn who_waits_for_the_service_waits_alone() {
+    let directory = Directory::new();
+    let service = Service::start(vec![(0, String::new())]);
+    let rules = "[[auth.rules]]\nusers = ['bob']\npublish = ['#']\nsubscribe = ['#']\n";
+    let broker = broker(&service, &directory, "http_timeout_ms = 1500\n", rules);
+    let (mut ann, mut bob) = (enter(&broker, 5, "ann"), enter(&broker, 5, "bob"));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let start = std::time::Instant::now();
+            assert_eq!(ann.publish("a"), 0x87);
+            start.elapsed()
+        });
+        let start = std::time::Instant::now();
+        for _ in 0..20 {
+            assert_eq!(bob.publish("a"), 0x10);
+        }
+        assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
+        assert!(waiting.join().expect("no panic").as_millis() >= 1000);
+    });
+}
+
+#[test]
+fn a_will_is_asked_about_when_it_is_due() {
+    let directory = Directory::new();
+    let service = Service::start(vec![says("deny"), says("allow")]);
+    let rules = "[[auth.rules]]\nusers = ['bob']\nsubscribe = ['#']\npublish = ['end']\n\
+                 [[auth.rules]]\ndeny_publish = ['closed']\n";
+    let broker = broker(&service, &directory, "", rules);
+    let mut bob = enter(&broker, 4, "bob");
+    assert_eq!(bob.subscribe("#"), 1);
+    let leave = |topic| {
+        let will = Entrance { will: Some(topic), ..Entrance::of(5, "w", "ann") };
+        Client::come(broker.connect(), &will).map(drop)
+    };
+    assert_eq!(leave("closed").err(), Some(0x87), "a rule denies it at once");
+    let asked = |count| {
+        while service.asked().len() < count {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    assert!(leave("first").is_ok());
+    asked(1);
+    assert!(leave("second").is_ok());
+    asked(2);
+    assert_eq!(service.asked()[1].1["user"], "ann");
+    let (first, body) = bob.read();
+    assert_eq!(first >> 4, 3);
+    assert!(body[2..].starts_with(b"second"), "the first was denied: {body:?}");
+}
