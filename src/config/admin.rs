@@ -12,7 +12,7 @@ use super::kind::Kind;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Ends connections, publishes, bans and deletes retained messages, too.
+    /// Ends connections, publishes, bans, deletes retained messages and traces, too.
     Operator,
     /// Sees and reloads the configuration, too.
     Admin,

@@ -45,8 +45,8 @@ table! {
 
         /// Who may use the admin API: `NAME:ROLE:HASH` for each token. `hawker token add NAME ROLE`
         /// makes one, prints it once, and the text for here. A `viewer` reads, message payloads
-        /// included; an `operator` also ends connections, publishes, bans and deletes retained
-        /// messages; an `admin` also sees and reloads the configuration. Without any token
+        /// included; an `operator` also ends connections, publishes, bans, deletes retained
+        /// messages and starts traces; an `admin` also sees and reloads the configuration. Without any token
         /// the API answers programs of this machine alone, all of them as `admin`, and only while
         /// `admin` is an address of the machine itself, such as 127.0.0.1.
         pub(super) admin_tokens: Vec<AdminToken> = Vec::new(), Tokens, Live;

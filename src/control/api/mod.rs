@@ -80,6 +80,9 @@ impl Api {
 
     /// Everything below `/api/v1`.
     pub(crate) fn router(self) -> Router {
+        let api = Arc::new(self);
+        let tidied = Arc::clone(&api);
+        tokio::spawn(async move { tidied.traces.tidy(|| tidied.now()).await });
         let mut router = Router::new();
         for route in ROUTES {
             let handler = move |State(api): State<Arc<Api>>,
@@ -102,10 +105,7 @@ impl Api {
             let message = "the route has other methods; GET /api/v1/openapi.json names them";
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         };
-        router
-            .fallback(unknown)
-            .method_not_allowed_fallback(other_method)
-            .with_state(Arc::new(self))
+        router.fallback(unknown).method_not_allowed_fallback(other_method).with_state(api)
     }
 
     fn now(&self) -> Time {

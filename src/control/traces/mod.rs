@@ -30,6 +30,9 @@ const ENDED_MAX: usize = 16;
 /// How long the file of a trace is kept.
 const FILE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often it is seen whether any is old.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
 /// Lines that a reader who comes late is given, and their bytes.
 const RECENT_MAX: usize = 2000;
 const RECENT_BYTES_MAX: usize = 1 << 20;
@@ -120,7 +123,6 @@ impl Traces {
         if state.list.iter().filter(|one| one.is_running()).count() >= TRACES_MAX {
             return Err(TraceError::TooMany);
         }
-        file::remove_old(&self.folder, FILE_KEPT);
         state.count += 1;
         let id = TraceId(state.count);
         let name = format!("trace-{}-{}.jsonl", now.as_micros() / 1000, id.0);
@@ -150,6 +152,16 @@ impl Traces {
         self.inquiry.trace(&TraceOrder::Start(Arc::clone(&following.trace)));
         tokio::spawn(run(self.inquiry.clone(), Arc::clone(&following), clock));
         Ok(following)
+    }
+
+    /// Forgets what is old, as long as the broker runs.
+    pub(super) async fn tidy(&self, clock: impl Fn() -> Time) {
+        let mut hours = interval(TIDY_INTERVAL);
+        loop {
+            hours.tick().await;
+            self.state().forget_old(clock());
+            file::remove_old(&self.folder, FILE_KEPT);
+        }
     }
 
     /// All that are listed, the newest first.
