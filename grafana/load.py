@@ -262,7 +262,8 @@ def publishers_are_told(broker, name):
 
 
 @scene("config_reloads_total", "config_last_reload_successful",
-       "config_last_reload_timestamp_seconds", "certificate_expiry_timestamp_seconds")
+       "config_last_reload_timestamp_seconds", "certificate_expiry_timestamp_seconds",
+       "revocation_list_expiry_timestamp_seconds")
 def a_reload_is_refused(broker, name):
     broker.reload(queue_policy="what-nobody-knows", says="not reloaded")
     broker.reload(queue_policy="drop-oldest")

@@ -923,6 +923,17 @@ PROCESS = Page(
                 ),
                 width=12,
             ),
+            graph(
+                "Lists of revoked certificates",
+                "How long the first list of each listener still holds; then no client of its "
+                "issuer is let in.",
+                "s",
+                Query(
+                    f"{chosen('hawker_revocation_list_expiry_timestamp_seconds')} - time()",
+                    "{{instance}} {{listener}}",
+                ),
+                width=12,
+            ),
         )),
         Row("What does it use?", (
             graph(

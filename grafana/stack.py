@@ -57,6 +57,9 @@ name = "secure"
 address = "tls://127.0.0.1:0"
 certificate = "{tls}/certificate.pem"
 key = "{tls}/key.pem"
+client_ca = "{tls}/fleet/fleet.pem"
+client_crl = "{tls}/fleet/bob-revoked.pem"
+client_certificate_optional = true
 
 [mqtt]
 anonymous_allowed = true

@@ -13,7 +13,7 @@ use loadtest::report::Faults;
 use loadtest::scenario::shape::{Shape, ShapeOptions};
 use loadtest::scenario::throughput::{Throughput, Window};
 use loadtest::settings::{Common, QosLevel};
-use support::{Broker, Directory, Setup, certificate, is_present};
+use support::{Broker, Directory, Setup, certificate, dashboard, has_browser, is_present, run};
 
 /// Where `tests/clients/install` unpacks them.
 fn proxies() -> PathBuf {
@@ -93,8 +93,16 @@ fn nginx(to: SocketAddr, forwarded: &str) -> Option<Proxy> {
 
 /// Three pairs exchange a thousand messages of some size each, none of them amiss.
 fn exchange(target: String) {
+    exchange_showing(target, None);
+}
+
+/// The same by clients that show the certificate of this name below `support/tls`.
+fn exchange_showing(target: String, own: Option<&str>) {
+    let file = |end: &str| own.map(|own| certificate().with_file_name(format!("{own}{end}")));
     let common = Common {
         target: Some(target),
+        cert: file(".pem"),
+        key: file("-key.pem"),
         ca: Some(certificate()),
         warmup: Some(0.0),
         patience: Some(5.0),
@@ -125,6 +133,24 @@ fn nginx_ends_tls_in_front_of_a_web_socket() {
 }
 
 #[test]
+fn a_browser_comes_through_nginx() {
+    if !has_browser() {
+        return;
+    }
+    let broker = Setup::shards(2).scheme("ws").start();
+    let Some(nginx) = nginx(broker.address(), "$remote_addr") else { return };
+    let admin = broker.admin().expect("it says where");
+    run(Command::new("node")
+        .arg(dashboard("test/main.mjs"))
+        .env("BROKER", format!("http://{admin}"))
+        .env("WS", format!("ws://{}/mqtt", broker.address()))
+        .env("VIA", format!("wss://{}/mqtt", nginx.address))
+        .env("CERTIFICATE", certificate())
+        .env("LOOK", "1280-light")
+        .env("ONLY", "the_client_tool_speaks_mqtt"));
+}
+
+#[test]
 fn nginx_says_whose_web_socket_it_is() {
     let config = "[[listeners]]\naddress = 'ws://127.0.0.1:0'\nforwarded_from = ['127.0.0.1']\n";
     let broker = Setup::shards(1).own_listeners().config(config).start();
@@ -137,9 +163,14 @@ fn nginx_says_whose_web_socket_it_is() {
 }
 
 fn haproxy(to: SocketAddr, send: &str) -> Option<Proxy> {
+    haproxy_binding(to, "", send)
+}
+
+/// One that takes connections by these options.
+fn haproxy_binding(to: SocketAddr, options: &str, send: &str) -> Option<Proxy> {
     let configuration = format!(
         "global\n  stats timeout 1s\ndefaults\n  mode tcp\n  timeout connect 5s\n\
-         timeout client 30s\n  timeout server 30s\nfrontend mqtt\n  bind ADDRESS\n\
+         timeout client 30s\n  timeout server 30s\nfrontend mqtt\n  bind ADDRESS {options}\n\
          default_backend broker\nbackend broker\n  server one {to} {send}\n"
     );
     Proxy::start("haproxy", &configuration, &["-db", "-f"])
@@ -160,6 +191,29 @@ fn haproxy_says_whose_connection_it_brings() {
     let target = format!("tcp://{}", haproxy.address);
     assert!(std::panic::catch_unwind(|| exchange(target)).is_err());
     broker.await_log("no PROXY header");
+}
+
+#[test]
+fn haproxy_says_whose_certificate_it_has_verified() {
+    let config = "[[listeners]]\naddress = 'tcp://127.0.0.1:0'\nproxy_from = ['127.0.0.0/8']\n\
+                  [mqtt]\nanonymous_allowed = false\n\
+                  [[auth.rules]]\nusers = ['ann']\npublish = ['#']\nsubscribe = ['#']\n";
+    let broker = Setup::shards(2).own_listeners().config(config).start();
+    let issuers = certificate().with_file_name("fleet").join("fleet.pem");
+    // It brings everybody, and says of each what it found.
+    let options = format!(
+        "ssl crt DIR/both.pem ca-file {} verify optional ca-ignore-err all crt-ignore-err all",
+        issuers.display()
+    );
+    let Some(haproxy) = haproxy_binding(broker.address(), &options, "send-proxy-v2-ssl-cn") else {
+        return;
+    };
+    let target = format!("tls://{}", haproxy.address);
+    exchange_showing(target.clone(), Some("fleet/ann"));
+    for other in [None, Some("fleet/carl"), Some("client-stranger")] {
+        let outcome = std::panic::catch_unwind(|| exchange_showing(target.clone(), other));
+        assert!(outcome.is_err(), "{other:?}");
+    }
 }
 
 /// What `openssl s_client` says when it connects with these options.

@@ -7,10 +7,9 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Broker, Setup, answers, is_present, run};
+use support::{Broker, Setup, certificate, dashboard, has_browser, has_node, run};
 
 #[test]
 fn the_page_is_served_with_its_headers() {
@@ -93,6 +92,23 @@ fn the_real_broker_in_a_browser() {
         .env("WS", web_socket(&broker)));
 }
 
+/// The page's client, MQTT.js, by a `wss://` listener whose certificate the browser is told to take.
+#[test]
+fn a_browser_speaks_mqtt_within_tls() {
+    if !has_browser() {
+        return;
+    }
+    let broker = Setup::shards(2).scheme("wss").start();
+    let admin = broker.admin().expect("it says where");
+    run(Command::new("node")
+        .arg(dashboard("test/main.mjs"))
+        .env("BROKER", format!("http://{admin}"))
+        .env("WS", format!("wss://{}/mqtt", broker.address()))
+        .env("CERTIFICATE", certificate())
+        .env("LOOK", "1280-light")
+        .env("ONLY", "the_client_tool_speaks_mqtt"));
+}
+
 fn web_socket(broker: &Broker) -> String {
     format!("ws://{}/mqtt", broker.address())
 }
@@ -144,19 +160,4 @@ fn get(admin: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
             .collect(),
         body: body.to_owned(),
     }
-}
-
-/// A file of `dashboard`.
-fn dashboard(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard").join(name)
-}
-
-/// Whether there is Node with what the dashboard is built of.
-fn has_node() -> bool {
-    is_present(answers("node"), "node")
-        && is_present(dashboard("node_modules/.fulfilled").exists(), "the dashboard's packages")
-}
-
-fn has_browser() -> bool {
-    has_node() && is_present(answers("chromium"), "chromium")
 }

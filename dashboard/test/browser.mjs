@@ -1,5 +1,6 @@
 // A headless Chromium whose every page is watched: what it asks of others, and what it complains of.
-import { existsSync } from 'node:fs';
+import { createHash, X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -11,7 +12,15 @@ export function executable() {
 }
 
 export async function start() {
-  return chromium.launch({ executablePath: executable(), args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+  return chromium.launch({ executablePath: executable(), args: ['--no-sandbox', '--disable-dev-shm-usage', ...trusted()] });
+}
+
+/** The one certificate that the browser takes without knowing its issuer: CERTIFICATE=FILE. */
+function trusted() {
+  const file = process.env.CERTIFICATE;
+  if (!file) return [];
+  const key = new X509Certificate(readFileSync(file)).publicKey.export({ type: 'spki', format: 'der' });
+  return [`--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`];
 }
 
 /** A page, and what is wrong with it so far. */

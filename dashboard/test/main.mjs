@@ -1,5 +1,6 @@
 // The browser tests. `node test/main.mjs` drives the mock; with BROKER=http://HOST:PORT, and WS=URL
-// for its WebSocket listener, a real one. SHOTS=FOLDER keeps pictures, LOOK=390-dark
+// for its WebSocket listener, a real one; VIA=URL leads there by a proxy, CERTIFICATE=FILE is taken
+// of either though nobody vouches for it. SHOTS=FOLDER keeps pictures, LOOK=390-dark
 // takes one width and theme, ONLY=TEXT the tests that have it in their name.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';

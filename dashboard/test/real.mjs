@@ -19,6 +19,7 @@ export const REAL = {
   async the_client_tool_speaks_mqtt({ page, origin, label, ws }) {
     await visit(page, origin, 'tool');
     assert.equal(await page.getByLabel('URL').inputValue(), ws, 'the listener is found');
+    if (process.env.VIA) await page.getByLabel('URL').fill(process.env.VIA);
     await tool(page, origin, label);
   },
 

@@ -11,4 +11,4 @@ mod tool;
 
 pub use broker::{Broker, Setup, certificate, listening};
 pub use directory::Directory;
-pub use tool::{answers, is_present, run};
+pub use tool::{answers, dashboard, has_browser, has_node, is_present, run};

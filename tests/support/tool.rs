@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Whether a test can go on. Where a program is missing it says so, or fails where
@@ -28,4 +29,20 @@ pub fn run(command: &mut Command) {
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}:\n{said}{complained}");
+}
+
+/// A file of `dashboard`.
+pub fn dashboard(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard").join(name)
+}
+
+/// Whether there is Node with what the dashboard is built of.
+pub fn has_node() -> bool {
+    is_present(answers("node"), "node")
+        && is_present(dashboard("node_modules/.fulfilled").exists(), "the dashboard's packages")
+}
+
+/// Whether there is a browser with what drives it.
+pub fn has_browser() -> bool {
+    has_node() && is_present(answers("chromium"), "chromium")
 }
