@@ -25,8 +25,12 @@ fn check(broker: &Broker, headers: &[&str], left_out: Option<&str>) {
     command.args(["--checks", "all", "--seed", "1", "--max-examples", "15", "--no-color"]);
     command.args(["--exclude-path", "/api/v1/subscribe", "--exclude-path", "/api/v1/backup"]);
     command.args(["--request-timeout", "20", "--suppress-health-check", "all"]);
-    headers.iter().for_each(|header| drop(command.args(["-H", header])));
-    left_out.iter().for_each(|check| drop(command.args(["--exclude-checks", check])));
+    for header in headers {
+        command.args(["-H", header]);
+    }
+    for check in left_out {
+        command.args(["--exclude-checks", check]);
+    }
     run(&mut command);
 }
 
