@@ -87,6 +87,9 @@ use crate::time::Time;
 /// A shard's log with what it says, and the disk it is on.
 type Store = ((Log, Restored), Disk);
 
+/// Where logs are kept, and the thread that makes and removes their files.
+type Kept = (Directory, Keeper);
+
 type ShardHandle = ExecutorJoinHandle<io::Result<()>>;
 
 /// Why a broker could not start or go on.
@@ -535,7 +538,7 @@ fn start_shards(
     clock: Clock,
     entrance: Entrance,
     staff: &Staff,
-) -> Result<(Option<(Directory, Keeper)>, Vec<ShardHandle>), RunError> {
+) -> Result<(Option<Kept>, Vec<ShardHandle>), RunError> {
     let Staff { policy, verifier, hooks, control, mailboxes } = staff;
     let mut seeds = entropy::seeds(count).map_err(RunError::Entropy)?;
     let (kept, mut stores) = open_stores(config, &mut seeds, mailboxes)?;
@@ -597,7 +600,7 @@ fn open_stores(
     config: &Config,
     seeds: &mut [Seed],
     mailboxes: &Arc<Vec<Mailbox>>,
-) -> Result<(Option<(Directory, Keeper)>, VecDeque<Store>), RunError> {
+) -> Result<(Option<Kept>, VecDeque<Store>), RunError> {
     let promise = match config.durability {
         Durability::Memory => return Ok((None, VecDeque::new())),
         Durability::Fsync => Promise::Durable,

@@ -1,5 +1,6 @@
 //! One request: who asks, and what its parts say.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -35,10 +36,14 @@ impl Call {
         found.map_or("", |(_, value)| value)
     }
 
-    /// A part of the query.
+    /// A part of the query; one that says nothing is as good as none.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.given(name).filter(|value| !value.is_empty())
+    }
+
+    fn given(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(part, _)| part == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        found.map(|(_, value)| value.as_str())
     }
 
     /// A part of the query as what it should be.
@@ -48,7 +53,7 @@ impl Call {
         expected: &str,
     ) -> Result<Option<T>, Refusal> {
         let wrong = |text| Refusal::wrong(format!("{name}={text:?}: expected {expected}"));
-        self.text(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+        self.given(name).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
     }
 
     /// Rows of a page.
@@ -111,7 +116,12 @@ pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         Some((decoded(name)?, decoded(value)?))
     };
     let wrong = || Refusal::wrong("the query is not UTF-8 in percent encoding");
-    parts.map(pair).collect::<Option<_>>().ok_or_else(wrong)
+    let pairs: Vec<_> = parts.map(pair).collect::<Option<_>>().ok_or_else(wrong)?;
+    let mut names = HashSet::new();
+    match pairs.iter().find(|(name, _)| !names.insert(name)) {
+        Some((name, _)) => Err(Refusal::wrong(format!("{name}: given more than once"))),
+        None => Ok(pairs),
+    }
 }
 
 fn decoded(text: &str) -> Option<String> {
@@ -151,7 +161,7 @@ mod tests {
         let expected = [("topic", "a/b"), ("search", "x y"), ("flag", ""), ("empty", "")];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(found, expected);
-        for wrong in ["a=%", "a=%2", "a=%zz", "a=%ff"] {
+        for wrong in ["a=%", "a=%2", "a=%zz", "a=%ff", "a=1&a=1"] {
             assert!(pairs(wrong).is_err(), "{wrong}");
         }
     }

@@ -118,12 +118,18 @@ fn message() -> Value {
         "required": ["topic"],
         "properties": {
             "topic": text(TOPIC),
-            "payload": { "type": "string" },
-            "payload_base64": { "type": "string", "pattern": BASE64 },
+            "payload": { "type": ["string", "null"] },
+            "payload_base64": { "type": ["string", "null"], "pattern": BASE64 },
             "qos": { "type": "integer", "enum": [0, 1, 2] },
             "retain": { "type": "boolean" },
         },
-        "not": { "required": ["payload", "payload_base64"] },
+        "not": {
+            "required": ["payload", "payload_base64"],
+            "properties": {
+                "payload": { "type": "string" },
+                "payload_base64": { "type": "string" },
+            },
+        },
     })
 }
 

@@ -38,11 +38,11 @@ pub(super) struct Group {
 }
 
 pub(super) async fn list(call: Call) -> Answer {
+    let limit = call.limit()?;
+    let after = call.cursor()?;
     if let Some(topic) = call.text("topic") {
         return matching(&call, topic).await;
     }
-    let limit = call.limit()?;
-    let after = call.cursor()?;
     let after = after.as_deref().and_then(|cursor| cursor.split_once(SEPARATOR));
     let after = after.map(|(client_id, filter)| SubscriptionKey {
         client_id: client_id.into(),
