@@ -43,7 +43,7 @@ pub(crate) struct Verifier {
 struct RulesAsked {
     shard: usize,
     connection: ConnectionId,
-    question: RuleQuestion,
+    question: Box<RuleQuestion>,
     chain: Arc<Chain>,
 }
 
@@ -108,7 +108,12 @@ impl Verifier {
 
     /// Asks what a client may do; the answer comes by [`Advise`]. Nothing is allowed if too many
     /// wait.
-    pub(crate) fn ask_rules(&self, shard: usize, connection: ConnectionId, question: RuleQuestion) {
+    pub(crate) fn ask_rules(
+        &self,
+        shard: usize,
+        connection: ConnectionId,
+        question: Box<RuleQuestion>,
+    ) {
         let nothing = Advice::nothing(&question);
         let asked = RulesAsked { shard, connection, question, chain: self.chain() };
         let sent = self.rules.get().map(|rules| rules.try_send(asked));

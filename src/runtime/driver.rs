@@ -481,7 +481,7 @@ impl Driver {
                     self.hooks.consult(&self.control, client, question, then);
                 }
                 Output::AskRules { connection, question } => {
-                    self.verifier.ask_rules(self.index, connection, *question);
+                    self.verifier.ask_rules(self.index, connection, question);
                 }
                 Output::Event(event) => self.hooks.event(event),
                 Output::LoginFailed(address) => {

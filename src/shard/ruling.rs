@@ -62,7 +62,10 @@ pub(super) enum May {
 
 /// Answers of the service about one client. Bounded: what is beyond is asked again.
 #[derive(Debug)]
-pub struct Rulings(HashMap<Box<str>, [Option<(bool, Time)>; ACTS], ahash::RandomState>);
+pub struct Rulings(HashMap<Box<str>, Answers, ahash::RandomState>);
+
+/// What was said of each act on one topic, and until when that holds.
+type Answers = [Option<(bool, Time)>; ACTS];
 
 /// Topics whose answers are remembered for one client; beyond them all are forgotten.
 const TOPICS_MAX: usize = 64;

@@ -99,10 +99,9 @@ impl Shard {
         }
         if seat.session.will_due_at() <= now
             && let Some(will) = seat.session.will.take()
+            && self.publish_will(now, key, &will)
         {
-            if self.publish_will(now, key, &will) {
-                self.note_will_published(now, key);
-            }
+            self.note_will_published(now, key);
         }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         if seat.session.expires_at() <= now {

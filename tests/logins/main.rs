@@ -333,8 +333,7 @@ fn hide(file: &Path) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
-/// Ann, Bob and Eve, whose password is "secret".
-pub fn users(directory: &Directory) {
+fn users(directory: &Directory) {
     for user in ["ann", "bob", "eve"] {
         add(&directory.join("passwords"), user, "secret");
     }
