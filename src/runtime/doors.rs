@@ -25,16 +25,7 @@ pub enum DoorError {
     /// A listener with TLS, by its name, is left without a certificate.
     Missing(String),
     /// It holds nothing that can be used.
-    Unusable {
-        /// The file of the certificate.
-        certificate: PathBuf,
-        /// The file of its key.
-        key: PathBuf,
-        /// The files of those who issue certificates to clients.
-        clients: Option<ClientCertificates>,
-        /// Why.
-        error: TlsError,
-    },
+    Unusable(PathBuf, TlsError),
 }
 
 impl fmt::Display for DoorError {
@@ -48,18 +39,7 @@ impl fmt::Display for DoorError {
                 "{listener} is left without a certificate; restart the broker to change its listeners, \
                  or give certificate and key in [tls]"
             ),
-            DoorError::Unusable { certificate, key, clients, error } => {
-                let clients = clients.as_ref();
-                let file = match error {
-                    TlsError::Key(_) => key,
-                    TlsError::Issuers(_) => clients.map_or(certificate, |c| &c.issuers),
-                    TlsError::Revoked(_) => {
-                        clients.and_then(|c| c.revoked.as_ref()).unwrap_or(certificate)
-                    }
-                    TlsError::Certificates(_) | TlsError::Pair(_) => certificate,
-                };
-                write!(f, "{}: {error}", file.display())
-            }
+            DoorError::Unusable(file, error) => write!(f, "{}: {error}", file.display()),
         }
     }
 }
@@ -147,11 +127,16 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
     let mut options = TlsOptions { certificates, key: private, clients };
     let tls = tls_server(&options);
     options.key.zeroize();
-    let tls = tls.map_err(|error| DoorError::Unusable {
-        certificate: certificate.clone(),
-        key: key.clone(),
-        clients: asked.cloned(),
-        error,
+    let tls = tls.map_err(|error| {
+        let file = match error {
+            TlsError::Key(_) => key,
+            TlsError::Issuers(_) => asked.map_or(certificate, |asked| &asked.issuers),
+            TlsError::Revoked(_) => {
+                asked.and_then(|asked| asked.revoked.as_ref()).unwrap_or(certificate)
+            }
+            TlsError::Certificates(_) | TlsError::Pair(_) => certificate,
+        };
+        DoorError::Unusable(file.clone(), error)
     })?;
     Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, ends))
 }
