@@ -41,6 +41,9 @@ impl Banned {
     /// Its name, or the network.
     pub fn name(&self) -> String {
         match self {
+            Banned::Network(network) if network.address().is_ipv4() && network.bits() == 32 => {
+                network.address().to_string()
+            }
             Banned::Network(network) => network.to_string(),
             Banned::User(name) | Banned::ClientId(name) => name.to_string(),
         }
@@ -54,7 +57,13 @@ impl Banned {
                 Ok(address) => Banned::address(address),
                 Err(_) => {
                     let network: Network = name.parse().ok()?;
-                    Banned::Network(Network::around(network.address(), network.bits()))
+                    let (address, bits) = (network.address(), network.bits());
+                    // IPv4 written as IPv6 is IPv4.
+                    let (address, bits) = match address.to_canonical() {
+                        IpAddr::V4(v4) if address.is_ipv6() => (v4.into(), bits.checked_sub(96)?),
+                        address => (address, bits),
+                    };
+                    Banned::Network(Network::around(address, bits))
                 }
             },
             "user" if !name.is_empty() => Banned::User(name.into()),

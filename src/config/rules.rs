@@ -141,11 +141,7 @@ impl Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = if self.address.is_ipv4() { 32 } else { 128 };
-        match self.bits == all {
-            true => self.address.fmt(f),
-            false => write!(f, "{}/{}", self.address, self.bits),
-        }
+        write!(f, "{}/{}", self.address, self.bits)
     }
 }
 

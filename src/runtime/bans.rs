@@ -419,6 +419,12 @@ mod tests {
         let day = at(1_790_000_000);
         bans.put(day, whom("address", "10.0.0.0/8"), sentence(Time::NEVER, "noise"));
         bans.put(day, whom("user", "a \"quoted\"\nname"), sentence(at(1_800_000_000), ""));
+        bans.put(day, whom("address", "2001:db8::1/128"), sentence(Time::NEVER, "one alone"));
+        bans.put(day, whom("address", "2001:db8::1"), sentence(Time::NEVER, "its network"));
+        bans.put(day, whom("address", "192.0.2.7"), sentence(Time::NEVER, ""));
+        let mapped = whom("address", "::ffff:10.0.0.1/112");
+        assert_eq!(mapped, whom("address", "10.0.0.0/16"));
+        bans.put(day, mapped, sentence(Time::NEVER, ""));
         let flapping = Sentence { by: By::Flapping, ..sentence(at(1_790_000_100), "flaps") };
         bans.put(day, whom("client_id", "pump"), flapping);
         assert_eq!(Bans::parse(&bans.text(day)), Ok(bans.clone()));
