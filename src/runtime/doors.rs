@@ -29,7 +29,7 @@ pub enum DoorError {
         /// The file of its key.
         key: PathBuf,
         /// The files of those who issue certificates to clients.
-        clients: Option<ClientCertificates>,
+        clients: Option<Box<ClientCertificates>>,
         /// Why.
         error: TlsError,
     },
@@ -47,7 +47,7 @@ impl fmt::Display for DoorError {
                  or give certificate and key in [tls]"
             ),
             DoorError::Unusable { certificate, key, clients, error } => {
-                let clients = clients.as_ref();
+                let clients = clients.as_deref();
                 let file = match error {
                     TlsError::Key(_) => key,
                     TlsError::Issuers(_) => clients.map_or(certificate, |c| &c.issuers),
@@ -146,7 +146,7 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
     let tls = tls_server(&options).map_err(|error| DoorError::Unusable {
         certificate: certificate.clone(),
         key: key.clone(),
-        clients: asked.cloned(),
+        clients: asked.cloned().map(Box::new),
         error,
     })?;
     Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, ends))
