@@ -489,7 +489,8 @@ fn addresses_are_banned_and_let_in_again() {
     }
     let own = post(&broker, "/bans", &json!({ "address": "127.0.0.1", "seconds": 60 }));
     assert_eq!((own.status, own.code()), (409, "own_machine"));
-    assert_eq!(delete(&broker, "/bans/host").status, 422);
+    assert_eq!(delete(&broker, "/bans/host").status, 404);
+    assert_eq!(delete(&broker, "/bans/host?kind=machine").status, 422);
 }
 
 #[test]

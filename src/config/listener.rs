@@ -54,7 +54,7 @@ impl ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// By default: as many as hold 200 MiB of memory within TLS.
+    /// By default: within TLS they take some 72 MiB of memory.
     pub(super) const HANDSHAKES_MAX: u32 = 8192;
 
     /// A listener without anything of its own.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::call::{Call, cursor};
+use super::call::Call;
 use super::clients::millis;
 use super::{Answer, Refusal, ok, page};
 use crate::proto::TopicFilter;
@@ -19,7 +19,7 @@ pub(super) async fn list(call: Call) -> Answer {
         client_id: call.text("client_id").map(str::to_owned),
         filter: call.text("filter").map(str::to_owned),
         why: call.text("why").map(reason).transpose()?,
-        after: call.cursor()?.map(|text| place(&text)).transpose()?,
+        after: call.text("cursor").map(place).transpose()?,
         count_max: limit + 1,
         ..DropQuery::default()
     };
@@ -27,7 +27,7 @@ pub(super) async fn list(call: Call) -> Answer {
     let (mut rows, total) = call.api.desk.inquiry.look_through(limit + 1, look).await?;
     let next_cursor = page(&mut rows, limit, |row: &DropRow| {
         let DropKey { at, shard, number } = row.key;
-        cursor(&format!("{}.{}.{number}", at.as_micros(), shard.0))
+        format!("{}.{}.{number}", at.as_micros(), shard.0)
     });
     let drops: Vec<Value> = rows.iter().map(shown).collect();
     ok(&json!({ "drops": drops, "next_cursor": next_cursor, "total": total }))

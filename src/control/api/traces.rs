@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::call::Call;
+use super::call::{Call, whole};
 use super::subscribe::{EVENTS_WAITING_MAX, Events, SILENCE_MAX, stream_permit};
 use super::{Answer, Refusal, ok};
 use crate::config::{Network, is_filter};
@@ -38,12 +38,17 @@ struct Wish {
     client_id: Option<String>,
     filter: Option<String>,
     address: Option<String>,
-    minutes: Option<u64>,
-    #[serde(default)]
+    #[serde(default = "Wish::minutes", deserialize_with = "whole")]
+    minutes: u64,
+    #[serde(default, deserialize_with = "whole")]
     payload_bytes: usize,
 }
 
 impl Wish {
+    fn minutes() -> u64 {
+        MINUTES_DEFAULT
+    }
+
     fn subject(&self) -> Result<Subject, Refusal> {
         match (&self.client_id, &self.filter, &self.address) {
             (Some(client_id), None, None) if !client_id.is_empty() => {
@@ -71,7 +76,7 @@ impl Wish {
 pub(super) async fn start(call: Call) -> Answer {
     let wish: Wish = call.document()?;
     let subject = wish.subject()?;
-    let minutes = wish.minutes.unwrap_or(MINUTES_DEFAULT);
+    let minutes = wish.minutes;
     if !(1..=MINUTES_MAX).contains(&minutes) {
         return Err(Refusal::wrong(format!("minutes: expected 1 to {MINUTES_MAX}")));
     }
