@@ -105,6 +105,8 @@ impl Shard {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
+        // Most clients have neither limits nor rules of their own: they are looked up once.
+        let (is_limited, is_ruled) = (active.limits.is_some(), active.grants.is_some());
         let session = active.session;
         if publish.qos > QoS::AtMostOnce && !self.has_quota(id, session, publish) {
             // [MQTT-3.3.4-8]
@@ -113,30 +115,21 @@ impl Shard {
         if let Err(reason) =
             self.check_publication(topic, &publish.properties.forward, publish.payload)
         {
-            let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
             let why = Some(reason.to_string().into());
-            self.lose_all(Some(session), topic, publish.qos, bytes, Why::Refused, why);
+            self.lose_publish(session, topic, publish, Why::Refused, why);
             return self.refuse_publish(now, id, Owed::of(id, publish), reason);
         }
-        match self.keeps_limits(id, topic, publish.retain) {
-            Ok(()) => {}
-            // [MQTT-3.2.2-14]: it was told.
-            Err(ReasonCode::RetainNotSupported) if self.speaks_v5(id) => {
-                return self.protocol_error(now, id, ReasonCode::RetainNotSupported);
-            }
-            Err(ReasonCode::RetainNotSupported) => {
-                self.metrics.publishes_not_allowed_total += 1;
-                let owed = Owed::of(id, publish);
-                return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
-            }
-            Err(reason) => return self.refuse_publish(now, id, Owed::of(id, publish), reason),
+        if is_limited && let Err(reason) = self.keeps_limits(id, topic, publish.retain) {
+            return self.refuse_beyond_limits(now, id, publish, reason);
         }
-        let may = self.may_publish(id, topic, publish);
+        let may = match is_ruled || self.policy.rule_service.is_some() || is_own(topic) {
+            true => self.may_publish(id, topic, publish),
+            false => May::Do(publish.qos),
+        };
         if may == May::Not {
             self.metrics.publishes_not_allowed_total += 1;
             let rule = Some(self.rule_against(id, topic, publish));
-            let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
-            self.lose_all(Some(session), topic, publish.qos, bytes, Why::NotAllowed, rule);
+            self.lose_publish(session, topic, publish, Why::NotAllowed, rule);
             let owed = Owed::of(id, publish);
             return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
         }
@@ -160,6 +153,43 @@ impl Shard {
             return self.consult(id, Consulting::Publish(Arc::clone(publication.keep()), owed));
         }
         self.take_publish(now, id, &mut publication, owed);
+    }
+
+    /// A client's message is not within the limits of that client.
+    #[cold]
+    fn refuse_beyond_limits(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) {
+        let owed = Owed::of(id, publish);
+        match reason {
+            // [MQTT-3.2.2-14]: it was told.
+            ReasonCode::RetainNotSupported if self.speaks_v5(id) => {
+                self.protocol_error(now, id, reason);
+            }
+            ReasonCode::RetainNotSupported => {
+                self.metrics.publishes_not_allowed_total += 1;
+                self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
+            }
+            _ => self.refuse_publish(now, id, owed, reason),
+        }
+    }
+
+    /// Notes a client's message that nobody gets.
+    #[cold]
+    fn lose_publish(
+        &mut self,
+        session: Key,
+        topic: &str,
+        publish: &Publish<'_>,
+        why: Why,
+        detail: Option<Box<str>>,
+    ) {
+        let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
+        self.lose_all(Some(session), topic, publish.qos, bytes, why, detail);
     }
 
     /// Whether a QoS 2 message was taken before.

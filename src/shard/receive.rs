@@ -22,6 +22,11 @@ pub(super) enum Next {
     Move(ShardId),
 }
 
+/// Largest packet of a client that has not been let in: thousands of them may be on their way at
+/// once, each with all but the last byte of a packet. A CONNECT whose every field is as long as it
+/// can be has 320 KiB without its properties.
+const STRANGERS_PACKET_BYTES_MAX: u32 = 384 << 10;
+
 impl Shard {
     pub(super) fn handle_accepted(
         &mut self,
@@ -140,7 +145,8 @@ impl Shard {
     /// The largest packet taken from a connection.
     fn taken_bytes_max(&self, id: ConnectionId) -> u32 {
         let active = self.connections.get(id).and_then(|connection| connection.active());
-        active.map_or(self.mqtt().packet_bytes_max, |active| active.taken_bytes_max)
+        let of_strangers = || self.mqtt().packet_bytes_max.min(STRANGERS_PACKET_BYTES_MAX);
+        active.map_or_else(of_strangers, |active| active.taken_bytes_max)
     }
 
     /// Whether nothing but CONNECT may come.

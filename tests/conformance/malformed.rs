@@ -300,6 +300,21 @@ fn a_giant_remaining_length_is_refused_before_its_bytes_come() {
 }
 
 #[test]
+fn a_stranger_says_no_more_than_a_connect_can() {
+    on_every_version(|broker, version| {
+        let mut stranger = Client::open(broker, version);
+        // 384 KiB beside the head, of which nothing follows.
+        stranger.send([first::CONNECT, 0x80, 0x80, 0x18]);
+        stranger.read_raw_to_end();
+        let longest = "x".repeat(65_535);
+        let connect = Connect::new(version, broker.unique()).user_name(&longest);
+        let mut honest = Client::open(broker, version);
+        honest.send(connect.will(Will::new("w", longest.clone())).bytes());
+        assert_eq!(honest.expect_connack().reason, 0);
+    });
+}
+
+#[test]
 fn a_packet_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
     // [v5 MQTT-3.2.2-15]
     on_every_broker_with("[mqtt]\npacket_bytes_max = 2048\n", |broker| {
