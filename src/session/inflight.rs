@@ -403,7 +403,7 @@ mod tests {
             ordinal,
             qos,
             retain: false,
-            subscription_ids: SubscriptionIdSet::None,
+            subscription_ids: SubscriptionIdSet::NONE,
             share: None,
         }
     }

@@ -276,7 +276,7 @@ mod tests {
             ordinal,
             qos: QoS::AtLeastOnce,
             retain: false,
-            subscription_ids: SubscriptionIdSet::None,
+            subscription_ids: SubscriptionIdSet::NONE,
             share: None,
         }
     }

@@ -180,12 +180,12 @@ impl Shard {
             Phase::Verifying(_) => Next::Stop,
             Phase::Active(active) => {
                 let version = active.version;
-                match Packet::decode_from_client(version, frame) {
+                match &Packet::decode_from_client(version, frame) {
                     Ok(decoded) => {
                         let is_paced = active.pacer.is_some();
                         let messages = u64::from(matches!(decoded, Packet::Publish(_)));
                         if self.witness.traces.is_on() {
-                            self.trace_received(now, id, &decoded);
+                            self.trace_received(now, id, decoded);
                         }
                         self.handle_packet(now, id, decoded);
                         if is_paced {
@@ -193,7 +193,7 @@ impl Shard {
                         }
                         self.bound_replies(id);
                     }
-                    Err(error) => return self.reject(now, id, &error),
+                    Err(error) => return self.reject(now, id, error),
                 }
                 self.next_after(id)
             }
@@ -246,20 +246,20 @@ impl Shard {
         self.next_after(id)
     }
 
-    fn handle_packet(&mut self, now: Time, id: ConnectionId, packet: Packet<'_>) {
+    fn handle_packet(&mut self, now: Time, id: ConnectionId, packet: &Packet<'_>) {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(now, id, &publish),
-            Packet::PubAck(ack) => self.handle_puback(now, id, &ack),
-            Packet::PubRec(ack) => self.handle_pubrec(now, id, &ack),
-            Packet::PubRel(ack) => self.handle_pubrel(now, id, &ack),
-            Packet::PubComp(ack) => self.handle_pubcomp(now, id, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe),
+            Packet::Publish(publish) => self.handle_publish(now, id, publish),
+            Packet::PubAck(ack) => self.handle_puback(now, id, ack),
+            Packet::PubRec(ack) => self.handle_pubrec(now, id, ack),
+            Packet::PubRel(ack) => self.handle_pubrel(now, id, ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(now, id, ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, unsubscribe),
             Packet::PingReq => {
                 self.write_packet(id, &Packet::PingResp); // [MQTT-3.12.4-1]
             }
-            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
-            Packet::Auth(auth) => self.handle_auth(now, id, &auth),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, disconnect),
+            Packet::Auth(auth) => self.handle_auth(now, id, auth),
             // A second CONNECT [MQTT-3.1.0-2], or a packet only servers send.
             _ => self.protocol_error(now, id, ReasonCode::ProtocolError),
         }
