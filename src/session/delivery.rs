@@ -69,7 +69,7 @@ pub struct ShareTicket {
 /// back from there at once takes longer than the rest of a delivery's making.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionIdSet {
-    /// The first; 0 if there is none, which no subscription has. [MQTT-3.8.2-1]
+    /// The first; 0 if there is none, which no subscription has
     first: u32,
     /// All, if several subscriptions matched. Boxed twice: every message that waits has the size
     /// of this.
