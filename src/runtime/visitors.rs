@@ -183,11 +183,12 @@ impl Visitors {
         address: IpAddr,
     ) -> Result<Box<Visit>, Refusal> {
         let limits = self.listeners.get(listener).copied().unwrap_or_default();
-        let address = place(address);
         let mut state = self.state();
+        // By the address itself: a ban may be about less than what counts as one.
         if state.bans.holds_address(now, address) {
             return Err(Refusal::Banned);
         }
+        let address = place(address);
         let is_reached = |count: u32, max: u32| max > 0 && count >= max;
         if is_reached(state.connections[listener], limits.connections_max) {
             return Err(Refusal::Full);
@@ -540,6 +541,23 @@ mod tests {
         assert_eq!(is_out(at(5), "10.0.0.1"), None);
         assert!(visitors.unban(at(5), &whom("2001:db8::ffff")));
         assert!(visitors.bans(at(5)).is_empty());
+    }
+
+    #[test]
+    fn a_ban_may_be_about_less_than_what_counts_as_one_address() {
+        let visitors = Visitors::with_limits(vec![Limits::default()], RULE, None);
+        let is_out = |from| visitors.enter(at(2), 0, address(from)).err();
+        let ban = |name| {
+            let whom = Banned::new("address", name).expect("a network");
+            visitors
+                .ban(at(1), whom, Duration::from_secs(60), String::new())
+                .expect("there is room");
+        };
+        ban("2001:db8::1/128");
+        ban("2001:db8:0:1::/128");
+        assert_eq!(is_out("2001:db8::1"), Some(Refusal::Banned));
+        assert_eq!(is_out("2001:db8::2"), None);
+        assert_eq!(is_out("2001:db8:0:1::7"), None, "its network is not meant");
     }
 
     #[test]
