@@ -66,7 +66,8 @@ table! {
         /// is busy.
         pub http_connections: u16 = 16, count(1..=256), Restart;
 
-        /// How long `allow` is remembered for the same login. 0: not at all.
+        /// How long `allow` is remembered for the same login, but not beyond its `expires_s`. 0: not
+        /// at all.
         pub http_cache_s: u32 = 0, seconds(0..=86_400), Connect;
 
         /// A file whose first line is sent as `Authorization: Bearer`. Only the broker's user and

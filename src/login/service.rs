@@ -106,7 +106,9 @@ impl Service {
         if let Verdict::Allow(identity) = &verdict
             && !self.lasts.is_zero()
         {
-            self.allowed.put(tag, Arc::clone(identity), Some(self.lasts));
+            // Who comes once its time is over is asked about anew.
+            let left = identity.expires.since(now());
+            self.allowed.put(tag, Arc::clone(identity), Some(self.lasts.min(left)));
         }
         verdict
     }
@@ -136,6 +138,11 @@ impl Service {
     }
 }
 
+fn now() -> Time {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_micros(since_1970.as_micros() as u64)
+}
+
 fn said_itself(login: &Login) -> Identity {
     Identity { user: login.user.clone(), ..Identity::default() }
 }
@@ -153,10 +160,9 @@ impl Answer {
         if let Some(wrong) = filters.into_iter().flatten().find(|filter| !is_filter(filter)) {
             return Err(format!("{wrong:?} is no topic filter"));
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let expires = self.expires_s.map_or(Time::NEVER, |seconds| {
-            Time::from_micros((now + Duration::from_secs(seconds.min(1 << 32))).as_micros() as u64)
-        });
+        let expires = self
+            .expires_s
+            .map_or(Time::NEVER, |seconds| now().after(Duration::from_secs(seconds.min(1 << 32))));
         Ok(Identity {
             user: self.user.or_else(|| login.user.clone()),
             groups: self.groups,

@@ -58,13 +58,13 @@ impl Shard {
                 return Admission::Elsewhere(home);
             }
         }
+        if self.witness.traces.is_on() {
+            self.trace_connect(now, id, connect);
+        }
         // Whoever claims to be somebody's user may not learn that this one is banned.
         if !connect.client_id.is_empty() && self.is_banned(now, id, connect.client_id, None) {
             self.refuse(now, id, connect.version, ReasonCode::Banned);
             return Admission::Decided;
-        }
-        if self.witness.traces.is_on() {
-            self.trace_connect(now, id, connect);
         }
         match connect.authentication_method {
             Some(_) => self.start_authentication(now, id, connect, packet),

@@ -238,6 +238,9 @@ impl Shard {
     ) {
         if !is_allowed {
             self.metrics.publishes_not_allowed_total += 1;
+            let (publisher, why) = (self.session_of(id), Some("the service for rules".into()));
+            let (topic, qos, bytes) = (message.topic(), message.qos, message.bytes());
+            self.lose_all(publisher, topic, qos, bytes, Why::NotAllowed, why);
             return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
         }
         if self.is_consulted(id, |consults| consults.publish) {

@@ -154,7 +154,10 @@ impl Shard {
             // Its place may be another session's by now.
             origin.session = None;
         }
-        self.note_will_published(now, session);
+        // A client that came back meanwhile may have left another, which is not published by this.
+        if self.sessions.get(session).is_some_and(|seat| seat.session.will.is_none()) {
+            self.note_will_published(now, session);
+        }
         let refused = match &advice {
             Err(reason) => Some(*reason),
             Ok(Some(other)) if TopicName::new(&other.topic).is_err() => {

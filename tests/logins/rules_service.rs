@@ -145,3 +145,32 @@ fn a_will_is_asked_about_when_it_is_due() {
     assert_eq!(first >> 4, 3);
     assert!(body[2..].starts_with(b"second"), "the first was denied: {body:?}");
 }
+
+#[test]
+fn a_will_that_is_asked_about_leaves_that_of_the_next_connection_alone() {
+    let directory = Directory::new();
+    let service = Service::start(vec![(0, String::new()), says("allow")]);
+    users(&directory);
+    let toml = config(&service, &directory.join("passwords"), "http_timeout_ms = 1500\n", "");
+    let broker = Setup::shards(2).config(&toml).start();
+    let enter = |will| {
+        let entrance = Entrance { will, clean: false, ..Entrance::of(4, "w", "ann") };
+        Client::come(broker.connect(), &entrance).expect("a right password")
+    };
+    let is_asked_about = |topic: &str| {
+        let asked = || service.asked().iter().any(|(_, question)| question["topic"] == topic);
+        (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            asked()
+        })
+    };
+    drop(enter(Some("first")));
+    assert!(is_asked_about("first"));
+    let staying = enter(Some("second"));
+    broker.await_log("a will is not published");
+    // What it comes to is in the log before the broker dies.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let again = Setup::shards(2).config(&toml).start_in(broker.kill());
+    assert!(is_asked_about("second"), "{}", again.log());
+    drop(staying);
+}

@@ -147,6 +147,18 @@ fn what_is_allowed_is_remembered_if_asked_for() {
 }
 
 #[test]
+fn what_is_allowed_is_not_remembered_for_longer_than_it_lasts() {
+    let allowed = json!({"result": "allow", "expires_s": 1});
+    let service = Service::start(vec![(200, allowed.to_string())]);
+    let broker = broker(&service, "http_cache_s = 600\n");
+    assert!(ann(&broker).is_ok() && ann(&broker).is_ok());
+    assert_eq!(service.asked().len(), 1);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(ann(&broker).is_ok());
+    assert_eq!(service.asked().len(), 2, "its time was over");
+}
+
+#[test]
 fn who_says_nothing_lets_nobody_in_and_keeps_nobody_waiting() {
     let directory = Directory::new();
     let file = directory.join("passwords");
