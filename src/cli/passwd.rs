@@ -1,14 +1,14 @@
 //! `hawker passwd`: the lines of a password file.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::prompt::{self, PromptError};
 use crate::auth::{PasswordHash, Passwords};
 use crate::config::{RuleConfig, is_filter};
+use crate::sys::replace_file;
 
 /// Why a password file was left as it was.
 #[derive(Debug)]
@@ -136,20 +136,8 @@ fn read(file: &Path) -> Result<Vec<String>, PasswdError> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-/// Writes beside the file and renames: a crash leaves the one or the other. Its owner and group
-/// alone can read it.
+/// Its owner and group alone can read it.
 fn write(file: &Path, lines: &[String]) -> Result<(), PasswdError> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let put = || {
-        let mut new =
-            File::options().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
-        for line in lines {
-            writeln!(new, "{line}")?;
-        }
-        new.sync_all()?;
-        fs::rename(&beside, file)
-    };
-    put().map_err(|error| failed(file, error))
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    replace_file(file, 0o640, text.as_bytes()).map_err(|error| failed(file, error))
 }

@@ -5,17 +5,19 @@
 //! it lasts until somebody lifts it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use x509_cert::der::DateTime;
 
 use crate::auth::{Banned, LineFault};
 use crate::config::Network;
 use crate::login::SecretsError;
+use crate::sys::replace_file;
 use crate::time::Time;
 
 /// Bans there can be; more belong into the firewall.
@@ -253,54 +255,14 @@ impl Line {
 
 /// A time in UTC, to the second.
 fn written(time: Time) -> String {
-    let seconds = time.as_micros() / 1_000_000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // The calendar repeats after 400 years of 146,097 days; years begin in March here, so that the
-    // day of a leap year comes last.
-    let (era, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let since_1970 = Duration::from_micros(time.as_micros());
+    DateTime::from_unix_duration(since_1970).unwrap_or(DateTime::INFINITY).to_string()
 }
 
 /// The time that [`written`] writes.
 fn read(text: &str) -> Option<Time> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 20 || !text.is_ascii() {
-        return None;
-    }
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')];
-    if marks.iter().any(|(at, mark)| bytes[*at] != *mark) {
-        return None;
-    }
-    let number = |from: usize, to: usize| {
-        let digits = &text[from..to];
-        digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
-    };
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let is_possible = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !is_possible {
-        return None;
-    }
-    let from_march = (month + 9) % 12;
-    let year = year - u64::from(month <= 2);
-    let days =
-        365 * year + year / 4 - year / 100 + year / 400 + (153 * from_march + 2) / 5 + day - 1;
-    let seconds = (days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second;
-    let time = Time::from_micros(seconds * 1_000_000);
-    // The 31st of a shorter month is none.
-    (written(time) == text).then_some(time)
+    let since_1970 = text.parse::<DateTime>().ok()?.unix_duration();
+    Some(Time::from_micros(since_1970.as_micros() as u64))
 }
 
 /// The file, and what it said when the broker last read or wrote it.
@@ -335,25 +297,13 @@ impl BanFile {
         Ok(merged)
     }
 
-    /// Writes bans if the file does not say the same: beside it, then in its place, so that a crash
-    /// leaves the one or the other.
+    /// Writes bans if the file does not say the same.
     pub(crate) fn write(&mut self, now: Time, bans: &Bans) -> Result<(), SecretsError> {
         if *bans == self.agreed {
             return Ok(());
         }
-        let mut beside = self.path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let write = || {
-            let mut options = File::options();
-            let options = options.write(true).create(true).truncate(true).mode(0o640);
-            let mut new = options.open(&beside)?;
-            new.write_all(bans.text(now).as_bytes())?;
-            new.sync_all()?;
-            fs::rename(&beside, &self.path)
-        };
-        let unwritable = |error| SecretsError::Unwritable(self.path.clone(), error);
-        write().map_err(unwritable)?;
+        replace_file(&self.path, 0o640, bans.text(now).as_bytes())
+            .map_err(|error| SecretsError::Unwritable(self.path.clone(), error))?;
         self.agreed = bans.clone();
         Ok(())
     }

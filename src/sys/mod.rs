@@ -3,7 +3,8 @@
 //! `hawker doctor` prints what [`check`] finds, and `hawker run` refuses where it finds a
 //! [`Verdict::Problem`]. Each file here reads the facts of one noun in one function and judges
 //! them in another that is given them, so that the judgements can be tested on any machine.
-//! `notify` is the other direction, what the broker says to whoever started it.
+//! `notify` is the other direction, what the broker says to whoever started it, and `file` how a file
+//! is replaced whole.
 //! Nothing here is for a shard: it reads files and asks resolvers.
 
 mod cgroup;
@@ -11,6 +12,7 @@ mod clock;
 mod cpu;
 mod disk;
 mod exposure;
+mod file;
 mod kernel;
 mod limit;
 mod memory;
@@ -24,6 +26,7 @@ use std::path::Path;
 use crate::config::Config;
 
 pub use cpu::usable_cpus;
+pub use file::replace as replace_file;
 pub use limit::{connections_max, raise as raise_limits, seal};
 pub use notify::ServiceManager;
 pub use process::Usage;
