@@ -1,6 +1,5 @@
 //! Sessions, connected or away.
 
-use std::cmp::Ordering;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -142,22 +141,4 @@ impl Shard {
     }
 }
 
-impl PartialEq for ClientRow {
-    fn eq(&self, other: &ClientRow) -> bool {
-        self.client_id == other.client_id
-    }
-}
-
-impl Eq for ClientRow {}
-
-impl PartialOrd for ClientRow {
-    fn partial_cmp(&self, other: &ClientRow) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ClientRow {
-    fn cmp(&self, other: &ClientRow) -> Ordering {
-        self.client_id.cmp(&other.client_id)
-    }
-}
+ordered_by!(ClientRow, |row| &row.client_id);

@@ -101,22 +101,4 @@ impl PartialOrd for DropKey {
     }
 }
 
-impl PartialEq for DropRow {
-    fn eq(&self, other: &DropRow) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for DropRow {}
-
-impl PartialOrd for DropRow {
-    fn partial_cmp(&self, other: &DropRow) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for DropRow {
-    fn cmp(&self, other: &DropRow) -> Ordering {
-        self.key.cmp(&other.key)
-    }
-}
+ordered_by!(DropRow, |row| row.key);

@@ -4,6 +4,34 @@
 //! bounded part of a table and keeps the least entries behind the cursor; whoever asks goes on
 //! until the table has been seen and merges what he got. What changes meanwhile may be missed.
 
+/// Orders the rows of a table by what their pages go on behind.
+macro_rules! ordered_by {
+    ($row:ty, |$one:ident| $key:expr) => {
+        impl PartialEq for $row {
+            fn eq(&self, other: &$row) -> bool {
+                self.cmp(other).is_eq()
+            }
+        }
+
+        impl Eq for $row {}
+
+        impl PartialOrd for $row {
+            fn partial_cmp(&self, other: &$row) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $row {
+            fn cmp(&self, other: &$row) -> std::cmp::Ordering {
+                fn key($one: &$row) -> impl Ord {
+                    $key
+                }
+                key(self).cmp(&key(other))
+            }
+        }
+    };
+}
+
 mod clients;
 mod drops;
 mod retained;

@@ -1,6 +1,5 @@
 //! Retained messages.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Least, Place, Seen, VISITS_MAX, has};
@@ -60,22 +59,4 @@ impl Shard {
     }
 }
 
-impl PartialEq for RetainedRow {
-    fn eq(&self, other: &RetainedRow) -> bool {
-        self.0.topic() == other.0.topic()
-    }
-}
-
-impl Eq for RetainedRow {}
-
-impl PartialOrd for RetainedRow {
-    fn partial_cmp(&self, other: &RetainedRow) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for RetainedRow {
-    fn cmp(&self, other: &RetainedRow) -> Ordering {
-        self.0.topic().cmp(other.0.topic())
-    }
-}
+ordered_by!(RetainedRow, |row| row.0.topic());

@@ -1,6 +1,5 @@
 //! Subscriptions of sessions, and who gets what is published to a topic.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{ClientRow, Least, Place, Seen, VISITS_MAX, has};
@@ -146,22 +145,4 @@ impl Shard {
     }
 }
 
-impl PartialEq for SubscriptionRow {
-    fn eq(&self, other: &SubscriptionRow) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for SubscriptionRow {}
-
-impl PartialOrd for SubscriptionRow {
-    fn partial_cmp(&self, other: &SubscriptionRow) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for SubscriptionRow {
-    fn cmp(&self, other: &SubscriptionRow) -> Ordering {
-        self.key.cmp(&other.key)
-    }
-}
+ordered_by!(SubscriptionRow, |row| &row.key);
