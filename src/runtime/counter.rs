@@ -59,9 +59,7 @@ pub(super) fn connections_max(config: &Config, shards: usize) -> Option<u64> {
 impl Counter {
     /// Every shard answers once.
     pub(crate) fn ask(&self, answer: &UnboundedSender<Counted>) -> usize {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::Count(answer.clone()));
-        }
+        Mailbox::send_all(&self.mailboxes, || Letter::Count(answer.clone()));
         self.mailboxes.len()
     }
 

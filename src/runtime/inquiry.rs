@@ -111,51 +111,48 @@ impl Inquiry {
         client_id: &Arc<str>,
         forget: bool,
     ) -> Result<Option<bool>, Silent> {
-        let ask = |mailbox: &Mailbox| {
-            let (sender, answer) = oneshot::channel();
-            mailbox.send(Letter::Kick { client_id: Arc::clone(client_id), forget, answer: sender });
-            answer
-        };
-        let answers: Vec<_> = self.mailboxes.iter().map(ask).collect();
-        let mut known = None;
-        for answer in answers {
-            known = known.or(answered(answer).await?);
-        }
-        Ok(known)
+        let kick = |answer| Letter::Kick { client_id: Arc::clone(client_id), forget, answer };
+        let answers = self.ask_all(kick).await?;
+        Ok(answers.into_iter().fold(None, Option::or))
     }
 
     /// Begins or ends a trace on every shard.
     pub(crate) fn trace(&self, order: &TraceOrder) {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::Trace(order.clone()));
-        }
+        Mailbox::send_all(&self.mailboxes, || Letter::Trace(order.clone()));
     }
 
     /// What every shard noted of a trace since the last time, in the order of shards.
     pub(crate) async fn take_traced(&self, id: TraceId) -> Result<Vec<Traced>, Silent> {
-        let ask = |mailbox: &Mailbox| {
-            let (answer, traced) = oneshot::channel();
-            mailbox.send(Letter::Traced { id, answer });
-            traced
-        };
-        let answers: Vec<_> = self.mailboxes.iter().map(ask).collect();
-        let mut traced = Vec::new();
-        for answer in answers {
-            traced.push(answered(answer).await?.unwrap_or_default());
-        }
-        Ok(traced)
+        let answers = self.ask_all(|answer| Letter::Traced { id, answer }).await?;
+        Ok(answers.into_iter().map(Option::unwrap_or_default).collect())
     }
 
     /// Lets go who is kept out from now on.
     pub(crate) fn let_go(&self, whom: &Banned) {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::LetGo(whom.clone()));
-        }
+        Mailbox::send_all(&self.mailboxes, || Letter::LetGo(whom.clone()));
     }
 
     /// Lets the broker say something of itself to subscribers of a topic.
     pub(crate) fn announce(&self, announcements: Vec<(Arc<str>, Bytes)>) {
         self.mailboxes[0].send(Letter::Announce(announcements));
+    }
+
+    /// The answers of all shards, in their order.
+    async fn ask_all<T>(
+        &self,
+        question: impl Fn(oneshot::Sender<T>) -> Letter,
+    ) -> Result<Vec<T>, Silent> {
+        let ask = |mailbox: &Mailbox| {
+            let (sender, answer) = oneshot::channel();
+            mailbox.send(question(sender));
+            answer
+        };
+        let asked: Vec<_> = self.mailboxes.iter().map(ask).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.push(answered(answer).await?);
+        }
+        Ok(answers)
     }
 
     fn ask<T: Send + 'static>(

@@ -120,6 +120,11 @@ impl Mailbox {
         self.wake();
     }
 
+    /// Leaves one of these for every shard.
+    pub(super) fn send_all(mailboxes: &[Mailbox], letter: impl Fn() -> Letter) {
+        mailboxes.iter().for_each(|mailbox| mailbox.send(letter()));
+    }
+
     /// Wakes the shard.
     pub(super) fn wake(&self) {
         let one = 1u64.to_ne_bytes();

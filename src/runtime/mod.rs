@@ -175,9 +175,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
                     tracing::info!("stopping; a second signal stops at once");
                     stopping = true;
                     manager.stopping();
-                    for mailbox in mailboxes.iter() {
-                        mailbox.send(Letter::Stop);
-                    }
+                    Mailbox::send_all(&mailboxes, || Letter::Stop);
                 }
             }
         }
@@ -356,9 +354,7 @@ impl Broker {
 
     /// Begins to stop: every client is told goodbye.
     pub fn stop(&self) {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Letter::Stop);
-        }
+        Mailbox::send_all(&self.mailboxes, || Letter::Stop);
     }
 
     /// Waits for every shard to end.

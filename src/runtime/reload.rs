@@ -114,7 +114,7 @@ impl Reloader {
         let GoesBy { mailboxes, visitors, verifier, in_force, access } = &self.goes_by;
         let now = Time::from_micros(clock::since_1970().as_micros() as u64);
         for whom in visitors.sync_bans(now)? {
-            mailboxes.iter().for_each(|mailbox| mailbox.send(Letter::LetGo(whom.clone())));
+            Mailbox::send_all(mailboxes, || Letter::LetGo(whom.clone()));
         }
         verifier.set_chain(chain)?;
         crate::cli::logging::set_levels(&config.log.level);

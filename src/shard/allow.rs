@@ -33,15 +33,14 @@ impl Shard {
         let own = identity.map(|identity| &identity.rules);
         let connection = self.connections.get(id).filter(|_| !self.is_local(id));
         let Some(connection) = connection else { return Standing::default() };
-        let (peer, certificate) = (&connection.peer, connection.certificate.as_deref());
-        let listener = self.policy.listeners.get(usize::from(peer.listener.index));
+        let peer = &connection.peer;
         let actor = Actor {
             user: identity.and_then(|identity| identity.user.as_deref()),
             groups: identity.map_or(&[], |identity| &identity.groups),
             client_id,
             address: peer.address.ip(),
-            listener: listener.map_or("", |listener| &listener.name),
-            common_name: certificate.and_then(|names| names.common_name.as_deref()),
+            listener: self.policy.listener_name(peer.listener),
+            common_name: connection.common_name(),
         };
         let (mut rates, mut limits) = self.policy.rules.limits(actor);
         if let Some((own_rates, own_limits)) = own.map(|own| own.limits(actor)) {

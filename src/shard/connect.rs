@@ -107,16 +107,14 @@ impl Shard {
     /// Lets whoever knows be asked about the sender of a CONNECT.
     fn ask(&mut self, now: Time, id: ConnectionId, connect: &Connect<'_>, packet: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let listener = self.policy.listeners.get(usize::from(connection.peer.listener.index));
-        let names = connection.certificate.as_deref();
         let credentials = &connect.credentials;
         let login = Box::new(Login {
             user: credentials.user_name.map(Box::from),
             password: credentials.password.map(|password| Zeroizing::new(password.to_vec())),
             client_id: connect.client_id.into(),
             address: connection.peer.address.ip(),
-            listener: listener.map_or("", |listener| &listener.name).into(),
-            common_name: names.and_then(|names| names.common_name.as_deref()).map(Box::from),
+            listener: self.policy.listener_name(connection.peer.listener).into(),
+            common_name: connection.common_name().map(Box::from),
         });
         let (connect, version) = (Zeroizing::new(packet.to_vec()), connect.version);
         let verifying = Verifying { connect, version, since: now };
@@ -186,8 +184,7 @@ impl Shard {
     /// The user that the certificate of a connection proves.
     fn certificate_user(&self, id: ConnectionId) -> Option<Arc<str>> {
         let connection = self.connections.get(id)?;
-        let listener = usize::from(connection.peer.listener.index);
-        let from = self.policy.listeners.get(listener)?.certificate_user;
+        let from = self.policy.listener(connection.peer.listener)?.certificate_user;
         connection.certificate.as_ref()?.user(from).cloned()
     }
 

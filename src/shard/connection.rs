@@ -349,6 +349,11 @@ impl Connection {
         }
     }
 
+    /// The common name of the certificate that it has shown.
+    pub fn common_name(&self) -> Option<&str> {
+        self.certificate.as_ref()?.common_name.as_deref()
+    }
+
     /// Who it proved to be.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.phase {

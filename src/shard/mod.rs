@@ -142,6 +142,18 @@ pub struct Policy {
     pub listeners: Vec<ListenerPolicy>,
 }
 
+impl Policy {
+    /// What is known of a listener; nothing of clients within the process.
+    fn listener(&self, listener: Listener) -> Option<&ListenerPolicy> {
+        self.listeners.get(usize::from(listener.index))
+    }
+
+    /// Its name, or nothing.
+    fn listener_name(&self, listener: Listener) -> &str {
+        self.listener(listener).map_or("", |listener| &listener.name)
+    }
+}
+
 /// What a shard goes by at one listener.
 #[derive(Clone, Debug)]
 pub struct ListenerPolicy {

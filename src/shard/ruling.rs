@@ -158,12 +158,10 @@ impl Shard {
     ) -> Option<RuleQuestion> {
         let client = self.client(id)?;
         let connection = self.connections.get(id)?;
-        let listener = self.policy.listeners.get(usize::from(connection.peer.listener.index));
-        let names = connection.certificate.as_deref();
         Some(RuleQuestion {
             client,
-            listener: listener.map_or("", |listener| &listener.name).into(),
-            common_name: names.and_then(|names| names.common_name.as_deref()).map(Box::from),
+            listener: self.policy.listener_name(connection.peer.listener).into(),
+            common_name: connection.common_name().map(Box::from),
             acts,
             will: None,
         })

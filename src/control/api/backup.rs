@@ -1,19 +1,12 @@
 //! A backup, as a stream of bytes.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse as _;
-use bytes::Bytes;
-use futures_core::Stream;
-use tokio::sync::mpsc;
 use x509_cert::der::DateTime;
 
 use super::call::Call;
+use super::stream::{named, streamed};
 use super::{Answer, Refusal};
 use crate::runtime::BackupError;
 
@@ -32,15 +25,9 @@ impl From<BackupError> for Refusal {
 pub(super) async fn take(call: Call) -> Answer {
     let backup = call.api.desk.backups.begin().await?;
     call.audit("backup", &format!("{} bytes", backup.bytes));
-    let name = format!("attachment; filename=\"{}\"", file_name(backup.taken_at));
-    let headers = [
-        (header::CONTENT_TYPE, "application/x-tar".to_owned()),
-        (header::CONTENT_LENGTH, backup.bytes.to_string()),
-        (header::CONTENT_DISPOSITION, name),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-    ];
-    Ok((headers, Body::from_stream(Chunks(backup.chunks))).into_response())
+    let length = (header::CONTENT_LENGTH, backup.bytes.to_string());
+    let headers = [length, named(&file_name(backup.taken_at))];
+    Ok(streamed("application/x-tar", headers, backup.chunks))
 }
 
 /// The time of the backup, in UTC.
@@ -56,20 +43,6 @@ fn file_name(taken_at: Duration) -> String {
             at.seconds()
         ),
         Err(_) => "hawker.tar".to_owned(),
-    }
-}
-
-/// If it ends early there are fewer bytes than its length says, which every client sees.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl Stream for Chunks {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(Ok))
     }
 }
 

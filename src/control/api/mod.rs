@@ -18,6 +18,7 @@ mod refusal;
 mod retained;
 mod route;
 mod schema;
+mod stream;
 mod subscribe;
 mod subscriptions;
 mod traces;

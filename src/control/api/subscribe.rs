@@ -1,24 +1,19 @@
 //! Messages as they come: a stream of events.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_core::Stream;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::{Instant, sleep_until};
 
 use super::call::Call;
+use super::stream::streamed;
 use super::{Answer, Api, Refusal};
 use crate::local::{LocalError, LocalMessage, Subscription};
 use crate::proto::QoS;
@@ -42,7 +37,7 @@ pub(super) async fn stream(call: Call) -> Answer {
     })?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(tell(subscription, sender, permit));
-    Ok(Events::respond(receiver))
+    Ok(streamed("text/event-stream", [], receiver))
 }
 
 /// Room for one more stream.
@@ -87,30 +82,4 @@ fn event(message: &LocalMessage) -> Bytes {
         "retain": message.retain,
     });
     Bytes::from(format!("data: {value}\n\n"))
-}
-
-/// What is handed on as it comes.
-pub(super) struct Events(pub(super) mpsc::Receiver<Bytes>);
-
-impl Events {
-    /// A stream of events as the answer.
-    pub(super) fn respond(events: mpsc::Receiver<Bytes>) -> Response {
-        let headers = [
-            (header::CONTENT_TYPE, "text/event-stream"),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ];
-        (headers, Body::from_stream(Events(events))).into_response()
-    }
-}
-
-impl Stream for Events {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.0.poll_recv(context).map(|event| event.map(Ok))
-    }
 }

@@ -4,9 +4,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse as _;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use super::call::{Call, whole};
-use super::subscribe::{EVENTS_WAITING_MAX, Events, SILENCE_MAX, stream_permit};
+use super::stream::{named, streamed};
+use super::subscribe::{EVENTS_WAITING_MAX, SILENCE_MAX, stream_permit};
 use super::{Answer, Refusal, ok};
 use crate::config::{Network, is_filter};
 use crate::control::traces::{Following, Order, TraceError, subject_of};
@@ -134,7 +133,7 @@ pub(super) async fn events(call: Call) -> Answer {
     let permit = stream_permit(&call.api)?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(tell(following, after, sender, permit));
-    Ok(Events::respond(receiver))
+    Ok(streamed("text/event-stream", [], receiver))
 }
 
 /// Hands lines on until the trace is over or its reader gone.
@@ -207,13 +206,7 @@ pub(super) async fn log(call: Call) -> Answer {
         }
     });
     let name = following.path().file_name().and_then(|name| name.to_str()).unwrap_or("trace");
-    let headers = [
-        (header::CONTENT_TYPE, "application/jsonl".to_owned()),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-    ];
-    Ok((headers, Body::from_stream(Events(receiver))).into_response())
+    Ok(streamed("application/jsonl", [named(name)], receiver))
 }
 
 fn find(call: &Call) -> Result<Arc<Following>, Refusal> {

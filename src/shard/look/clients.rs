@@ -125,7 +125,7 @@ impl Shard {
         let active = connection.and_then(|connection| connection.active());
         let listener = connection.map(|connection| connection.peer.listener);
         let listener = listener.filter(|listener| *listener != Listener::LOCAL);
-        let listener = listener.and_then(|one| self.policy.listeners.get(usize::from(one.index)));
+        let listener = listener.and_then(|listener| self.policy.listener(listener));
         ClientRow {
             client_id: Arc::clone(&seat.session.client_id),
             user: active.and_then(|active| active.identity.as_ref()?.user.clone()),

@@ -77,8 +77,7 @@ impl Shard {
         if let Packet::Publish(publish) = packet {
             return self.trace_publish(now, id, publish);
         }
-        let Some(connection) = self.connections.get(id) else { return };
-        let bits = self.witness.traces.live(connection.traced) | self.bits_of_filters(packet);
+        let bits = self.live_marks(id) | self.bits_of_filters(packet);
         self.note_packet(now, id, bits, Step::Received(packet.packet_type()), packet);
     }
 
@@ -111,8 +110,7 @@ impl Shard {
         id: ConnectionId,
         packet: &Packet<'_>,
     ) {
-        let Some(connection) = self.connections.get(id) else { return };
-        let bits = self.witness.traces.live(connection.traced);
+        let bits = self.live_marks(id);
         self.note_packet(now, id, bits, Step::Sent(packet.packet_type()), packet);
     }
 
@@ -126,13 +124,7 @@ impl Shard {
         packet_id: PacketId,
         reason: ReasonCode,
     ) {
-        let Some(connection) = self.connections.get(id) else { return };
-        let (bits, address) =
-            (self.witness.traces.live(connection.traced), connection.peer.address);
-        let client_id = self.client_id_of(id);
-        self.witness.traces.note(bits, |_| TraceEvent {
-            client_id: client_id.clone(),
-            address: Some(address),
+        self.note_of(id, self.live_marks(id), || TraceEvent {
             packet_id: Some(packet_id),
             reason: Some(reason),
             ..TraceEvent::new(now, Step::Sent(packet_type))
@@ -149,13 +141,7 @@ impl Shard {
         reason: Option<ReasonCode>,
         detail: &str,
     ) {
-        let Some(connection) = self.connections.get(id) else { return };
-        let (bits, address) =
-            (self.witness.traces.live(connection.traced), connection.peer.address);
-        let client_id = self.client_id_of(id);
-        self.witness.traces.note(bits, |_| TraceEvent {
-            client_id: client_id.clone(),
-            address: Some(address),
+        self.note_of(id, self.live_marks(id), || TraceEvent {
             reason,
             detail: (!detail.is_empty()).then(|| told(detail)),
             ..TraceEvent::new(now, Step::Decided(decision))
@@ -248,11 +234,7 @@ impl Shard {
         message: &Arc<Message>,
     ) {
         let bits = self.witness.traces.of_topic(message.topic());
-        let client_id = self.client_id_of(id);
-        let address = self.connections.get(id).map(|connection| connection.peer.address);
-        self.witness.traces.note(bits, |_| TraceEvent {
-            client_id: client_id.clone(),
-            address,
+        self.note_of(id, bits, || TraceEvent {
             packet_id: Some(packet_id),
             message: Some(TracedMessage {
                 topic: message.topic().into(),
@@ -274,19 +256,32 @@ impl Shard {
         step: Step,
         packet: &Packet<'_>,
     ) {
-        let (client_id, connection) = (self.client_id_of(id), self.connections.get(id));
-        let address = connection.map(|connection| connection.peer.address);
-        self.witness.traces.note(bits, |_| {
+        self.note_of(id, bits, || {
             let (packet_id, reason) = marks_of(packet);
             TraceEvent {
-                client_id: client_id.clone(),
-                address,
                 packet_id,
                 reason,
                 detail: described(packet),
                 ..TraceEvent::new(now, step)
             }
         });
+    }
+
+    /// Notes something about a connection and its client.
+    fn note_of(&mut self, id: ConnectionId, bits: u8, event: impl Fn() -> TraceEvent) {
+        let client_id = self.client_id_of(id);
+        let address = self.connections.get(id).map(|connection| connection.peer.address);
+        self.witness.traces.note(bits, |_| TraceEvent {
+            client_id: client_id.clone(),
+            address,
+            ..event()
+        });
+    }
+
+    /// Bits of the traces that follow a connection.
+    fn live_marks(&self, id: ConnectionId) -> u8 {
+        let connection = self.connections.get(id);
+        connection.map_or(0, |connection| self.witness.traces.live(connection.traced))
     }
 
     /// Traces of topics that subscriptions of a packet are about.
