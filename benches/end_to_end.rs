@@ -3,10 +3,10 @@
 
 #[allow(dead_code, reason = "there is a whole broker here")]
 mod broker;
+mod settings;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use broker::{Client, connect, publishes, subscribe};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -107,17 +107,9 @@ impl End {
     }
 }
 
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800))
-}
-
 criterion_group! {
     name = end_to_end;
-    config = settings();
+    config = settings::settings();
     targets = deliver
 }
 criterion_main!(end_to_end);

@@ -16,6 +16,8 @@ mod lanes;
 #[path = "../src/runtime/primitive.rs"]
 mod primitive;
 
+mod settings;
+
 use lanes::{Flushed, LaneEnds, Lanes};
 
 /// As large as what shards tell each other.
@@ -168,17 +170,9 @@ fn hear(ends: &mut LaneEnds<Item>, from: usize) -> usize {
     count
 }
 
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800))
-}
-
 criterion_group! {
     name = crossing;
-    config = settings();
+    config = settings::settings();
     targets = one_thread, one_way, all_to_all, wake
 }
 criterion_main!(crossing);

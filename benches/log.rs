@@ -1,9 +1,10 @@
 //! What it costs to keep a record, to let go of one, and to read a log of an earlier life, on a
 //! disk that is memory: checksums and bookkeeping alone.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -130,17 +131,9 @@ fn recovery(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800))
-}
-
 criterion_group! {
     name = log;
-    config = settings();
+    config = settings::settings();
     targets = keep_and_release, recovery
 }
 criterion_main!(log);

@@ -2,8 +2,7 @@
 //! subscribers and back to the last acknowledgement, without a kernel in between.
 
 mod broker;
-
-use std::time::Duration;
+mod settings;
 
 use broker::{Broker, publishes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -39,17 +38,9 @@ fn fan_out(criterion: &mut Criterion) {
     }
 }
 
-fn settings() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .nresamples(10_000)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800))
-}
-
 criterion_group! {
     name = shard;
-    config = settings();
+    config = settings::settings();
     targets = one_to_one, fan_out
 }
 criterion_main!(shard);

@@ -10,8 +10,8 @@ use io_uring::types::Fd;
 use super::buffers;
 use super::driver::{Driver, Operation};
 use super::ring::Completion;
-use super::socket::Stage;
-use crate::shard::{ConnectionId, Input, WriteBatch};
+use super::socket::{Socket, Stage};
+use crate::shard::{ConnectionId, Input, Shard, WriteBatch};
 use crate::time::Time;
 use crate::transport::{self, Stray};
 
@@ -45,18 +45,14 @@ impl Driver {
                 let bytes = self.buffers.received(buffer, bytes);
                 let is_fresh = std::mem::take(&mut socket.is_fresh);
                 let stray = if is_fresh { transport::stray(bytes) } else { None };
-                match &mut socket.stage {
-                    _ if socket.layered.is_some() => self.unwrap(now, id, buffer, bytes.len())?,
-                    Stage::Open if let Some(stray) = stray => self.turn_away(now, id, stray),
-                    Stage::Open => {
-                        let is_arriving = socket.step.is_some();
-                        self.shard.handle(now, Input::Received { connection: id, bytes });
-                        if is_arriving {
-                            self.look_whether_through(id);
-                        }
-                    }
-                    Stage::Moving { unread, .. } => unread.extend_from_slice(bytes),
-                    Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
+                if socket.layered.is_some() {
+                    self.unwrap(now, id, buffer, bytes.len())?;
+                } else if let Some(stray) = stray
+                    && matches!(socket.stage, Stage::Open)
+                {
+                    self.turn_away(now, id, stray);
+                } else if hand_in(&mut self.shard, now, id, socket, bytes) {
+                    self.look_whether_through(id);
                 }
             }
             self.buffers.recycle(buffer);
@@ -149,7 +145,12 @@ impl Driver {
             }
             self.shard.handle(now, Input::Accepted { connection: id, peer, certificate });
         }
-        self.hand_in(now, id, &packets);
+        if !packets.is_empty()
+            && let Some(socket) = self.sockets.get_mut(id)
+            && hand_in(&mut self.shard, now, id, socket, &packets)
+        {
+            self.look_whether_through(id);
+        }
         packets.shrink_to(PACKETS_KEPT_MAX);
         self.packets = packets;
         self.push_out(id)?;
@@ -157,21 +158,6 @@ impl Driver {
             self.leave(now, id)?;
         }
         Ok(())
-    }
-
-    fn hand_in(&mut self, now: Time, id: ConnectionId, packets: &[u8]) {
-        let Some(socket) = self.sockets.get_mut(id).filter(|_| !packets.is_empty()) else { return };
-        match &mut socket.stage {
-            Stage::Open => {
-                let is_arriving = socket.step.is_some();
-                self.shard.handle(now, Input::Received { connection: id, bytes: packets });
-                if is_arriving {
-                    self.look_whether_through(id);
-                }
-            }
-            Stage::Moving { unread, .. } => unread.extend_from_slice(packets),
-            Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => {}
-        }
     }
 
     /// Something of a connection has come that had not come to its first packet.
@@ -222,5 +208,26 @@ impl Driver {
         }
         socket.cancelling = true;
         self.cancel(Operation::Receive.token(id))
+    }
+}
+
+/// Hands in what has come of a connection; whether its first packet may have been among it.
+fn hand_in(
+    shard: &mut Shard,
+    now: Time,
+    id: ConnectionId,
+    socket: &mut Socket,
+    bytes: &[u8],
+) -> bool {
+    match &mut socket.stage {
+        Stage::Open => {
+            shard.handle(now, Input::Received { connection: id, bytes });
+            socket.step.is_some()
+        }
+        Stage::Moving { unread, .. } => {
+            unread.extend_from_slice(bytes);
+            false
+        }
+        Stage::Greeting | Stage::Closing { .. } | Stage::Lingering | Stage::Dead => false,
     }
 }
