@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +13,7 @@ use super::secrets::SecretsError;
 use super::web::{Reply, Web};
 use crate::auth::{Identity, Login, Rules, Verdict};
 use crate::config::{AuthConfig, RuleConfig, is_filter};
+use crate::runtime::clock;
 use crate::time::Time;
 
 /// Where the service is, and what it said.
@@ -107,7 +108,7 @@ impl Service {
             && !self.lasts.is_zero()
         {
             // Who comes once its time is over is asked about anew.
-            let left = identity.expires.since(now());
+            let left = identity.expires.since(clock::wall());
             self.allowed.put(tag, Arc::clone(identity), Some(self.lasts.min(left)));
         }
         verdict
@@ -138,11 +139,6 @@ impl Service {
     }
 }
 
-fn now() -> Time {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time::from_micros(since_1970.as_micros() as u64)
-}
-
 fn said_itself(login: &Login) -> Identity {
     Identity { user: login.user.clone(), ..Identity::default() }
 }
@@ -160,9 +156,9 @@ impl Answer {
         if let Some(wrong) = filters.into_iter().flatten().find(|filter| !is_filter(filter)) {
             return Err(format!("{wrong:?} is no topic filter"));
         }
-        let expires = self
-            .expires_s
-            .map_or(Time::NEVER, |seconds| now().after(Duration::from_secs(seconds.min(1 << 32))));
+        let expires = self.expires_s.map_or(Time::NEVER, |seconds| {
+            clock::wall().after(Duration::from_secs(seconds.min(1 << 32)))
+        });
         Ok(Identity {
             user: self.user.or_else(|| login.user.clone()),
             groups: self.groups,

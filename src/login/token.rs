@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
@@ -13,6 +13,7 @@ use super::keys::Keys;
 use super::secrets::{self, SecretsError};
 use crate::auth::{Identity, Login, Rules, Verdict};
 use crate::config::{AuthConfig, RuleConfig, is_filter};
+use crate::runtime::clock;
 use crate::time::Time;
 
 /// Whose tokens are taken, and what they have to say.
@@ -110,8 +111,7 @@ impl Tokens {
         let expires = claims.get("exp").and_then(Value::as_f64);
         let expires = expires.map_or(Time::NEVER, |s| Time::from_micros((s * 1e6) as u64));
         // On that second it is over (RFC 7519, section 4.1.4).
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if expires.as_micros() as u128 <= since_1970.as_micros() {
+        if expires <= clock::wall() {
             return Verdict::Forbid;
         }
         Verdict::Allow(Arc::new(Identity {

@@ -11,6 +11,11 @@ pub(super) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The wall clock, for those who compare it with what clients and files say.
+pub(crate) fn wall() -> Time {
+    Time::from_micros(since_1970().as_micros() as u64)
+}
+
 /// The wall clock of the broker's start, advanced by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -21,8 +26,7 @@ pub struct Clock {
 impl Clock {
     /// Reads the wall clock.
     pub fn start() -> Clock {
-        let wall = Time::from_micros(since_1970().as_micros() as u64);
-        Clock { wall, start: Instant::now() }
+        Clock { wall: wall(), start: Instant::now() }
     }
 
     /// The present.

@@ -12,7 +12,6 @@ use super::mailbox::{Counted, Letter, Mailbox};
 use super::visitors::Visitors;
 use crate::config::{Config, ListenerConfig};
 use crate::sys;
-use crate::time::Time;
 
 /// Asks the shards what they have counted, and knows what concerns all of them.
 #[derive(Clone)]
@@ -71,6 +70,6 @@ impl Counter {
 
     /// Addresses that are banned now.
     pub(crate) fn banned_addresses(&self) -> usize {
-        self.visitors.banned(Time::from_micros(clock::since_1970().as_micros() as u64))
+        self.visitors.banned(clock::wall())
     }
 }

@@ -82,7 +82,6 @@ use crate::shard::{
 };
 use crate::storage::Log;
 use crate::sys::{self, ServiceManager};
-use crate::time::Time;
 
 /// A shard's log with what it says, and the disk it is on.
 type Store = ((Log, Restored), Disk);
@@ -505,7 +504,7 @@ fn start_verifier(
     let (mailboxes, visitors) = (Arc::clone(mailboxes), Arc::clone(visitors));
     let (later, advised) = (handle.clone(), Arc::clone(&mailboxes));
     let answer = move |shard: usize, connection, address, verdict| {
-        let now = Time::from_micros(clock::since_1970().as_micros() as u64);
+        let now = clock::wall();
         let patience = match verdict {
             Verdict::Deny | Verdict::Ignore => visitors.patience(now, address),
             _ => Duration::ZERO,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::clock;
 use super::directory::{self, Directory, DirectoryError, Layout, sync_folder};
 use super::disk;
 use crate::config::{Config, OnDamage};
@@ -310,8 +311,7 @@ fn read_all(
 /// Keeps the logs that are damaged aside, as they are, with a report of what is missing; the
 /// report.
 fn set_aside(data_dir: &Path, pasts: &[Past]) -> Result<Vec<String>, RecoveryError> {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let name = format!("quarantine-{}", since_1970.unwrap_or_default().as_secs());
+    let name = format!("quarantine-{}", clock::since_1970().as_secs());
     let aside = data_dir.join(name);
     let io = |error| RecoveryError::Io(aside.clone(), error);
     let mut report = Vec::new();

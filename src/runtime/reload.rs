@@ -15,7 +15,6 @@ use crate::control::Access;
 use crate::embed::Hooks;
 use crate::login::Verifier;
 use crate::shard::Porter;
-use crate::time::Time;
 
 /// A configuration that runs, and who goes by it.
 pub(crate) struct Reloader {
@@ -112,8 +111,7 @@ impl Reloader {
         let (policy, chain) =
             policy(&config, &Hooks::default(), Some(Porter(self.goes_by.visitors.clone())))?;
         let GoesBy { mailboxes, visitors, verifier, in_force, access } = &self.goes_by;
-        let now = Time::from_micros(clock::since_1970().as_micros() as u64);
-        for whom in visitors.sync_bans(now)? {
+        for whom in visitors.sync_bans(clock::wall())? {
             Mailbox::send_all(mailboxes, || Letter::LetGo(whom.clone()));
         }
         verifier.set_chain(chain)?;
