@@ -417,7 +417,8 @@ impl Shard {
             connection.dirty = false;
             if connection.out.is_ready() && !connection.is_held {
                 let batch = connection.out.take();
-                self.metrics.sent_bytes_total += batch.len() as u64;
+                // All that waits is on its way now.
+                self.metrics.sent_bytes_total += connection.out.bytes() as u64;
                 return Some(Output::Write { connection: id, batch });
             }
         }
