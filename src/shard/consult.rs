@@ -239,8 +239,7 @@ impl Shard {
         if !is_allowed {
             self.metrics.publishes_not_allowed_total += 1;
             let (publisher, why) = (self.session_of(id), Some("the service for rules".into()));
-            let (topic, qos, bytes) = (message.topic(), message.qos, message.bytes());
-            self.lose_all(publisher, topic, qos, bytes, Why::NotAllowed, why);
+            self.lose_all(publisher, (&**message).into(), Why::NotAllowed, why);
             return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
         }
         if self.is_consulted(id, |consults| consults.publish) {
@@ -299,8 +298,7 @@ impl Shard {
             Ok(Some(replacement)) => replacement,
             Err(reason) => {
                 let (publisher, why) = (self.session_of(id), Some(reason.to_string().into()));
-                let (topic, qos, bytes) = (message.topic(), message.qos, message.bytes());
-                self.lose_all(publisher, topic, qos, bytes, Why::Refused, why);
+                self.lose_all(publisher, (&**message).into(), Why::Refused, why);
                 return self.refuse_publish(now, id, owed, reason);
             }
         };

@@ -7,7 +7,7 @@ use super::effect::ConnectionId;
 use super::journal::{Journal, Waiter};
 use super::limit::Limit;
 use super::record::Step;
-use super::witness::{Decision, Loss, Passage, Step as TraceStep, Why, Witness};
+use super::witness::{Decision, Loss, Lost, Passage, Step as TraceStep, Why, Witness};
 use super::{Key, Seat, Shard};
 use crate::message::{Message, Publication};
 use crate::metrics::ShardMetrics;
@@ -198,14 +198,12 @@ impl Shard {
         }
         let Some(id) = seat.connection else {
             self.metrics.dropped_away_total += 1;
-            let (topic, bytes) = (publication.topic, publication.bytes());
-            return self.lose(key, topic, QoS::AtMostOnce, bytes, Why::Away);
+            return self.lose_at_most_once(key, publication, Why::Away);
         };
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.out.bytes() >= self.policy.mqtt.outbox_bytes_max as usize {
             self.metrics.dropped_outbox_full_total += 1;
-            let (topic, bytes) = (publication.topic, publication.bytes());
-            return self.lose(key, topic, QoS::AtMostOnce, bytes, Why::OutboxFull);
+            return self.lose_at_most_once(key, publication, Why::OutboxFull);
         }
         let manner =
             Manner { qos: QoS::AtMostOnce, retain, dup: false, packet_id: None, subscription_ids };
@@ -222,10 +220,15 @@ impl Shard {
             }
             Written::TooLarge => {
                 self.metrics.dropped_too_large_total += 1;
-                let (topic, bytes) = (publication.topic, publication.bytes());
-                self.lose(key, topic, QoS::AtMostOnce, bytes, Why::TooLarge);
+                self.lose_at_most_once(key, publication, Why::TooLarge);
             }
         }
+    }
+
+    /// Put together here, so that those who get a message do not pay for it.
+    #[cold]
+    fn lose_at_most_once(&mut self, key: Key, publication: &Publication<'_>, why: Why) {
+        self.lose(key, Lost::from(publication).at(QoS::AtMostOnce), why);
     }
 
     /// Puts a message into a session's queue and sends what may be sent.
@@ -273,7 +276,8 @@ impl Shard {
             // What lies in the log alone is not read to be told of.
             let message = self.journal.in_memory(&delivery.body).cloned();
             let topic = message.as_ref().map_or("", |message| message.topic());
-            self.lose(key, topic, delivery.qos, delivery.bytes as usize, Why::QueueFull);
+            let lost = Lost { topic, qos: delivery.qos, bytes: delivery.bytes as usize };
+            self.lose(key, lost, Why::QueueFull);
             self.delivery_over(key, delivery);
         }
     }
@@ -428,9 +432,7 @@ impl Pump<'_> {
             publisher: None,
             receiver: Some(&seat.session.client_id),
             connection: Some(connection),
-            topic: message.topic(),
-            qos: message.qos,
-            bytes: message.bytes(),
+            lost: message.into(),
             why,
             detail: None,
         };

@@ -85,8 +85,7 @@ impl Shard {
             false => self.route_nowhere(now, &publication, intake),
         };
         if let Err(refusal) = routed {
-            let (topic, qos, bytes) = (publication.topic, publication.qos, publication.bytes());
-            self.lose_all(None, topic, qos, bytes, refusal.into(), None);
+            self.lose_all(None, (&publication).into(), refusal.into(), None);
         }
         Ok(routed?.appended)
     }

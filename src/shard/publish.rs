@@ -12,7 +12,7 @@ use super::message::Forwarded;
 use super::record::Change;
 use super::route::{Intake, Origin, Refusal};
 use super::ruling::{Act, May};
-use super::witness::Why;
+use super::witness::{Lost, Why};
 use super::{Key, Shard, ShardMessage, bit};
 use crate::config::RefusedPublish;
 use crate::message::{Message, Publication};
@@ -189,7 +189,7 @@ impl Shard {
         detail: Option<Box<str>>,
     ) {
         let bytes = topic.len() + publish.properties.forward.len() + publish.payload.len();
-        self.lose_all(Some(session), topic, publish.qos, bytes, why, detail);
+        self.lose_all(Some(session), Lost { topic, qos: publish.qos, bytes }, why, detail);
     }
 
     /// Whether a QoS 2 message was taken before.
@@ -400,8 +400,7 @@ impl Shard {
     ) {
         self.count_refusal(refusal);
         let publisher = origin.session.and_then(|index| self.sessions.key_at(index));
-        let (topic, qos, bytes) = (publication.topic, publication.qos, publication.bytes());
-        self.lose_all(publisher, topic, qos, bytes, refusal.into(), None);
+        self.lose_all(publisher, publication.into(), refusal.into(), None);
         let Some(owed) = owed else { return };
         if owed.packet_type == PacketType::PubRec
             && let Some(key) = origin.session.and_then(|index| self.sessions.key_at(index))

@@ -291,8 +291,7 @@ impl Shard {
             // The topic's earlier message is not the last one any more.
             RetainedVerdict::Refuse => {
                 self.metrics.retained_refused_total += 1;
-                let (qos, bytes) = (publication.qos, publication.bytes());
-                self.lose_all(None, topic, qos, bytes, Why::NotRetained, None);
+                self.lose_all(None, publication.into(), Why::NotRetained, None);
                 self.reached(Limit::Retained, format_args!("messages are not retained: {topic}"));
                 self.remove_retained(now, topic, publication.stamp)
             }

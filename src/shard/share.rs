@@ -18,7 +18,7 @@ use super::limit::Limit;
 use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
-use super::witness::Why;
+use super::witness::{Lost, Why};
 use super::{Key, Random, Shard, ShardMessage, Subscribed};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
@@ -436,9 +436,8 @@ impl Shard {
             for waiting in &dropped {
                 let message = self.journal.in_memory(&waiting.body).cloned();
                 let topic = message.as_ref().map_or("", |message| message.topic());
-                let (qos, bytes) = (publication.qos, waiting.bytes as usize);
-                let detail = Some((*name).into());
-                self.lose_all(None, topic, qos, bytes, Why::GroupFull, detail);
+                let lost = Lost { topic, qos: publication.qos, bytes: waiting.bytes as usize };
+                self.lose_all(None, lost, Why::GroupFull, Some((*name).into()));
                 self.waiting_over(log_number, waiting);
             }
             self.reached(Limit::Queue, format_args!("messages of shared group {name} are dropped"));
@@ -448,8 +447,7 @@ impl Shard {
 
     /// No member of a group gets a message.
     fn lose_in_group(&mut self, message: &Message, name: &Arc<str>, why: Why) {
-        let (topic, qos, bytes) = (message.topic(), message.qos, message.bytes());
-        self.lose_all(None, topic, qos, bytes, why, Some((**name).into()));
+        self.lose_all(None, message.into(), why, Some((**name).into()));
     }
 
     /// Whether a group's queue has no room for so many bytes.
@@ -690,7 +688,7 @@ impl Shard {
             true => self.offer(now, session, delivery),
             false if qos == QoS::AtMostOnce => {
                 self.metrics.dropped_away_total += 1;
-                self.lose(session, message.topic(), qos, message.bytes(), Why::Away);
+                self.lose(session, Lost::from(&*message).at(qos), Why::Away);
             }
             false => self.return_share(session, delivery),
         }

@@ -10,7 +10,7 @@ use super::interest::Waiter as InterestWaiter;
 use super::journal::Waiter;
 use super::limit::Limit;
 use super::ruling::{Act, May};
-use super::witness::Why;
+use super::witness::{Lost, Why};
 use super::{Key, Shard, ShardMessage};
 use crate::auth::Action;
 use crate::message::Publication;
@@ -140,7 +140,8 @@ impl Shard {
             if let Err(reason) = granted {
                 let (filter, qos) = (filter.to_string(), options.qos);
                 let why = Some(reason.to_string().into());
-                self.lose_all(Some(session), &filter, qos, 0, Why::NotSubscribed, why);
+                let lost = Lost { topic: &filter, qos, bytes: 0 };
+                self.lose_all(Some(session), lost, Why::NotSubscribed, why);
             }
             let Some(pending) = self.subscribes.get_mut(ticket) else { return };
             pending.reasons.push(match granted {

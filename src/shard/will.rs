@@ -168,8 +168,8 @@ impl Shard {
         if let Some(reason) = refused {
             self.metrics.publishes_not_allowed_total += 1;
             tracing::info!(client_id = %client.client_id, %reason, "a will is not published");
-            let (topic, why) = (message.topic(), Some(reason.to_string().into()));
-            self.lose_all(Some(session), topic, message.qos, message.bytes(), Why::Refused, why);
+            let why = Some(reason.to_string().into());
+            self.lose_all(Some(session), (&*message).into(), Why::Refused, why);
             return;
         }
         match &advice {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::connection::{Connection, Phase};
 use super::effect::ConnectionId;
 use super::{Key, Shard};
-use crate::message::Publication;
+use crate::message::{Message, Publication};
 use crate::proto::{PacketId, PacketType, Publish, QoS};
 use crate::time::Time;
 
@@ -37,15 +37,40 @@ pub struct Witness {
     pub publisher: Option<u32>,
 }
 
+/// What is lost, as far as it is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost<'a> {
+    pub topic: &'a str,
+    pub qos: QoS,
+    pub bytes: usize,
+}
+
+impl Lost<'_> {
+    /// As its receiver would have got it.
+    pub fn at(self, qos: QoS) -> Self {
+        Lost { qos, ..self }
+    }
+}
+
+impl<'a> From<&'a Message> for Lost<'a> {
+    fn from(message: &'a Message) -> Lost<'a> {
+        Lost { topic: message.topic(), qos: message.qos, bytes: message.bytes() }
+    }
+}
+
+impl<'a> From<&Publication<'a>> for Lost<'a> {
+    fn from(publication: &Publication<'a>) -> Lost<'a> {
+        Lost { topic: publication.topic, qos: publication.qos, bytes: publication.bytes() }
+    }
+}
+
 /// A message that somebody does not get.
 pub struct Loss<'a> {
     pub publisher: Option<&'a Arc<str>>,
     pub receiver: Option<&'a Arc<str>>,
     /// The receiver's, or that of the publisher who is refused.
     pub connection: Option<&'a Connection>,
-    pub topic: &'a str,
-    pub qos: QoS,
-    pub bytes: usize,
+    pub lost: Lost<'a>,
     pub why: Why,
     pub detail: Option<Box<str>>,
 }
@@ -65,7 +90,8 @@ impl Witness {
     /// Notes a loss, and tells the traces that follow it.
     #[cold]
     pub fn lost(&mut self, now: Time, loss: Loss<'_>) {
-        let Loss { publisher, receiver, connection, topic, qos, bytes, why, detail } = loss;
+        let Loss { publisher, receiver, connection, lost, why, detail } = loss;
+        let Lost { topic, qos, bytes } = lost;
         if self.traces.is_on() {
             let name = |name: Option<&Arc<str>>| self.traces.of_client(name.map(|n| &**n), None);
             let marks = connection.map_or(0, |connection| connection.traced);
@@ -193,14 +219,7 @@ impl Shard {
 impl Shard {
     /// A session does not get a message.
     #[cold]
-    pub(in crate::shard) fn lose(
-        &mut self,
-        key: Key,
-        topic: &str,
-        qos: QoS,
-        bytes: usize,
-        why: Why,
-    ) {
+    pub(in crate::shard) fn lose(&mut self, key: Key, lost: Lost<'_>, why: Why) {
         let publisher = self.witness.publisher.and_then(|index| self.sessions.key_at(index));
         let publisher = publisher.and_then(|key| self.sessions.get(key));
         let Some(seat) = self.sessions.get(key) else { return };
@@ -211,9 +230,7 @@ impl Shard {
                 publisher: publisher.map(|seat| &seat.session.client_id),
                 receiver: Some(&seat.session.client_id),
                 connection,
-                topic,
-                qos,
-                bytes,
+                lost,
                 why,
                 detail: None,
             },
@@ -230,9 +247,7 @@ impl Shard {
                 publisher: None,
                 receiver: Some(&seat.session.client_id),
                 connection: None,
-                topic: "",
-                qos: QoS::AtMostOnce,
-                bytes,
+                lost: Lost { topic: "", qos: QoS::AtMostOnce, bytes },
                 why: Why::SessionEnded,
                 detail,
             },
@@ -244,9 +259,7 @@ impl Shard {
     pub(in crate::shard) fn lose_all(
         &mut self,
         publisher: Option<Key>,
-        topic: &str,
-        qos: QoS,
-        bytes: usize,
+        lost: Lost<'_>,
         why: Why,
         detail: Option<Box<str>>,
     ) {
@@ -258,9 +271,7 @@ impl Shard {
                 publisher: seat.map(|seat| &seat.session.client_id),
                 receiver: None,
                 connection,
-                topic,
-                qos,
-                bytes,
+                lost,
                 why,
                 detail,
             },
