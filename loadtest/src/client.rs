@@ -61,6 +61,8 @@ pub struct Client {
     was_connected: bool,
     disconnect_is_sent: bool,
     breaks_off: bool,
+    /// Asked to leave while it was still coming: by breaking off, or in good order.
+    leaves_next: Option<bool>,
     publisher: Option<Box<Publisher>>,
     inbox: Inbox,
     /// QoS 2 packet identifiers that are received and not released, as bits.
@@ -93,6 +95,7 @@ impl Client {
             was_connected: false,
             disconnect_is_sent: false,
             breaks_off: false,
+            leaves_next: None,
             publisher,
             inbox,
             held: Vec::new(),
@@ -146,6 +149,7 @@ impl Client {
         self.partial.clear();
         self.disconnect_is_sent = false;
         self.breaks_off = false;
+        self.leaves_next = None;
         let presence = plan.presence.filter(|_| desk.has_presence);
         let will_payload = presence.map(|stream| {
             // The message of arrival takes the next number, the will the one after it.
@@ -329,6 +333,9 @@ impl Client {
         if self.publisher.is_some() {
             desk.ready.mark(self.slot);
         }
+        if let Some(breaks_off) = self.leaves_next.take() {
+            let _ = self.leave(desk, breaks_off);
+        }
     }
 
     /// The stream of presence, while presence is on.
@@ -422,16 +429,32 @@ impl Client {
     }
 
     /// Starts to leave: in good order, or by breaking off. Who has a will first gets its answers,
-    /// so that what the will follows is certain.
-    pub fn leave(&mut self, desk: &mut Desk, breaks_off: bool) {
-        if self.state == State::Online {
-            self.state = State::Leaving;
-            self.breaks_off = breaks_off;
-            if !breaks_off {
-                self.announce(desk);
+    /// so that what the will follows is certain. False when it cannot leave but by being cut off.
+    #[must_use]
+    pub fn leave(&mut self, desk: &mut Desk, breaks_off: bool) -> bool {
+        match self.state {
+            State::Online => {
+                self.state = State::Leaving;
+                self.breaks_off = breaks_off;
+                if !breaks_off {
+                    self.announce(desk);
+                }
+                desk.ready.mark(self.slot);
+                true
             }
-            desk.ready.mark(self.slot);
+            // Before its CONNACK nobody can know whether the broker has its will.
+            State::Greeting | State::Subscribing if self.presence(desk).is_some() => {
+                self.leaves_next = Some(breaks_off);
+                true
+            }
+            State::Away | State::Greeting | State::Subscribing | State::Leaving => false,
         }
+    }
+
+    /// It is on its way out, or will be as soon as it has come.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.state == State::Leaving || self.leaves_next.is_some()
     }
 
     /// It is time to close the connection without a word.
@@ -678,12 +701,28 @@ mod tests {
         bench.client.on_dialled(&mut bench.desk);
         bench.feed(CONNACK_SESSION_PRESENT).expect("welcome");
         assert_eq!(bench.count(Count::Owed), 1, "the message of arrival");
-        bench.client.leave(&mut bench.desk, true);
+        assert!(bench.client.leave(&mut bench.desk, true));
         assert!(!bench.client.is_breaking_off(&bench.desk), "the arrival has no answer");
         bench.feed(&[0x40, 2, 0, 1]).expect("an acknowledgement");
         assert!(bench.client.is_breaking_off(&bench.desk));
         bench.client.abandon(&mut bench.desk);
         assert_eq!((bench.count(Count::Owed), bench.client.presence_sequence()), (2, 2));
+    }
+
+    #[test]
+    fn who_has_a_will_and_is_still_coming_leaves_after_it_came() {
+        let mut bench = Bench::new(Qos::AtLeastOnce);
+        bench.client.on_dialled(&mut bench.desk);
+        assert!(!bench.client.leave(&mut bench.desk, true), "without a will it is cut off");
+        bench.client.on_closed(&mut bench.desk);
+        bench.desk.has_presence = true;
+        bench.client.on_dialled(&mut bench.desk);
+        assert!(bench.client.leave(&mut bench.desk, true));
+        assert!(bench.client.is_leaving());
+        assert_eq!(bench.client.state(), State::Greeting);
+        bench.feed(CONNACK_SESSION_PRESENT).expect("welcome");
+        bench.feed(&[0x40, 2, 0, 1]).expect("an acknowledgement");
+        assert!(bench.client.is_breaking_off(&bench.desk));
     }
 
     #[test]
@@ -693,7 +732,7 @@ mod tests {
         bench.client.on_dialled(&mut bench.desk);
         bench.feed(CONNACK_SESSION_PRESENT).expect("welcome");
         bench.feed(&[0x40, 2, 0, 1]).expect("an acknowledgement");
-        bench.client.leave(&mut bench.desk, false);
+        assert!(bench.client.leave(&mut bench.desk, false));
         bench.client.out.clear();
         bench.client.proceed(&mut bench.desk);
         assert!(bench.client.out.is_empty());

@@ -332,7 +332,7 @@ impl Worker {
         {
             if self.lines[slot as usize].socket.is_none() {
                 self.dial_one(slot);
-            } else if self.clients[slot as usize].state() == State::Leaving {
+            } else if self.clients[slot as usize].is_leaving() {
                 self.dialler.postpone(slot, self.desk.now_us);
             }
         }
@@ -476,10 +476,7 @@ impl Worker {
     }
 
     fn leave(&mut self, slot: u32, is_abrupt: bool) {
-        let client = &mut self.clients[slot as usize];
-        if client.state() == State::Online {
-            client.leave(&mut self.desk, is_abrupt);
-        } else {
+        if !self.clients[slot as usize].leave(&mut self.desk, is_abrupt) {
             self.break_off(slot);
         }
     }
