@@ -122,7 +122,16 @@ pub struct Publication<'a> {
     pub expires: Time,
     /// See [`Message::stamp`].
     pub stamp: Stamp,
-    kept: OnceCell<Arc<Message>>,
+    kept: Kept<'a>,
+}
+
+/// The message that a publication becomes where it is kept.
+#[derive(Debug)]
+enum Kept<'a> {
+    /// It was kept before it was published.
+    Already(&'a Arc<Message>),
+    /// Copied from the packet by the first who asks.
+    OnDemand(OnceCell<Arc<Message>>),
 }
 
 impl<'a> Publication<'a> {
@@ -134,7 +143,8 @@ impl<'a> Publication<'a> {
         qos: QoS,
         expires: Time,
     ) -> Publication<'a> {
-        let (retain, stamp, kept) = (false, Stamp::NONE, OnceCell::new());
+        let (retain, stamp) = (false, Stamp::NONE);
+        let kept = Kept::OnDemand(OnceCell::new());
         Publication { topic, properties, payload, qos, retain, expires, stamp, kept }
     }
 
@@ -148,7 +158,7 @@ impl<'a> Publication<'a> {
             retain: message.retain,
             expires: message.expires,
             stamp: message.stamp,
-            kept: OnceCell::from(Arc::clone(message)),
+            kept: Kept::Already(message),
         }
     }
 
@@ -159,7 +169,10 @@ impl<'a> Publication<'a> {
 
     /// The message to keep; copied from the packet at the first call.
     pub fn keep(&self) -> &Arc<Message> {
-        self.kept.get_or_init(|| Arc::new(self.copy()))
+        match &self.kept {
+            Kept::Already(message) => message,
+            Kept::OnDemand(kept) => kept.get_or_init(|| Arc::new(self.copy())),
+        }
     }
 
     fn copy(&self) -> Message {

@@ -57,7 +57,7 @@ pub struct Finished {
 #[derive(Debug)]
 pub enum Resend {
     /// The PUBLISH, with DUP set. [MQTT-4.4.0-1]
-    Publish(PacketId, Delivery),
+    Publish(PacketId),
     /// The PUBREL.
     PubRel(PacketId),
 }
@@ -185,10 +185,21 @@ impl Inflight {
         }
     }
 
+    /// The message that was sent under this identifier and is not acknowledged.
+    #[inline]
+    pub fn sent(&self, packet_id: PacketId) -> Option<&Delivery> {
+        match self.entries.get(distance(self.first, packet_id))? {
+            Entry::Sent(delivery) => Some(delivery),
+            Entry::Released(_) | Entry::Hole => None,
+        }
+    }
+
     /// Completes a message that could not be sent.
-    pub fn abandon(&mut self, packet_id: PacketId) {
-        if self.entry(packet_id).is_ok() {
-            self.complete(packet_id);
+    pub fn abandon(&mut self, packet_id: PacketId) -> Option<Delivery> {
+        self.sent(packet_id)?;
+        match self.complete(packet_id) {
+            Entry::Sent(delivery) => Some(delivery),
+            Entry::Released(_) | Entry::Hole => unreachable!("seen as sent above"),
         }
     }
 
@@ -261,9 +272,7 @@ impl Inflight {
             }
             Some(Entry::Released(_)) => Resend::PubRel(packet_id(self.first + index as u64)),
             Some(Entry::Sent(_)) if !self.may_resend(index, window) => return None,
-            Some(Entry::Sent(delivery)) => {
-                Resend::Publish(packet_id(delivery.ordinal), delivery.clone())
-            }
+            Some(Entry::Sent(delivery)) => Resend::Publish(packet_id(delivery.ordinal)),
             Some(Entry::Hole) => unreachable!("holes were skipped"),
         };
         self.resent = Some(index + 1);
@@ -482,8 +491,9 @@ mod tests {
                 Resend::PubRel(packet_id) => {
                     assert!(*received && packet_id == super::packet_id(*ordinal));
                 }
-                Resend::Publish(_, delivery) => {
-                    assert!(!received && delivery.ordinal == *ordinal);
+                Resend::Publish(packet_id) => {
+                    let sent = inflight.sent(packet_id).map(|delivery| delivery.ordinal);
+                    assert!(!received && sent == Some(*ordinal));
                 }
             }
         }

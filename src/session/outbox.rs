@@ -72,12 +72,10 @@ pub struct QueueLimits {
 pub enum Transmit {
     /// A QoS 0 message: it is the client's from now on.
     AtMostOnce(Delivery),
-    /// A message of the window.
+    /// A message of the window, where [`Inflight::sent`] finds it.
     Tracked {
         /// Its packet identifier.
         packet_id: PacketId,
-        /// A copy of what stays in the window.
-        delivery: Delivery,
         /// Whether it was sent before. [MQTT-3.3.1-1]
         dup: bool,
     },
@@ -176,8 +174,8 @@ impl Outbox {
         if self.inflight.is_resending() {
             match self.inflight.poll_resend(window) {
                 Some(Resend::PubRel(packet_id)) => return Some(Transmit::PubRel(packet_id)),
-                Some(Resend::Publish(packet_id, delivery)) => {
-                    return Some(Transmit::Tracked { packet_id, delivery, dup: true });
+                Some(Resend::Publish(packet_id)) => {
+                    return Some(Transmit::Tracked { packet_id, dup: true });
                 }
                 None if self.inflight.is_resending() => return None,
                 None => {}
@@ -191,8 +189,8 @@ impl Outbox {
             return None;
         }
         let delivery = self.dequeue(memory)?;
-        let packet_id = self.inflight.push(delivery.clone());
-        Some(Transmit::Tracked { packet_id, delivery, dup: false })
+        let packet_id = self.inflight.push(delivery);
+        Some(Transmit::Tracked { packet_id, dup: false })
     }
 
     /// Takes every message out of the queue that `wanted` names.

@@ -18,7 +18,7 @@ impl Shard {
         match seat.session.outbox.inflight.acknowledge(ack.packet_id) {
             Ok(delivery) => {
                 self.tell_delivered(now, id, ack.packet_id, &delivery);
-                self.completed(now, key, &delivery);
+                self.completed(key, &delivery);
             }
             Err(AckError::Unknown) => {}
             Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
@@ -51,7 +51,7 @@ impl Shard {
         let inflight = &mut seat.session.outbox.inflight;
         if ack.reason.is_error() {
             match inflight.refuse(ack.packet_id) {
-                Ok(delivery) => self.completed(now, key, &delivery),
+                Ok(delivery) => self.completed(key, &delivery),
                 Err(AckError::Unknown) => {}
                 Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
             }
@@ -82,7 +82,7 @@ impl Shard {
                 self.inflight_count -= 1;
                 self.journal.progress(seat.number, ordinal, Step::Done);
                 self.share_done(key, share.as_deref());
-                self.pump(now, key);
+                self.has_room = Some(key);
             }
             Err(AckError::Unknown) => {}
             Err(AckError::Mismatch) => self.protocol_error(now, id, ReasonCode::ProtocolError),
@@ -102,10 +102,10 @@ impl Shard {
     }
 
     /// A message is complete: there is room for another.
-    fn completed(&mut self, now: Time, key: Key, delivery: &Delivery) {
+    fn completed(&mut self, key: Key, delivery: &Delivery) {
         self.inflight_count -= 1;
         self.delivery_over(key, delivery);
-        self.pump(now, key);
+        self.has_room = Some(key);
     }
 
     pub(super) fn session_of(&mut self, id: ConnectionId) -> Option<Key> {

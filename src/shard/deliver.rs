@@ -243,7 +243,8 @@ impl Shard {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         limits.messages_max = limits.messages_max.min(seat.queue_messages_max as usize);
         let dropped = seat.session.outbox.offer(delivery, limits, &mut self.queue_memory);
-        let connection = seat.connection;
+        // Who waits behind others is sent when they are.
+        let is_next = seat.connection.is_some() && seat.session.outbox.queued() <= 1;
         if !dropped.is_empty() {
             self.queue_was_full(key, &dropped);
         }
@@ -257,7 +258,7 @@ impl Shard {
             ),
             None => {}
         }
-        if connection.is_some() {
+        if is_next {
             self.pump(now, key);
         }
     }
@@ -466,9 +467,9 @@ fn pump_into(
         }) else {
             return;
         };
-        let (delivery, packet_id, dup) = match transmit {
-            Transmit::AtMostOnce(delivery) => (delivery, None, false),
-            Transmit::Tracked { packet_id, delivery, dup } => (delivery, Some(packet_id), dup),
+        let (untracked, packet_id, dup) = match transmit {
+            Transmit::AtMostOnce(delivery) => (Some(delivery), None, false),
+            Transmit::Tracked { packet_id, dup } => (None, Some(packet_id), dup),
             Transmit::PubRel(packet_id) => {
                 super::acknowledge::write_pubrel(connection, pool, packet_id);
                 if pump.witness.traces.is_on() {
@@ -479,13 +480,22 @@ fn pump_into(
                 continue;
             }
         };
-        let message = pump.journal.load(&delivery.body);
+        let session = &seat.session;
+        let tracked = packet_id.and_then(|packet_id| session.outbox.inflight.sent(packet_id));
+        let Some(delivery) = untracked.as_ref().or(tracked) else { return };
+        let read;
+        let message = match journal.in_memory(&delivery.body) {
+            Some(message) => message,
+            None => {
+                read = journal.load(&delivery.body);
+                &read
+            }
+        };
         // [MQTT-3.3.2-5]: what was sent before is sent again, however old.
         if message.expires <= pump.now && !dup {
             pump.metrics.dropped_expired_total += 1;
-            pump.lose(seat, connection, &message, Why::Expired);
-            abandon(seat, packet_id);
-            pumped.over.push(delivery);
+            pump.lose(seat, connection, message, Why::Expired);
+            pumped.over.extend(untracked.or_else(|| abandon(seat, packet_id)));
             continue;
         }
         let manner = Manner {
@@ -495,37 +505,33 @@ fn pump_into(
             packet_id,
             subscription_ids: delivery.subscription_ids.as_slice(),
         };
-        let publication = Publication::of(&message);
+        let publication = Publication::of(message);
         match write_publish(connection, pool, pump.now, &publication, manner) {
             Written::Yes => {
                 pumped.wrote = true;
                 count_sent(pump.metrics, delivery.qos, dup, publication.payload.len());
                 if pump.witness.traces.is_on() {
-                    let (client_id, passage) = (&seat.session.client_id, Passage::from(&manner));
+                    let (client_id, passage) = (&session.client_id, Passage::from(&manner));
                     let (now, connection) = (pump.now, Some(&*connection));
                     pump.witness.passes(now, SENT, client_id, connection, &publication, passage);
                 }
-                if delivery.qos == QoS::AtMostOnce {
-                    pumped.over.push(delivery);
-                } else if matches!(delivery.body, Body::Kept(_)) {
+                if matches!(delivery.body, Body::Kept(_)) && packet_id.is_some() {
                     pumped.sent_through = delivery.ordinal;
                 }
+                pumped.over.extend(untracked);
             }
             // The client is treated as if it had completed the message. [MQTT-3.1.2-25]
             Written::TooLarge => {
                 pump.metrics.dropped_too_large_total += 1;
-                pump.lose(seat, connection, &message, Why::TooLarge);
-                abandon(seat, packet_id);
-                pumped.over.push(delivery);
+                pump.lose(seat, connection, message, Why::TooLarge);
+                pumped.over.extend(untracked.or_else(|| abandon(seat, packet_id)));
             }
         }
     }
 }
 
-fn abandon(seat: &mut Seat, packet_id: Option<PacketId>) {
-    if let Some(packet_id) = packet_id {
-        seat.session.outbox.inflight.abandon(packet_id);
-    }
+fn abandon(seat: &mut Seat, packet_id: Option<PacketId>) -> Option<Delivery> {
+    seat.session.outbox.inflight.abandon(packet_id?)
 }
 
 fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool, payload_bytes: usize) {

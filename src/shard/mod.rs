@@ -237,6 +237,8 @@ pub struct Shard {
     inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
+    /// Whose client completed messages with the packets being read: it is sent more after them all.
+    has_room: Option<Key>,
     /// Sessions whose queues go on at the next one.
     unpumped: VecDeque<Key>,
     reached: Reached,
@@ -347,6 +349,7 @@ impl Shard {
             subscription_count: 0,
             inflight_count: 0,
             pumped_bytes: 0,
+            has_room: None,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
             witness: Witness::default(),

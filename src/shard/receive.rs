@@ -139,6 +139,9 @@ impl Shard {
         if is_first && !self.awaits_first_packet(id) {
             self.metrics.received_bytes_total += bytes.len() as u64;
         }
+        if let Some(key) = self.has_room.take() {
+            self.pump(now, key);
+        }
         consumed
     }
 
