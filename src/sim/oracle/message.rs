@@ -86,9 +86,13 @@ impl Message {
     }
 
     /// The latest tick at which it can have met a subscription. Of a QoS 1 message that was sent
-    /// again, copies of an earlier sending may still be on their way.
+    /// again, copies of an earlier sending may still be on their way; one of QoS 2 goes to the
+    /// other shards again after a crash, and meets who subscribed meanwhile.
     pub(in crate::sim) fn routed_before(&self) -> Tick {
-        let once = self.qos != 1 || self.sends <= 1;
+        let once = match self.qos {
+            1 => self.sends <= 1,
+            _ => self.doubts == 0,
+        };
         self.kept().filter(|_| once).or(self.over).unwrap_or(Tick::MAX)
     }
 
