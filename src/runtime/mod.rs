@@ -30,7 +30,7 @@ mod tar;
 mod visitors;
 mod watchdog;
 
-pub(crate) use backup::{BackupError, BackupFigures, Backups};
+pub(crate) use backup::{Backup, BackupError, BackupFigures, Backups};
 #[cfg(feature = "fuzz")]
 pub use bans::parse_bans;
 pub(crate) use bans::{By, Sentence};
