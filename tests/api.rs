@@ -1,5 +1,7 @@
 //! The admin API against the real binary: every route, who may, pages, streams.
 
+#[path = "api/backups.rs"]
+mod backups;
 #[path = "api/presence.rs"]
 mod presence;
 mod support;

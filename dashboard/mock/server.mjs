@@ -25,6 +25,8 @@ export function serve(port, options = {}) {
     try {
       if (!url.pathname.startsWith('/api/v1/')) return await page(url.pathname, response);
       if (options.down?.()) throw new Refusal(503, 'not_ready', 'a shard does not answer');
+      const ticket = /^\/api\/v1\/backups\/(.+)$/.exec(url.pathname);
+      if (ticket) return fetched(state.backups, ticket[1], response);
       if (options.token && request.headers.authorization !== `Bearer ${options.token}`) throw new Refusal(401, 'unauthorized', 'a token is needed');
       if (request.method !== 'GET' && !request.headers['x-hawker']) throw new Refusal(403, 'guard_missing', 'a request that changes something needs the header X-Hawker: 1');
       if (options.role === 'viewer' && (request.method !== 'GET' || /config$/.test(url.pathname)) && !/explain$/.test(url.pathname)) throw new Refusal(403, 'role_too_low', 'this needs a token of the role admin; guest is viewer');
@@ -159,12 +161,28 @@ function api(state, method, place, query, body, watchers) {
       const [drops, next_cursor] = part(rows, query);
       return { drops, next_cursor, total: rows.length };
     }
+    case 'GET backups': return state.backups.shown();
+    case 'POST backups': return state.backups.begin() ?? busy();
     case 'GET config': return { settings: CONFIG };
     case 'POST reload': return { applied: true, restart_needed: ['shards'] };
     case 'GET log': return { durability: 'fsync', damages: 0, shards: state.shards.map(({ shard, log }) => ({ shard, ...log, commits_total: 81_004 + shard })) };
     case 'POST explain': return explain(body);
     default: return lost('address');
   }
+}
+
+/** The first half at once, the other once it is told to go on; that it left ends it early. */
+function fetched(backups, ticket, response) {
+  const begun = backups.fetch(ticket) ?? lost('ticket');
+  response.writeHead(200, { 'content-type': 'application/x-tar', 'content-length': begun.bytes, 'content-disposition': `attachment; filename="${begun.file}"` });
+  const half = Buffer.alloc(begun.bytes / 2, 'hawker');
+  response.write(half, () => backups.sent(half.length));
+  backups.goOn = () => response.end(half, () => backups.done());
+  response.on('close', () => response.writableFinished || backups.leave());
+}
+
+function busy() {
+  throw new Refusal(409, 'backup_running', 'a backup is being taken; wait for its end, or end its reader');
 }
 
 function lost(what) {

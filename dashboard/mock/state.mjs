@@ -30,6 +30,7 @@ export class State {
     this.retained = new Map(empty ? [] : retained());
     this.bans = empty ? [] : [{ kind: 'address', name: '203.0.113.9', until_ms: NOW() + 512_000, why: '12 failed logins' }];
     this.drops = empty ? [] : drops();
+    this.backups = new Backups();
     this.traces = [];
     this.traceCount = 0;
     for (const client of this.clients) {
@@ -112,6 +113,48 @@ export class State {
       const shared = /^\$share\/([^/]+)\//.exec(filter);
       return { client_id: client.client_id, filter, qos, group: shared ? shared[1] : null };
     }));
+  }
+}
+
+/** Backups, one at a time. */
+export class Backups {
+  constructor() {
+    Object.assign(this, { running: null, last: null, ended_early: null, begun: null });
+  }
+
+  shown() {
+    const { running, last, ended_early } = this;
+    return { running, last, ended_early };
+  }
+
+  /** Nothing while there is another. */
+  begin() {
+    if (this.running) return null;
+    const taken_at_ms = NOW();
+    this.running = { taken_at_ms, bytes: 6 * 2 ** 20, sent_bytes: 0 };
+    this.begun = { ticket: 'dGlja2V0', file: 'hawker-20260504-101502.tar', bytes: this.running.bytes, taken_at_ms };
+    return this.begun;
+  }
+
+  /** Once, with its ticket. */
+  fetch(ticket) {
+    const begun = this.begun?.ticket === ticket ? this.begun : null;
+    if (begun) this.begun = null;
+    return begun;
+  }
+
+  sent(bytes) {
+    this.running.sent_bytes += bytes;
+  }
+
+  done() {
+    this.last = { taken_at_ms: this.running.taken_at_ms, bytes: this.running.bytes, seconds: 4.2 };
+    this.running = null;
+  }
+
+  leave() {
+    if (this.running) this.ended_early = { taken_at_ms: this.running.taken_at_ms, why: 'its reader left' };
+    this.running = null;
   }
 }
 

@@ -296,13 +296,22 @@ export async function request<T>(method: string, path: string, body?: unknown, s
   return (text ? JSON.parse(text) : null) as T;
 }
 
+/** Has the browser save what is at a path, however large, without a token: the path has to be enough. */
+export function follow(path: string, name: string): void {
+  save(`api/v1${path}`, name);
+}
+
+function save(href: string, name: string): void {
+  const anchor = document.createElement('a');
+  Object.assign(anchor, { href, download: name });
+  anchor.click();
+}
+
 /** Hands what is at a path to the browser as a file: a link could not send the token. */
 export async function download(path: string, name: string): Promise<void> {
   const response = await send('GET', path);
   const url = URL.createObjectURL(await response.blob());
-  const anchor = document.createElement('a');
-  Object.assign(anchor, { href: url, download: name });
-  anchor.click();
+  save(url, name);
   // The browser has begun to read it.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -1,5 +1,6 @@
 // What people do on the pages, by keyboard and pointer, against the mock.
 import assert from 'node:assert/strict';
+import { stat } from 'node:fs/promises';
 import { check, shoot, visit } from './pages.mjs';
 
 const row = (page, text) => page.getByRole('row').filter({ hasText: text });
@@ -196,6 +197,49 @@ export const FLOWS = {
     await page.getByRole('button', { name: 'Read the configuration again' }).click();
     await page.getByText('Some changes wait for a restart.').waitFor();
     await check(page, label);
+  },
+
+  async a_backup_is_downloaded_and_ends_early_and_is_refused({ page, origin, label, state }) {
+    await visit(page, origin, 'storage');
+    await page.getByText('none since the broker started').waitFor();
+    const card = page.getByRole('region', { name: 'Backup' });
+    const take = card.getByRole('button', { name: 'Download a backup' });
+    const begin = async () => {
+      const begun = page.waitForEvent('download');
+      await take.focus();
+      await page.keyboard.press('Enter');
+      await card.getByText('hawker-20260504-101502.tar: 3 MiB of 6 MiB, 50 %').waitFor();
+      return begun;
+    };
+    const download = await begin();
+    assert.equal(download.suggestedFilename(), 'hawker-20260504-101502.tar');
+    assert.equal(await card.getByRole('progressbar').getAttribute('aria-valuenow'), '50');
+    assert.ok(await take.isDisabled());
+    await check(page, `${label}, running`);
+    await shoot(page, `${label}-backup-running`);
+    // It goes on while one looks elsewhere.
+    await page.evaluate(() => (location.hash = '#/overview'));
+    await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
+    await page.evaluate(() => (location.hash = '#/storage'));
+    await card.getByText('3 MiB of 6 MiB').waitFor();
+    state.backups.goOn();
+    await card.getByText('All 6 MiB of hawker-20260504-101502.tar were sent.').waitFor();
+    assert.equal((await stat(await download.path())).size, 6 * 2 ** 20);
+    await check(page, `${label}, done`);
+    await shoot(page, `${label}-backup-done`);
+    await (await begin()).cancel();
+    await card.getByText('hawker-20260504-101502.tar ended early: its reader left.').waitFor();
+    await check(page, `${label}, ended early`);
+    await shoot(page, `${label}-backup-early`);
+    // Another one, begun between two looks of the page.
+    state.backups.shown = () => ({ running: null, last: null, ended_early: null });
+    state.backups.begin();
+    await take.click();
+    await card.getByText('a backup is being taken; wait for its end').waitFor();
+    await check(page, `${label}, refused`);
+    await shoot(page, `${label}-backup-refused`);
+    delete state.backups.shown;
+    await card.getByText('Somebody takes a backup: 0 B of 6 MiB').waitFor();
   },
 
   async the_configuration_is_searched({ page, origin, label }) {

@@ -1,5 +1,6 @@
 // Against a real broker, which nobody else uses meanwhile.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { FLOWS, tool } from './flows.mjs';
 import { PAGES, check, shoot, visit } from './pages.mjs';
 
@@ -87,6 +88,20 @@ export const REAL = {
     await row(page, '192.0.2.7').waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Read the configuration again' }).click();
     await page.getByText('The configuration was read').waitFor();
+  },
+
+  async a_backup_is_downloaded({ page, origin, label }) {
+    await visit(page, origin, 'storage');
+    for (const round of ['first', 'next']) {
+      const begun = page.waitForEvent('download');
+      await page.getByRole('button', { name: 'Download a backup' }).click();
+      const download = await begun;
+      await page.getByText(`of ${download.suggestedFilename()} were sent.`).waitFor();
+      const names = execFileSync('tar', ['-tf', await download.path()], { encoding: 'utf8' }).trim().split('\n');
+      assert.equal(names.at(-1), 'format', `${round}: ${names}`);
+    }
+    await check(page, label);
+    await shoot(page, `${label}-backup`);
   },
 
   async rates_are_of_what_passes({ page, origin }) {

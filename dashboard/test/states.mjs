@@ -23,7 +23,7 @@ export const STATES = {
   a_token_is_asked_for: {
     options: () => ({ token: 'open sesame' }),
     allow: [/401/],
-    async run({ page, origin, label }) {
+    async run({ page, origin, label, state }) {
       await page.goto(`${origin}/#/clients`);
       const dialog = page.getByRole('dialog', { name: 'This broker asks for a token' });
       await dialog.waitFor();
@@ -40,6 +40,14 @@ export const STATES = {
       assert.equal(await page.evaluate(() => JSON.stringify(localStorage)), '{}');
       await page.reload();
       await page.getByText('50 of 127 clients').waitFor();
+      await visit(page, origin, 'storage');
+      const begun = page.waitForEvent('download');
+      await page.getByRole('button', { name: 'Download a backup' }).click();
+      const download = await begun;
+      await page.getByText('3 MiB of 6 MiB').waitFor();
+      assert.ok(!download.url().includes('sesame'), 'the token stays in the page');
+      state.backups.goOn();
+      await page.getByText(/^All 6 MiB/).waitFor();
     },
   },
 
@@ -52,6 +60,8 @@ export const STATES = {
       assert.equal(await page.getByRole('button', { name: /^Disconnect/ }).count(), 0);
       await visit(page, origin, 'security');
       await page.getByText('This needs a token of an administrator.').waitFor();
+      await visit(page, origin, 'storage');
+      await page.getByText('Taking one needs a token of an administrator.').waitFor();
       await visit(page, origin, 'config');
       await page.getByText('Your role does not allow this.').waitFor();
       await check(page, `${label}, viewer`);

@@ -10,7 +10,8 @@ type Outcome = (Vec<u8>, Vec<u8>, bool);
 /// Feeds a stream to the layers of a door; its first byte says which, its second how it is cut.
 pub fn walk_through_door(stream: &[u8]) {
     let [which, cut, stream @ ..] = stream else { return };
-    let web = Arc::new(WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() });
+    let (path, origins) = ("/mqtt".to_owned(), Vec::new());
+    let web = Arc::new(WebOptions { path, origins, request_bytes_max: 8192 });
     let door = Door {
         web: (which & 1 != 0).then_some(web),
         is_mux: which & 2 != 0,

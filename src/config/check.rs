@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::draft::Draft;
 use super::error::{Fault, Origin, Problem};
 use super::listener::{CertificateUser, ListenAddress, ListenerConfig, Scheme};
-use super::process::SHARDS_MAX;
+use super::process::{ListenerTable, SHARDS_MAX};
 
 /// Bytes of a CONNECT around its client id: fixed header, protocol name, level, flags,
 /// keep-alive, property length, length of the id. [MQTT 5.0, section 3.1]
@@ -18,6 +18,7 @@ pub(super) fn conflicts(draft: &Draft) -> Vec<Problem> {
     let mut conflicts: Vec<Problem> = alone.into_iter().flatten().collect();
     listeners_twice(draft, &mut conflicts);
     missing_certificates(draft, &mut conflicts);
+    interface_of_a_path(draft, &mut conflicts);
     admin_on_listener(draft, &mut conflicts);
     conflicts
 }
@@ -52,7 +53,7 @@ fn too_many_cpus(draft: &Draft) -> Option<Problem> {
 
 fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
     let mut names: BTreeMap<&str, &Origin> = BTreeMap::new();
-    let mut addresses: BTreeMap<(&str, u16), &Origin> = BTreeMap::new();
+    let mut addresses: BTreeMap<(&str, u16, Option<&str>), &Origin> = BTreeMap::new();
     for listener in draft.listeners.iter().flatten() {
         let report = |key: &str, reason: String| Problem {
             origin: listener.origin.clone(),
@@ -70,7 +71,7 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
             .address
             .as_ref()
             .filter(|address| address.port != 0 || address.path().is_some())
-            && let Some(first) = addresses.insert(place(address), &listener.origin)
+            && let Some(first) = addresses.insert(place(&listener.table, address), &listener.origin)
         {
             let reason = format!("{address} is the address of the listener at {first}");
             conflicts.push(report("address", reason));
@@ -78,8 +79,26 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
     }
 }
 
-fn place(address: &ListenAddress) -> (&str, u16) {
-    (&address.host, address.port)
+/// Networks of their own may have the same address.
+fn place<'t>(
+    table: &'t ListenerTable,
+    address: &'t ListenAddress,
+) -> (&'t str, u16, Option<&'t str>) {
+    (&address.host, address.port, table.bind_interface.as_deref())
+}
+
+fn interface_of_a_path(draft: &Draft, conflicts: &mut Vec<Problem>) {
+    for listener in draft.listeners.iter().flatten() {
+        let is_path = listener.table.address.as_ref().is_some_and(|it| it.path().is_some());
+        if is_path && listener.table.bind_interface.is_some() {
+            let reason = "a socket in the file system is of no network; remove it".to_owned();
+            conflicts.push(Problem {
+                origin: listener.origin.clone(),
+                key: format!("{}.bind_interface", listener.key),
+                fault: Fault::Conflict { reason },
+            });
+        }
+    }
 }
 
 /// A listener with TLS has a certificate and its key, of its own or of all.

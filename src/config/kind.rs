@@ -11,6 +11,7 @@ use super::error::{Fault, Problem};
 use super::found::Found;
 use super::listener::ListenAddress;
 use super::log;
+use crate::proto::Version;
 
 /// A kind of value.
 pub(super) trait Kind {
@@ -340,6 +341,49 @@ impl Kind for Origins {
 
     fn sample(&self) -> Option<String> {
         Some("[\"https://example.org\"]".to_owned())
+    }
+}
+
+/// Versions of MQTT.
+pub(super) struct Versions;
+
+impl Kind for Versions {
+    type Value = Vec<Version>;
+
+    fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Version>> {
+        let version = |item: &Found<'_>| {
+            let text = item.as_text()?;
+            Version::ALL.into_iter().find(|version| version.to_string() == text)
+        };
+        let items = found.items();
+        let versions = items.and_then(|items| items.iter().map(version).collect());
+        let versions = versions.filter(|versions: &Vec<Version>| !versions.is_empty());
+        if versions.is_none() {
+            problems.push(found.unsuitable(self.expected(), None));
+        }
+        versions
+    }
+
+    fn expected(&self) -> String {
+        "one or more of [\"3.1\", \"3.1.1\", \"5.0\"]".to_owned()
+    }
+
+    fn show(&self, versions: &Vec<Version>) -> Option<String> {
+        let versions: Vec<String> = versions.iter().map(Version::to_string).collect();
+        Some(format!("{versions:?}"))
+    }
+}
+
+/// A network interface.
+pub(super) fn interface() -> Text<String> {
+    Text {
+        expected: "the name of a network interface, of 1 to 15 bytes",
+        parse: |text| {
+            let legal = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+            let fits = (1..=15).contains(&text.len()) && text.bytes().all(legal);
+            if fits { Ok(text.to_owned()) } else { Err(None) }
+        },
+        show: String::clone,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::rules::Network;
+use crate::proto::Version;
 
 /// One place where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,12 @@ pub struct ListenerConfig {
     pub address: ListenAddress,
     /// Whether the broker starts without it where this machine lacks the address.
     pub optional: bool,
+    /// The network interface whose packets alone it takes, if it does not take all.
+    pub bind_interface: Option<String>,
+    /// Whether clients may come without a user; absent: as is said for all listeners.
+    pub anonymous_allowed: Option<bool>,
+    /// What clients may speak.
+    pub protocol_versions: Vec<Version>,
     /// The certificate of a listener with TLS, if it has one of its own, and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whose certificates clients show, if any are asked for.
@@ -33,6 +40,8 @@ pub struct ListenerConfig {
     pub handshakes_max: u32,
     /// The path of a WebSocket.
     pub path: String,
+    /// Bytes of a request for one.
+    pub request_bytes_max: u32,
     /// The origins of the web pages that may connect; empty: all.
     pub origins: Vec<String>,
     /// Networks of proxies, which say whose connection it is.
@@ -57,12 +66,18 @@ impl ListenerConfig {
     /// By default: within TLS they take some 72 MiB of memory.
     pub(super) const HANDSHAKES_MAX: u32 = 8192;
 
+    /// By default: what browsers send, cookies of their site included.
+    pub(super) const REQUEST_BYTES_MAX: u32 = 8192;
+
     /// A listener without anything of its own.
     pub fn plain(address: ListenAddress, optional: bool) -> ListenerConfig {
         ListenerConfig {
             name: address.to_string(),
             address,
             optional,
+            bind_interface: None,
+            anonymous_allowed: None,
+            protocol_versions: Version::ALL.to_vec(),
             certificate: None,
             clients: None,
             client_user: CertificateUser::default(),
@@ -71,6 +86,7 @@ impl ListenerConfig {
             connections_per_s_max: 0,
             handshakes_max: ListenerConfig::HANDSHAKES_MAX,
             path: "/mqtt".to_owned(),
+            request_bytes_max: ListenerConfig::REQUEST_BYTES_MAX,
             origins: Vec::new(),
             proxy_from: Vec::new(),
             forwarded_from: Vec::new(),

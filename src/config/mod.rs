@@ -97,6 +97,11 @@ impl Durability {
 }
 
 impl Config {
+    /// Whether clients may come to a listener without a user; absent: it depends on who reaches it.
+    pub fn anonymous_allowed(&self, listener: &ListenerConfig) -> Option<bool> {
+        listener.anonymous_allowed.or(self.mqtt.anonymous_allowed)
+    }
+
     /// The keys in which `new` differs that wait for a restart; a reload takes all others.
     pub fn waiting_for_restart(&self, new: &Config) -> Vec<&'static str> {
         let differences = [

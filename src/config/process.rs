@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::Durability;
 use super::admin::{AdminToken, Hosts, Tokens};
-use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, count};
+use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, bytes, count};
 use super::listener::{CertificateUser, ListenAddress, ListenerConfig};
 use super::rules::{Network, Networks};
 use super::table::table;
+use crate::proto::Version;
 
 /// The most shards a broker can have: one bit each in a set of 64.
 pub(super) const SHARDS_MAX: usize = 64;
@@ -82,8 +83,25 @@ table! {
         pub(super) address: Option<ListenAddress> = None,
             Optional(Sampled(kind::listen_address(), "\"tcp://0.0.0.0:1883\"")), Restart;
 
-        /// Whether the broker starts without it where the machine lacks the address.
+        /// Whether the broker starts without it where the machine lacks the address or the
+        /// interface.
         pub(super) optional: bool = false, kind::Switch, Restart;
+
+        /// The network interface whose packets alone it takes, whatever address they are for.
+        /// Unset: all. For machines whose addresses change, or where one address is reached by
+        /// several networks. Connections of the machine itself come by `lo`.
+        pub(super) bind_interface: Option<String> = None,
+            Optional(Sampled(kind::interface(), "\"eth1\"")), Restart;
+
+        /// Whether a client may connect here without a user name. Unset: as
+        /// `mqtt.anonymous_allowed` says, and its default. With `true` and a listener on the
+        /// network, anyone can read and write everything.
+        pub(super) anonymous_allowed: Option<bool> = None, Optional(kind::Switch), Restart;
+
+        /// The versions of MQTT that clients may speak here: `3.1`, `3.1.1` and `5.0`. Others are
+        /// told so: 0x84, or return code 1.
+        pub(super) protocol_versions: Vec<Version> = Version::ALL.to_vec(),
+            kind::Versions, Restart;
 
         /// The certificate of this listener alone, in PEM, with those that lead to its issuer.
         /// Unset: that of `[tls]`.
@@ -148,6 +166,12 @@ table! {
 
         /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
+
+        /// Bytes of a request for a WebSocket, its line and all of its headers, of which there may
+        /// be 64; a longer one is answered with 400. To be raised where web pages send large
+        /// cookies or proxies add much. Each of `handshakes_max` connections may hold as much.
+        pub(super) request_bytes_max: u32 = ListenerConfig::REQUEST_BYTES_MAX,
+            bytes(1024..=65_536), Restart;
 
         /// The origins of the web pages that may connect by WebSocket, such as
         /// `https://example.org`. Unset: all. Clients that are no web pages name none and are not

@@ -247,6 +247,9 @@ mod tests {
             "#path",
             "#connections",
             "#handshakes",
+            "#bind_interface",
+            "#protocol_versions",
+            "#request_bytes_max",
         ];
         let listener = [&listener[..], &["#password_file", "#acl_file"]].concat();
         let samples = [

@@ -173,6 +173,21 @@ const REFUSED: &[(&str, &str)] = &[
          hawker.toml:1",
     ),
     (
+        "[[listeners]]\naddress = \"tcp://[::]:1\"\nprotocol_versions = []",
+        "hawker.toml:3: listeners[0].protocol_versions: found an array, expected one or more of \
+         [\"3.1\", \"3.1.1\", \"5.0\"]",
+    ),
+    (
+        "[[listeners]]\naddress = \"tcp://[::]:1\"\nbind_interface = \"eth0/1\"",
+        "hawker.toml:3: listeners[0].bind_interface: found \"eth0/1\", expected the name of a \
+         network interface, of 1 to 15 bytes",
+    ),
+    (
+        "[[listeners]]\naddress = \"unix:/run/s\"\nbind_interface = \"lo\"",
+        "hawker.toml:1: listeners[0].bind_interface: a socket in the file system is of no network; \
+         remove it",
+    ),
+    (
         "[mqtt]\npacket_bytes_max = 512",
         "hawker.toml:2: mqtt.packet_bytes_max: 512 bytes cannot hold the CONNECT of a client whose \
          id has mqtt.client_id_bytes_max = 1024 bytes; allow 1042 or lower that",
@@ -247,7 +262,8 @@ fn every_table_can_be_written() {
     let config = file(
         "shards = 4\ncpus = '0-2,5'\ndata_dir = '/var/lib/hawker'\ndurability = 'os'\nadmin = 'off'\n\
          [[listeners]]\nname = 'lan'\naddress = 'tcp://0.0.0.0:1883'\n\
-         [[listeners]]\naddress = 'tcp://[::]:0'\noptional = true\n\
+         [[listeners]]\naddress = 'tcp://[::]:0'\noptional = true\nbind_interface = 'eth1'\n\
+         anonymous_allowed = false\nprotocol_versions = ['5.0']\n\
          [log]\nlevel = 'warn'\nformat = 'json'\n\
          [mqtt]\nshare_strategy = 'sticky'\nqueue_bytes_max = 0x1000\nanonymous_allowed = true\n\
          [auth.scram_users]\n\
@@ -269,6 +285,9 @@ fn every_table_can_be_written() {
         (any.name.as_str(), any.address.host.as_str(), any.optional),
         ("tcp://[::]:0", "::", true)
     );
+    assert_eq!(any.bind_interface.as_deref(), Some("eth1"));
+    assert_eq!((lan.anonymous_allowed, any.anonymous_allowed), (None, Some(false)));
+    assert_eq!(any.protocol_versions, [crate::proto::Version::V5]);
     assert_eq!(config.auth.scram_users["alice"].iterations, 4096);
 }
 

@@ -74,6 +74,12 @@ impl Access {
         !self.rules.read().unwrap_or_else(PoisonError::into_inner).tokens.is_empty()
     }
 
+    /// Whether a request comes from where one may, whoever asks.
+    pub(crate) fn judge_place(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).check_host(headers)?;
+        check_site(headers)
+    }
+
     /// Who asks, if that may ask at all.
     pub(crate) fn judge(
         &self,
@@ -82,9 +88,8 @@ impl Access {
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<Who, Refusal> {
+        self.judge_place(headers)?;
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-        rules.check_host(headers)?;
-        check_site(headers)?;
         let who = match bearer(headers) {
             Some(token) => self.holder(&rules, now, address, token)?,
             None => self.local(&rules, address, headers)?,

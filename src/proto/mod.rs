@@ -60,6 +60,11 @@ pub enum Version {
     V5 = 5,
 }
 
+impl Version {
+    /// All of them, the oldest first.
+    pub const ALL: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

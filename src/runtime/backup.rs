@@ -90,7 +90,7 @@ impl From<Silent> for BackupError {
 }
 
 /// What became of backups.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct BackupFigures {
     pub(crate) completed: u64,
     /// Those whose reader left or that could not be taken.
@@ -105,6 +105,28 @@ pub(crate) struct BackupFigures {
     /// Bytes of segments that a running one has still to copy: so much more than the log itself
     /// may be on the disk.
     pub(crate) held_bytes: u64,
+    pub(crate) running: Option<Running>,
+    /// The last that ended before it was whole.
+    pub(crate) ended_early: Option<EndedEarly>,
+}
+
+/// How far a backup is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    /// When it was taken, since 1970.
+    pub(crate) taken_at: Duration,
+    /// All of it.
+    pub(crate) bytes: u64,
+    /// Those that its reader took; a mebibyte of them may still be on its way.
+    pub(crate) sent_bytes: u64,
+}
+
+/// A backup that is none.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedEarly {
+    /// When it was taken, since 1970.
+    pub(crate) taken_at: Duration,
+    pub(crate) why: String,
 }
 
 /// Where they are written down.
@@ -114,7 +136,19 @@ pub(crate) struct Book(Mutex<BackupFigures>);
 impl Book {
     /// The figures now.
     pub(crate) fn figures(&self) -> BackupFigures {
-        *self.lock()
+        self.lock().clone()
+    }
+
+    fn begin(&self, running: Running, held_bytes: u64) {
+        let mut figures = self.lock();
+        figures.held_bytes = held_bytes;
+        figures.running = Some(running);
+    }
+
+    fn sent(&self, bytes: usize) {
+        if let Some(running) = &mut self.lock().running {
+            running.sent_bytes += bytes as u64;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BackupFigures> {
@@ -142,6 +176,10 @@ impl Backups {
         Arc::clone(&self.book)
     }
 
+    pub(crate) fn figures(&self) -> BackupFigures {
+        self.book.figures()
+    }
+
     /// Takes one. What was acknowledged before is in it.
     ///
     /// # Errors
@@ -157,7 +195,8 @@ impl Backups {
         let taken_at = clock::since_1970();
         let entries = entries(layout, snapshots);
         let bytes = entries.iter().map(Entry::archived_bytes).sum::<u64>() + tar::END.len() as u64;
-        self.book.lock().held_bytes = entries.iter().map(Entry::held_bytes).sum();
+        let running = Running { taken_at, bytes, sent_bytes: 0 };
+        self.book.begin(running, entries.iter().map(Entry::held_bytes).sum());
         tracing::info!(bytes, pause_us = pause.as_micros() as u64, "a backup begins");
         let (sender, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
         let owner = Owner {
@@ -171,6 +210,7 @@ impl Backups {
             let (book, turn, written) = writer.run(entries, segment_bytes).await;
             let (duration, mut figures) = (since.elapsed(), book.lock());
             figures.held_bytes = 0;
+            figures.running = None;
             match written {
                 Ok(()) => {
                     figures.completed += 1;
@@ -182,6 +222,7 @@ impl Backups {
                 }
                 Err(stop) => {
                     figures.failed += 1;
+                    figures.ended_early = Some(EndedEarly { taken_at, why: stop.to_string() });
                     tracing::warn!("a backup ended early: {stop}");
                 }
             }
@@ -351,8 +392,11 @@ impl Writer {
         if chunk.is_empty() {
             return Ok(());
         }
+        let bytes = chunk.len();
         let sent = timeout(READER_PATIENCE, self.sender.send(chunk)).await;
-        sent.map_err(|_| Stop::Slow)?.map_err(|_| Stop::Left)
+        sent.map_err(|_| Stop::Slow)?.map_err(|_| Stop::Left)?;
+        self.book.sent(bytes);
+        Ok(())
     }
 }
 

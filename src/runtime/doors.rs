@@ -107,7 +107,8 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
     let scheme = listener.address.scheme;
     let web = scheme.has_web_socket().then(|| {
         let (path, origins) = (listener.path.clone(), listener.origins.clone());
-        Arc::new(WebOptions { path, origins })
+        let request_bytes_max = listener.request_bytes_max as usize;
+        Arc::new(WebOptions { path, origins, request_bytes_max })
     });
     let for_all = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
     let own = listener.certificate.as_ref().map(|(certificate, key)| (certificate, key));

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::gate::Pause;
 use crate::config::ListenerConfig;
 use crate::shard::Listener;
+use crate::sys::interface_mend;
 
 /// Connections the kernel keeps ready to be accepted; `net.core.somaxconn` lowers it.
 const BACKLOG: i32 = 4096;
@@ -22,6 +23,7 @@ const BACKLOG: i32 = 4096;
 pub struct ListenError {
     name: String,
     address: Option<SocketAddr>,
+    interface: Option<String>,
     source: io::Error,
 }
 
@@ -32,6 +34,11 @@ impl std::fmt::Display for ListenError {
             write!(f, " on {address}")?;
         }
         write!(f, ": {}", self.source)?;
+        if let Some(mend) =
+            self.interface.as_deref().and_then(|it| interface_mend(it, &self.source))
+        {
+            return write!(f, "; {mend}");
+        }
         match (self.source.kind(), self.address) {
             (io::ErrorKind::AddrInUse, Some(address)) => write!(
                 f,
@@ -107,7 +114,11 @@ fn open_one(
     index: usize,
     by_shard: &mut [Vec<Listening>],
 ) -> Result<Vec<Bound>, ListenError> {
-    let error = |address, source| ListenError { name: config.name.clone(), address, source };
+    let interface = &config.bind_interface;
+    let error = |address, source| {
+        let (name, interface) = (config.name.clone(), interface.clone());
+        ListenError { name, address, interface, source }
+    };
     if let Some(path) = config.address.path() {
         let listener = Listener { index: index as u16, loopback: true };
         open_path(path, config, listener, by_shard).map_err(|source| error(None, source))?;
@@ -120,8 +131,8 @@ fn open_one(
     let resolved = config.address.resolve().map_err(|source| error(None, source))?;
     let mut bound = Vec::new();
     for address in resolved {
-        let sockets =
-            bind_all(address, by_shard.len()).map_err(|source| error(Some(address), source))?;
+        let sockets = bind_all(address, interface.as_deref(), by_shard.len())
+            .map_err(|source| error(Some(address), source))?;
         let loopback = address.ip().is_loopback();
         let listener = Listener { index: index as u16, loopback };
         for (shard, socket) in sockets.into_iter().enumerate() {
@@ -169,21 +180,25 @@ fn open_path(
     Ok(())
 }
 
-/// Whether this machine lacks the address, rather than somebody else holding it.
+/// Whether this machine lacks the address or the interface, rather than somebody else holding it.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
-        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+        || matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::ENODEV))
 }
 
-fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+fn bind_all(
+    address: SocketAddr,
+    interface: Option<&str>,
+    count: usize,
+) -> io::Result<Vec<TcpListener>> {
     // Sockets that share a port would share it with another broker of the same user, too: a
     // socket that does not share finds out.
-    bind(address, false)?;
-    let first = bind(address, true)?;
+    bind(address, interface, false)?;
+    let first = bind(address, interface, true)?;
     let address = first.local_addr()?.as_socket().expect("an internet socket");
     let mut sockets = vec![first];
     for _ in 1..count {
-        sockets.push(bind(address, true)?);
+        sockets.push(bind(address, interface, true)?);
     }
     for socket in &sockets {
         socket.listen(BACKLOG)?;
@@ -191,7 +206,7 @@ fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(sockets.into_iter().map(TcpListener::from).collect())
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn bind(address: SocketAddr, interface: Option<&str>, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
@@ -200,6 +215,8 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
     // Accepted sockets inherit it: small packets are not held back.
     socket.set_tcp_nodelay(true)?;
+    // Before the address: it is what tells two that share one apart.
+    socket.bind_device(interface.map(str::as_bytes))?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

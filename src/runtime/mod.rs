@@ -30,7 +30,7 @@ mod tar;
 mod visitors;
 mod watchdog;
 
-pub(crate) use backup::{BackupError, BackupFigures, Backups};
+pub(crate) use backup::{Backup, BackupError, BackupFigures, Backups};
 #[cfg(feature = "fuzz")]
 pub use bans::parse_bans;
 pub(crate) use bans::{By, Sentence};
@@ -231,6 +231,8 @@ fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
     ListenerPolicy {
         name: listener.name.clone(),
         certificate_user: if is_shown { listener.client_user } else { CertificateUser::None },
+        anonymous_allowed: listener.anonymous_allowed,
+        protocol_versions: listener.protocol_versions.clone(),
     }
 }
 
@@ -415,10 +417,10 @@ impl Broker {
     }
 
     fn announce(&self, config: &Config, shards: usize, cpus: &[usize]) {
-        for Bound { name, address, .. } in &self.bound {
+        for Bound { listener, name, address } in &self.bound {
             let asked = config.auth.password_file.is_some();
             let local = address.is_none_or(|address| address.ip().is_loopback()) && !asked;
-            let open = config.mqtt.anonymous_allowed.unwrap_or(local);
+            let open = config.anonymous_allowed(&config.listeners[*listener]).unwrap_or(local);
             let credentials = if open { "anonymous clients allowed" } else { "credentials needed" };
             tracing::info!("listening on {name} ({credentials})");
         }

@@ -8,7 +8,7 @@ use super::connection::{
     Acknowledgements, Active, Aliases, Authenticating, Pause, Phase, Reauthentication, Verifying,
 };
 use super::consult::Event;
-use super::effect::{ConnectionId, Listener, Output, Peer, ShardId};
+use super::effect::{ConnectionId, Listener, Output, ShardId};
 use super::limit::Limit;
 use super::witness::Decision;
 use super::{Key, Seat, Shard};
@@ -45,7 +45,9 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.answer_bytes_max = connect.maximum_packet_size.unwrap_or(u32::MAX);
         }
-        if let Err(reason) = self.check_connect(connect) {
+        if let Err(reason) =
+            self.check_version(id, connect).and_then(|()| self.check_connect(connect))
+        {
             if self.witness.traces.is_on() {
                 self.trace_connect(now, id, connect);
             }
@@ -77,6 +79,18 @@ impl Shard {
             None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
         }
         Admission::Decided
+    }
+
+    /// Whether its version is spoken at the listener it came by. [MQTT-3.1.2-2]
+    fn check_version(&self, id: ConnectionId, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        let connection = self.connections.get(id);
+        let listener = connection.and_then(|it| self.policy.listener(it.peer.listener));
+        match listener {
+            Some(listener) if !listener.protocol_versions.contains(&connect.version) => {
+                Err(ReasonCode::UnsupportedProtocolVersion)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What can be said of a CONNECT without knowing its sender.
@@ -189,12 +203,14 @@ impl Shard {
     }
 
     fn may_be_anonymous(&self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get(id) else { return false };
+        let peer = connection.peer;
+        let of_listener = self.policy.listener(peer.listener).and_then(|it| it.anonymous_allowed);
         // Behind a proxy on this machine somebody else may be.
-        let is_local =
-            |peer: Peer| peer.listener.loopback && peer.address.ip().to_canonical().is_loopback();
-        let loopback = self.connections.get(id).is_some_and(|c| is_local(c.peer));
+        let is_local = peer.listener.loopback && peer.address.ip().to_canonical().is_loopback();
         // Where passwords are asked for, nobody comes without one unless that is allowed.
-        self.mqtt().anonymous_allowed.unwrap_or(loopback && self.policy.asks == Asks::Nobody)
+        let unsaid = is_local && self.policy.asks == Asks::Nobody;
+        of_listener.or(self.mqtt().anonymous_allowed).unwrap_or(unsaid)
     }
 
     /// A CONNECT that cannot be read: answered as far as its version is known.

@@ -107,7 +107,7 @@ use crate::auth::{Asks, Nonces, Rules, ScramUsers};
 use crate::config::{CertificateUser, Mqtt, RateExceeded, RefusedPublish};
 use crate::message::Stamp;
 use crate::metrics::{Label as _, Paused, ShardMetrics};
-use crate::proto::ReasonCode;
+use crate::proto::{ReasonCode, Version};
 use crate::router::TopicTree;
 use crate::session::{QueueMemory, Session};
 use crate::storage::{Log, Sequence};
@@ -161,6 +161,10 @@ pub struct ListenerPolicy {
     pub name: String,
     /// Which name in a client's certificate is its user.
     pub certificate_user: CertificateUser,
+    /// Whether clients may come without a user; absent: as is said for all listeners.
+    pub anonymous_allowed: Option<bool>,
+    /// What clients may speak.
+    pub protocol_versions: Vec<Version>,
 }
 
 /// How a shard is set up.

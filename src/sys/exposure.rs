@@ -8,19 +8,12 @@ use crate::config::{Config, ListenerConfig};
 const SUBJECT: &str = "exposure";
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    let open: Vec<String> =
-        config.listeners.iter().filter(|one| !is_local(one)).map(name).collect();
-    let users = !config.auth.scram_users.is_empty() || config.auth.password_file.is_some();
-    let clients = judge_clients(&open, config.mqtt.anonymous_allowed, users);
+    let clients = config.listeners.iter().filter_map(|one| judge(config, one));
     let admin = config.admin.filter(|admin| !admin.ip().is_loopback()).map(|admin| {
         let what = format!("whoever reaches {admin} reads the broker's metrics without a password");
         Finding::warning(SUBJECT, what, "--admin 127.0.0.1:18083".to_owned())
     });
-    clients.into_iter().chain(admin).collect()
-}
-
-fn name(listener: &ListenerConfig) -> String {
-    listener.address.to_string()
+    clients.chain(admin).collect()
 }
 
 /// Whether this machine alone can reach it, as far as that can be told without a resolver.
@@ -32,24 +25,31 @@ fn is_local(listener: &ListenerConfig) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-fn judge_clients(open: &[String], anonymous: Option<bool>, users: bool) -> Option<Finding> {
-    let listeners = open.join(", ");
-    match anonymous {
-        Some(true) if !open.is_empty() => Some(Finding::warning(
+fn judge(config: &Config, listener: &ListenerConfig) -> Option<Finding> {
+    let users = !config.auth.scram_users.is_empty() || config.auth.password_file.is_some();
+    let (address, key) = (
+        &listener.address,
+        match listener.anonymous_allowed {
+            Some(_) => format!("anonymous_allowed of the listener {}", listener.name),
+            None => "mqtt.anonymous_allowed".to_owned(),
+        },
+    );
+    let add = "add users: hawker passwd add FILE USER, and set auth.password_file";
+    match config.anonymous_allowed(listener) {
+        Some(true) if !is_local(listener) => Some(Finding::warning(
             SUBJECT,
-            format!("whoever reaches {listeners} can read and write everything"),
-            "set mqtt.anonymous_allowed = false and add users: hawker passwd add FILE USER, and set auth.password_file".to_owned(),
-        )),
-        None if !open.is_empty() && !users => Some(Finding::warning(
-            SUBJECT,
-            format!("nobody can enter at {listeners}: there are no users"),
-            "add users: hawker passwd add FILE USER, and set auth.password_file; or let anyone in: HAWKER_MQTT__ANONYMOUS_ALLOWED=true"
-                .to_owned(),
+            format!("whoever reaches {address} can read and write everything"),
+            format!("set {key} = false and {add}"),
         )),
         Some(false) if !users => Some(Finding::warning(
             SUBJECT,
-            "nobody can enter: there are no users, and they are asked for".to_owned(),
-            "add users: hawker passwd add FILE USER, and set auth.password_file".to_owned(),
+            format!("nobody can enter at {address}: there are no users, and they are asked for"),
+            add.to_owned(),
+        )),
+        None if !is_local(listener) && !users => Some(Finding::warning(
+            SUBJECT,
+            format!("nobody can enter at {address}: there are no users"),
+            format!("{add}; or let anyone in: HAWKER_MQTT__ANONYMOUS_ALLOWED=true"),
         )),
         _ => None,
     }
@@ -66,18 +66,28 @@ mod tests {
 
     #[test]
     fn open_doors_and_doors_nobody_can_open_are_named() {
-        let open = ["tcp://0.0.0.0:1883".to_owned()];
-        let what = |open: &[String], anonymous, users| {
-            judge_clients(open, anonymous, users).map(|finding| finding.what)
+        let what = |host: &str, own, of_all, users: bool| {
+            let address = format!("tcp://{host}:1883").parse().expect("an address");
+            let listener = ListenerConfig::plain(address, false);
+            let listener = ListenerConfig { anonymous_allowed: own, ..listener };
+            let mut config = Config::default();
+            config.mqtt.anonymous_allowed = of_all;
+            config.auth.password_file = users.then(|| "passwords".into());
+            judge(&config, &listener).map(|finding| finding.what)
         };
-        assert_eq!(what(&open, None, true), None);
-        assert_eq!(what(&open, Some(false), true), None);
-        assert_eq!(what(&[], Some(true), false), None);
-        let everyone = what(&open, Some(true), true).expect("a warning");
-        assert!(everyone.starts_with("whoever reaches tcp://0.0.0.0:1883"), "{everyone}");
-        let nobody = what(&open, None, false).expect("a warning");
+        let (open, near) = ("0.0.0.0", "127.0.0.1");
+        assert_eq!(what(open, None, None, true), None);
+        assert_eq!(what(open, None, Some(false), true), None);
+        assert_eq!(what(near, None, Some(true), false), None);
+        for (own, of_all) in [(None, Some(true)), (Some(true), None), (Some(true), Some(false))] {
+            let everyone = what(open, own, of_all, true).expect("a warning");
+            assert!(everyone.starts_with("whoever reaches tcp://0.0.0.0:1883"), "{everyone}");
+        }
+        assert_eq!(what(open, Some(false), Some(true), true), None);
+        let nobody = what(open, None, None, false).expect("a warning");
         assert!(nobody.starts_with("nobody can enter at"), "{nobody}");
-        assert!(what(&[], Some(false), false).is_some());
+        assert!(what(near, None, Some(false), false).is_some());
+        assert!(what(near, Some(false), None, false).is_some());
     }
 
     #[test]

@@ -46,20 +46,35 @@ fn listener(listener: &ListenerConfig) -> Finding {
         let missing = io::Error::new(ErrorKind::NotFound, "there is no such folder");
         return judge_listener(listener, (!exists).then_some(missing).as_ref());
     }
+    let interface = listener.bind_interface.as_deref();
     let outcome = listener.address.resolve().and_then(|addresses| match addresses.is_empty() {
         true => Err(io::Error::new(ErrorKind::NotFound, "no address of that name")),
-        false => addresses.into_iter().try_for_each(try_to_bind),
+        false => addresses.into_iter().try_for_each(|address| try_to_bind(address, interface)),
     });
     judge_listener(listener, outcome.err().as_ref())
 }
 
+/// What to do about an interface that a socket cannot be bound to, if that is what is wrong.
+pub(crate) fn interface_mend(interface: &str, error: &io::Error) -> Option<String> {
+    match error.raw_os_error()? {
+        libc::ENODEV => {
+            Some(format!("this machine has no interface {interface}: `ip link` shows those it has"))
+        }
+        libc::EPERM => Some(format!(
+            "to take the packets of {interface} alone the broker needs the capability CAP_NET_RAW:              AmbientCapabilities of its service, --cap-add of its container"
+        )),
+        _ => None,
+    }
+}
+
 /// Binds and lets go, without listening: no client can come to us by mistake.
-fn try_to_bind(address: SocketAddr) -> io::Result<()> {
+fn try_to_bind(address: SocketAddr, interface: Option<&str>) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.bind_device(interface.map(str::as_bytes))?;
     socket.bind(&address.into())
 }
 
@@ -68,6 +83,13 @@ fn judge_listener(listener: &ListenerConfig, error: Option<&io::Error>) -> Findi
     let address = &listener.address;
     let Some(error) = error else { return Finding::ok(SUBJECT, format!("{address} can be had")) };
     let port = address.port;
+    if let Some(mend) = listener.bind_interface.as_deref().and_then(|it| interface_mend(it, error))
+    {
+        return match listener.optional {
+            true => Finding::ok(SUBJECT, format!("{address} is skipped, as it may be: {error}")),
+            false => Finding::problem(SUBJECT, format!("{address} cannot be had: {error}"), mend),
+        };
+    }
     match error.kind() {
         // The broker itself may be the one who runs; two of them is what the data folder prevents.
         ErrorKind::AddrInUse => Finding::warning(
@@ -127,10 +149,27 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_that_cannot_be_had_is_named_with_what_to_do() {
+        let judge = |error| {
+            let address = "tcp://0.0.0.0:1".parse().expect("an address");
+            let bind_interface = Some("eth7".to_owned());
+            let listener =
+                ListenerConfig { bind_interface, ..ListenerConfig::plain(address, false) };
+            judge_listener(&listener, Some(&io::Error::from_raw_os_error(error)))
+        };
+        for (error, mend) in [(libc::ENODEV, "`ip link`"), (libc::EPERM, "CAP_NET_RAW")] {
+            let finding = judge(error);
+            assert_eq!(finding.verdict, Verdict::Problem);
+            let said = finding.mend.expect("a remedy");
+            assert!(said.contains("eth7") && said.contains(mend), "{said}");
+        }
+    }
+
+    #[test]
     fn a_port_that_is_listened_on_is_seen_as_taken() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = taken.local_addr().expect("it is bound");
-        let error = try_to_bind(address).expect_err("taken");
+        let error = try_to_bind(address, None).expect_err("taken");
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 }

@@ -14,10 +14,9 @@ pub struct WebOptions {
     pub path: String,
     /// The origins of web pages that may connect, such as `https://example.org`; empty: all.
     pub origins: Vec<String>,
+    /// Bytes of the longest request that is taken.
+    pub request_bytes_max: usize,
 }
-
-/// Bytes of the longest request that is taken.
-pub(super) const REQUEST_BYTES_MAX: usize = 8 << 10;
 
 /// Headers of the longest request that is taken.
 const HEADERS_MAX: usize = 64;
@@ -110,8 +109,10 @@ pub(super) fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if bytes.len() < REQUEST_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Complete(length)) if length <= options.request_bytes_max => length,
+        Ok(httparse::Status::Partial) if bytes.len() < options.request_bytes_max => {
+            return Ok(None);
+        }
         _ => return Err(Refusal::Malformed),
     };
     if request.version != Some(1) {
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     fn options() -> WebOptions {
-        WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() }
+        WebOptions { path: "/mqtt".to_owned(), origins: Vec::new(), request_bytes_max: 8192 }
     }
 
     fn request(lines: &[&str]) -> Vec<u8> {
@@ -258,7 +259,18 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(answer(&bytes[..length], &options()), Ok(None), "{length}");
         }
-        assert_eq!(answer(&[b'G'; REQUEST_BYTES_MAX], &options()), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn a_request_is_as_long_as_the_listener_takes() {
+        let bytes = request(&GOOD);
+        let within = |request_bytes_max, bytes: &[u8]| {
+            answer(bytes, &WebOptions { request_bytes_max, ..options() })
+        };
+        assert!(within(bytes.len(), &bytes).is_ok_and(|answer| answer.is_some()));
+        assert_eq!(within(bytes.len() - 1, &bytes), Err(Refusal::Malformed));
+        assert_eq!(within(8192, &[b'G'; 8191]), Ok(None));
+        assert_eq!(within(8192, &[b'G'; 8192]), Err(Refusal::Malformed));
     }
 
     #[test]

@@ -355,9 +355,17 @@ mod tests {
 
     use super::*;
 
+    const REQUEST_BYTES_MAX: usize = 1024;
+
+    /// One that awaits its request.
+    fn fresh() -> WebSocket {
+        let (path, origins) = ("/mqtt".to_owned(), Vec::new());
+        let options = WebOptions { path, origins, request_bytes_max: REQUEST_BYTES_MAX };
+        WebSocket::new(Arc::new(options), false)
+    }
+
     fn open() -> WebSocket {
-        let options = WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() };
-        let mut web = WebSocket::new(Arc::new(options), false);
+        let mut web = fresh();
         let request = b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Protocol: mqtt\r\n\r\n";
@@ -386,10 +394,7 @@ mod tests {
 
     #[test]
     fn packets_behind_the_request_are_not_lost() {
-        let mut web = WebSocket::new(
-            Arc::new(WebOptions { path: "/mqtt".to_owned(), origins: Vec::new() }),
-            false,
-        );
+        let mut web = fresh();
         let mut bytes = b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Protocol: mqtt\r\n\r\n"
@@ -504,14 +509,12 @@ mod tests {
         fn nothing_makes_it_panic(chunks in prop::collection::vec(
             prop::collection::vec(any::<u8>(), 0..200), 0..10,
         )) {
-            for mut web in [open(), WebSocket::new(Arc::new(WebOptions {
-                path: "/mqtt".to_owned(), origins: Vec::new(),
-            }), false)] {
+            for mut web in [open(), fresh()] {
                 for chunk in &chunks {
                     if hear(&mut web, chunk).0.is_err() {
                         break;
                     }
-                    prop_assert!(web.partial.len() <= http::REQUEST_BYTES_MAX + 200);
+                    prop_assert!(web.partial.len() <= REQUEST_BYTES_MAX + 200);
                 }
             }
         }

@@ -23,7 +23,9 @@ fn check(broker: &Broker, headers: &[&str], left_out: Option<&str>) {
     command.current_dir(directory.path()).env("NO_PROXY", "*").arg("run");
     command.arg(format!("http://{admin}/api/v1/openapi.json"));
     command.args(["--checks", "all", "--seed", "1", "--max-examples", "15", "--no-color"]);
-    for stream in ["subscribe", "backup", "traces/{id}/events", "traces/{id}/log"] {
+    for stream in
+        ["subscribe", "backup", "backups/{ticket}", "traces/{id}/events", "traces/{id}/log"]
+    {
         command.args(["--exclude-path", &format!("/api/v1/{stream}")]);
     }
     command.args(["--request-timeout", "20", "--suppress-health-check", "all"]);

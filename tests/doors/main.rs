@@ -5,6 +5,7 @@ mod crowd;
 mod revoked;
 #[path = "../support/mod.rs"]
 mod support;
+mod terms;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

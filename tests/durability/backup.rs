@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,31 @@ fn hawker(arguments: &[&str]) -> (bool, String) {
         .expect("the broker's binary can be started");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).expect("it speaks UTF-8"))
+}
+
+/// Publishes one of 32 KiB, so that a few hundred are more than sockets hold.
+fn publish_large(link: &mut Link, number: u64) {
+    let mut body = b"\0\x0aload/large\0\x01".to_vec();
+    body.extend(number.to_be_bytes());
+    body.extend([7; 32 << 10]);
+    link.send(0x32, &body).expect("the broker reads");
+    while link.poll().expect("the broker answers").is_none() {}
+}
+
+/// Asks for a backup and reads none of it yet.
+fn begin(broker: &Broker) -> TcpStream {
+    let mut reader = TcpStream::connect(broker.admin().expect("it says so")).expect("it accepts");
+    let head = "GET /api/v1/backup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    reader.write_all(head.as_bytes()).expect("it reads");
+    reader
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn text(path: &Path) -> &str {
@@ -177,18 +203,8 @@ fn a_slow_reader_gets_what_was_there_though_the_log_has_gone_on() {
     let mut away = Subscriber::new("away");
     away.subscribe(broker.address(), "load/#");
     let mut link = Link::open(broker.address(), "large").expect("the broker accepts");
-    let publish = |link: &mut Link, number: u64| {
-        let mut body = b"\0\x0aload/large\0\x01".to_vec();
-        body.extend(number.to_be_bytes());
-        body.extend([7; 32 << 10]);
-        link.send(0x32, &body).expect("the broker reads");
-        while link.poll().expect("the broker answers").is_none() {}
-    };
-    // More than sockets hold.
-    (0..600).for_each(|number| publish(&mut link, number));
-    let mut reader = TcpStream::connect(broker.admin().expect("it says so")).expect("it accepts");
-    let head = "GET /api/v1/backup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    reader.write_all(head.as_bytes()).expect("it reads");
+    (0..600).for_each(|number| publish_large(&mut link, number));
+    let mut reader = begin(&broker);
     broker.await_log("a backup begins");
     let archives = Directory::new();
     let (succeeded, said) = back_up(&broker, &archives.join("second.tar"));
@@ -196,13 +212,9 @@ fn a_slow_reader_gets_what_was_there_though_the_log_has_gone_on() {
     // All of what is copied is over now; what gives its files back needs new ones.
     drop(Link::open_clean(broker.address(), "away").expect("the broker accepts"));
     Subscriber::new("later").subscribe(broker.address(), "load/#");
-    (0..200).for_each(|number| publish(&mut link, number));
+    (0..200).for_each(|number| publish_large(&mut link, number));
     let first = broker.directory().join("data/1/shard-0/00000000000000000001.log");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while first.exists() {
-        assert!(Instant::now() < deadline, "nothing is given back");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("nothing is given back", || !first.exists());
     let mut answer = Vec::new();
     reader.read_to_end(&mut answer).expect("it is sent");
     let body = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
@@ -211,6 +223,73 @@ fn a_slow_reader_gets_what_was_there_though_the_log_has_gone_on() {
     let broker = Setup::shards(1).config(CONFIG).start_in(unpacked(&archive));
     away.listen(broker.address(), Duration::from_millis(500));
     assert!(away.heard["load/large"].iter().copied().eq(0..600));
+}
+
+/// Segments whose files are gone and that the broker maps or holds open all the same.
+fn segments_held(broker: &Broker) -> usize {
+    let process = PathBuf::from(format!("/proc/{}", broker.pid()));
+    let maps = fs::read_to_string(process.join("maps")).expect("it runs");
+    let files = fs::read_dir(process.join("fd")).expect("it runs").filter_map(Result::ok);
+    let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+    let names = targets.map(|target| target.to_string_lossy().into_owned());
+    let all = names.chain(maps.lines().map(str::to_owned));
+    all.filter(|name| name.ends_with(".log (deleted)")).count()
+}
+
+/// How many bytes of the disk the log has.
+fn log_bytes(broker: &Broker) -> u64 {
+    let folder = broker.directory().join("data/1/shard-0");
+    let files = fs::read_dir(folder).expect("it is there").filter_map(Result::ok);
+    files.filter_map(|file| Some(file.metadata().ok()?.blocks() * 512)).sum()
+}
+
+#[test]
+fn a_reader_that_goes_away_in_the_middle_leaves_nothing_behind() {
+    let broker = Setup::shards(1).config(CONFIG).start();
+    Subscriber::new("away").subscribe(broker.address(), "load/#");
+    let mut link = Link::open(broker.address(), "large").expect("the broker accepts");
+    (0..600).for_each(|number| publish_large(&mut link, number));
+    let mut reader = begin(&broker);
+    reader.read_exact(&mut [0; 1 << 20]).expect("it is sent");
+    // All of what is copied is over while it is; its files go, and what is mapped stays.
+    drop(Link::open_clean(broker.address(), "away").expect("the broker accepts"));
+    let mut away = Subscriber::new("away");
+    away.subscribe(broker.address(), "load/#");
+    (0..100).for_each(|number| publish_large(&mut link, number));
+    let first = broker.directory().join("data/1/shard-0/00000000000000000001.log");
+    until("nothing is given back", || !first.exists());
+    assert!(segments_held(&broker) > 0, "what is to be copied is held");
+    // It closes with bytes unread, which the broker's kernel is told at once.
+    drop(reader);
+    broker.await_log("a backup ended early: its reader left");
+    until("what it held is still held", || segments_held(&broker) == 0);
+    let metrics = metrics(&broker);
+    for line in ["hawker_backup_held_bytes 0", "hawker_backups_total{outcome=\"failed\"} 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    // The broker goes on, and files are written anew again: twice the queue needs no more disk.
+    (100..200).for_each(|number| publish_large(&mut link, number));
+    let archives = Directory::new();
+    let archive = archives.join("next.tar");
+    let (succeeded, said) = back_up(&broker, &archive);
+    assert!(succeeded, "{said}");
+    let held = log_bytes(&broker);
+    assert!(held < 2 * 200 * (32 << 10), "{held} bytes for 200 messages of 32 KiB");
+    away.listen(broker.address(), Duration::from_millis(500));
+    assert!(away.heard["load/large"].iter().copied().eq(0..200));
+    let broker = Setup::shards(1).config(CONFIG).start_in(unpacked(&archive));
+    let mut away = Subscriber::new("away");
+    away.listen(broker.address(), Duration::from_millis(500));
+    assert!(away.heard["load/large"].iter().copied().eq(0..200));
+}
+
+fn metrics(broker: &Broker) -> String {
+    let mut stream = TcpStream::connect(broker.admin().expect("it says so")).expect("it accepts");
+    let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
 }
 
 #[test]

@@ -1,6 +1,7 @@
 import { useApi, type Shard } from '../api';
 import { bytes, count, percent } from '../format';
 import { live } from '../live';
+import { BackupPanel } from '../parts/backup';
 import { Await, Badge, Card, Failure, Facts, Loading, Notice, PageHead } from '../parts/parts';
 import { useStore } from '../store';
 
@@ -19,7 +20,7 @@ export function Storage() {
       {!now.shards && (now.error ? <Failure error={now.error} /> : <Loading />)}
       {durability === 'memory' && <Notice level="note" title="This broker keeps no log.">Set <code>durability = "fsync"</code> in the configuration and restart it to keep what is acknowledged.</Notice>}
       {now.shards && durability !== 'memory' && <div class="cards">{now.shards.map((shard) => <ShardLog key={shard.shard} shard={shard} />)}</div>}
-      {durability && durability !== 'memory' && <Details />}
+      {durability && durability !== 'memory' && <><BackupPanel /><Details /></>}
     </>
   );
 }

@@ -38,8 +38,10 @@ use axum::routing::{MethodFilter, on};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 
+use self::backup::Tickets;
 use self::call::Call;
 use self::route::{ROUTES, Route};
+use super::access::Who;
 use super::traces::Traces;
 use crate::config::Config;
 use crate::local::Publisher;
@@ -62,6 +64,7 @@ pub(crate) struct Api {
     publisher: Mutex<Option<Publisher>>,
     streams: Arc<Semaphore>,
     traces: Traces,
+    tickets: Tickets,
 }
 
 /// What a handler comes to.
@@ -75,6 +78,7 @@ impl Api {
             publisher: Mutex::new(None),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             traces: Traces::new(config, desk.inquiry.clone()),
+            tickets: Tickets::default(),
             desk,
         }
     }
@@ -122,7 +126,10 @@ async fn perform(
     request: Request,
 ) -> Answer {
     let (parts, body) = request.into_parts();
-    let who = api.desk.access.judge(api.now(), from, &parts.method, &parts.headers)?;
+    let who = match holder(&api, path) {
+        Some(who) => api.desk.access.judge_place(&parts.headers).map(|()| who)?,
+        None => api.desk.access.judge(api.now(), from, &parts.method, &parts.headers)?,
+    };
     if who.role < route.role {
         let message = format!(
             "this needs a token of the role {}; {} is {}",
@@ -144,6 +151,12 @@ async fn perform(
     let query = call::pairs(parts.uri.query().unwrap_or_default())?;
     let call = Call { api, who, path, query, body };
     (route.handler)(call).await
+}
+
+/// Who was given the ticket that a path names, if it does: a link of a page can send no token.
+fn holder(api: &Api, path: &RawPathParams) -> Option<Who> {
+    let (_, ticket) = path.iter().find(|(name, _)| *name == "ticket")?;
+    api.tickets.holder(ticket)
 }
 
 /// A document as the answer.

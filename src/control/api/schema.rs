@@ -107,6 +107,8 @@ pub(super) fn answer(path: &str, is_get: bool) -> Value {
         "/explain" => object(&["client_id", "topic", "publish", "outcome", "matches", "total"]),
         "/config" => object(&["settings"]),
         "/reload" => object(&["applied"]),
+        "/backups" if is_get => object(&["running", "last", "ended_early"]),
+        "/backups" => object(&["ticket", "file", "bytes", "taken_at_ms"]),
         "/shards" | "/listeners" | "/log" => json!({ "type": ["array", "object"] }),
         _ => object(&[]),
     }
