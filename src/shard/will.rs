@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::consult::{Advice, Client, Question, Replacement};
+use super::consult::{Client, Question, Replacement};
 use super::effect::{ConnectionId, Output};
 use super::route::Origin;
 use super::ruling::{Act, RuleQuestion};
@@ -110,12 +110,12 @@ impl Shard {
                 },
                 listener: "".into(),
                 common_name: None,
-                acts: vec![Act::publish(message)],
+                acts: Arc::new([Act::publish(message)]),
                 will: None,
             },
         };
         if !asks_service {
-            question.acts.clear();
+            question.acts = Arc::default();
         }
         (asks_hook || !question.acts.is_empty()).then_some(question)
     }
@@ -204,13 +204,5 @@ impl Shard {
             Publication::new(will.topic, will.properties, will.payload, will.qos, expires);
         publication.retain = will.retain;
         self.publish(now, &mut publication, origin, None);
-    }
-}
-
-/// The advice of whoever is asked about a will, as a driver hands it in.
-impl Advice {
-    /// That the service allows nothing of what it was asked, as it cannot be asked.
-    pub fn nothing(question: &RuleQuestion) -> Advice {
-        Advice::Ruled { will: question.will, allowed: vec![false; question.acts.len()] }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::client::{Client, Entrance};
+use super::client::{Client, Entrance, field};
 use super::service::Service;
 use super::support::{Broker, Directory, Setup};
 use super::users;
@@ -115,6 +115,31 @@ fn who_waits_for_the_service_waits_alone() {
         assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
         assert!(waiting.join().expect("no panic").as_millis() >= 1000);
     });
+}
+
+#[test]
+fn a_packet_with_many_filters_holds_up_nobody_else() {
+    const FILTERS: usize = 1500;
+    let directory = Directory::new();
+    let service = Service::start(vec![says("allow")]);
+    let more = "http_connections = 1\nhttp_rules_cache_s = 0\n";
+    let broker = broker(&service, &directory, more, "");
+    let (mut ann, mut bob) = (enter(&broker, 5, "ann"), enter(&broker, 5, "bob"));
+    let filters = (0..FILTERS).flat_map(|n| [field(format!("{n:05}").as_bytes()), vec![1]]);
+    ann.send(0x82, &[&[0, 2, 0], &filters.collect::<Vec<_>>().concat()]);
+    while service.asked().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(bob.publish("a"), 0x10);
+    let is_bobs = |(_, question): &(String, serde_json::Value)| question["user"] == "bob";
+    let asked = service.asked();
+    assert!(asked.len() < FILTERS && asked.iter().any(is_bobs), "{} were asked", asked.len());
+    drop(ann);
+    let is_asked_alone = (0..FILTERS / 3).any(|_| {
+        assert_eq!(bob.publish("a"), 0x10);
+        service.asked().iter().rev().take(2).all(is_bobs)
+    });
+    assert!(is_asked_alone, "what nobody waits for is still asked");
 }
 
 #[test]
