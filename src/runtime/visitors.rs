@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::bans::{BanFile, Bans, By, Sentence};
+use super::failures::Failures;
 use crate::auth::Banned;
 use crate::config::ListenerConfig;
 use crate::login::SecretsError;
@@ -16,11 +17,11 @@ use crate::metrics::Label;
 use crate::shard::Gatekeeper;
 use crate::time::Time;
 
-/// Addresses whose failed logins are remembered; beyond them new ones are not.
-const ADDRESSES_MAX: usize = 100_000;
-
 /// Client ids that are counted as they come; beyond them all counts begin anew.
 const FLAPS_MAX: usize = 100_000;
+
+/// Bans that are copied or changed while shards wait.
+const BANS_PART: usize = 256;
 
 /// The longest that an address waits which guesses, well below a client's own patience.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
@@ -67,7 +68,7 @@ struct State {
     paces_nanos: Vec<u64>,
     /// By listener and address.
     by_address: HashMap<(usize, IpAddr), u32>,
-    failures: HashMap<IpAddr, Failures>,
+    failures: Failures,
     bans: Bans,
     /// How often client ids came.
     flaps: HashMap<Box<str>, Flaps>,
@@ -82,13 +83,6 @@ pub(crate) enum BanRefusal {
     Loopback,
     /// There are as many as can be.
     Full,
-}
-
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    /// When they are forgotten, and a ban ends.
-    until: Time,
 }
 
 /// A client id that comes again and again.
@@ -151,7 +145,7 @@ impl Visitors {
             connections: vec![0; listeners.len()],
             paces_nanos: vec![0; listeners.len()],
             by_address: HashMap::new(),
-            failures: HashMap::new(),
+            failures: Failures::default(),
             bans: bans.unwrap_or_default(),
             flaps: HashMap::new(),
             users: HashMap::new(),
@@ -246,25 +240,14 @@ impl Visitors {
         if rule.failures == 0 || address.is_loopback() {
             return false;
         }
-        if state.failures.len() >= ADDRESSES_MAX {
-            state.failures.retain(|_, failures| failures.until > now);
-        }
-        let is_known = state.failures.contains_key(&address);
-        if !is_known && state.failures.len() >= ADDRESSES_MAX {
+        let until = now.after(rule.duration);
+        let count = state.failures.count(now, address, until);
+        if count.is_none_or(|count| count < rule.failures) {
             return false;
         }
-        let failures = state.failures.entry(address).or_insert(Failures { count: 0, until: now });
-        if failures.until <= now {
-            failures.count = 0;
-        }
-        failures.count += 1;
-        failures.until = now.after(rule.duration);
-        if failures.count < rule.failures {
-            return false;
-        }
-        state.failures.remove(&address);
+        state.failures.forget(address);
         let why = "too many failed logins".to_owned();
-        let sentence = Sentence { until: now.after(rule.duration), why, by: By::Logins };
+        let sentence = Sentence { until, why, by: By::Logins };
         let is_banned = state.bans.put(now, Banned::address(address), sentence);
         drop(state);
         self.changed.notify_one();
@@ -295,9 +278,7 @@ impl Visitors {
     pub(crate) fn unban(&self, now: Time, whom: &Banned) -> bool {
         let mut state = self.state();
         match whom {
-            Banned::Network(network) => {
-                state.failures.retain(|address, _| !network.contains(*address));
-            }
+            Banned::Network(network) => state.failures.forget_network(network),
             Banned::ClientId(client_id) => drop(state.flaps.remove(client_id)),
             Banned::User(_) => {}
         }
@@ -306,8 +287,23 @@ impl Visitors {
 
     /// Who is kept out, in order.
     pub(crate) fn bans(&self, now: Time) -> Vec<(Banned, Sentence)> {
-        let state = self.state();
-        state.bans.lasting(now).map(|(whom, sentence)| (whom.clone(), sentence.clone())).collect()
+        let mut bans = self.copied_bans();
+        bans.retain(|(_, sentence)| sentence.until > now);
+        bans
+    }
+
+    /// All bans in order, each as it was at some time of the call: no shard waits for all of it.
+    fn copied_bans(&self) -> Vec<(Banned, Sentence)> {
+        let mut bans: Vec<(Banned, Sentence)> = Vec::new();
+        loop {
+            let last = bans.last().map(|(whom, _)| whom);
+            let part = self.state().bans.part(last, BANS_PART);
+            let is_last = part.len() < BANS_PART;
+            bans.extend(part);
+            if is_last {
+                return bans;
+            }
+        }
     }
 
     /// Lets the bans and their file say the same: takes what was changed there and writes what was
@@ -316,13 +312,16 @@ impl Visitors {
     pub(crate) fn sync_bans(&self, now: Time) -> Result<Vec<Banned>, SecretsError> {
         let Some(file) = &self.file else { return Ok(Vec::new()) };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.state().bans.clone();
+        let before = Bans::of(self.copied_bans());
         let merged = file.merge(&before)?;
-        let mut state = self.state();
-        state.bans = state.bans.merged(&before, &merged);
-        let bans = state.bans.clone();
-        drop(state);
-        file.write(now, &bans)?;
+        let mut changes = merged.changes_since(&before).into_iter();
+        while changes.len() > 0 {
+            let mut state = self.state();
+            for (whom, sentence) in changes.by_ref().take(BANS_PART) {
+                state.bans.change(whom, sentence);
+            }
+        }
+        file.write(now, &Bans::of(self.copied_bans()))?;
         Ok(merged.beyond(&before))
     }
 
@@ -334,9 +333,7 @@ impl Visitors {
     /// How long an address that guesses waits for its next answer: nothing after up to three
     /// failed logins, then twice as long after each, five seconds at most.
     pub(super) fn patience(&self, now: Time, address: IpAddr) -> Duration {
-        let failures = self.state().failures.get(&place(address)).copied();
-        let count = failures.filter(|failures| failures.until > now).map_or(0, |f| f.count);
-        match count {
+        match self.state().failures.of(now, place(address)) {
             ..3 => Duration::ZERO,
             count => PATIENCE_MAX.min(Duration::from_millis(100 << (count - 3).min(10))),
         }
@@ -558,6 +555,30 @@ mod tests {
         assert_eq!(is_out("2001:db8::1"), Some(Refusal::Banned));
         assert_eq!(is_out("2001:db8::2"), None);
         assert_eq!(is_out("2001:db8:0:1::7"), None, "its network is not meant");
+    }
+
+    #[test]
+    fn bans_beyond_a_part_are_copied_and_kept() {
+        let path = std::env::temp_dir().join(format!("hawker-bans-{}", std::process::id()));
+        let visitors = |kept| Visitors::with_limits(vec![Limits::default()], RULE, Some(kept));
+        let first = visitors(BanFile::open(&path).expect("there is none yet"));
+        let count = 2 * BANS_PART + 1;
+        let whom = |number: usize| Banned::ClientId(format!("{number:05}").into());
+        for number in 0..count {
+            let ban = first.ban(at(1), whom(number), Duration::from_secs(60), String::new());
+            ban.expect("there is room");
+        }
+        let whoms = |visitors: &Visitors| {
+            visitors.bans(at(2)).into_iter().map(|(whom, _)| whom).collect::<Vec<_>>()
+        };
+        assert_eq!(whoms(&first), (0..count).map(whom).collect::<Vec<_>>());
+        first.sync_bans(at(2)).expect("it can be written");
+        let second = visitors(BanFile::open(&path).expect("it was written"));
+        assert_eq!(whoms(&second), whoms(&first));
+        std::fs::write(&path, "").expect("a file");
+        assert_eq!(first.sync_bans(at(2)).expect("it is right"), []);
+        assert_eq!(whoms(&first), [], "all were lifted by hand");
+        std::fs::remove_file(&path).expect("it is there");
     }
 
     #[test]
