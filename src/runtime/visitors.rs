@@ -2,6 +2,7 @@
 //! to any. Asked when a connection begins or ends and when a login fails, never for a message.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::time::Time;
 
 /// Client ids that are counted as they come; beyond them all counts begin anew.
 const FLAPS_MAX: usize = 100_000;
+
+// An id can have 64 KiB; what is remembered of all has less than 4 MiB.
+const _: () = assert!(size_of::<(u64, Flaps)>() * FLAPS_MAX < 4 << 20);
 
 /// Bans that are copied or changed while shards wait.
 const BANS_PART: usize = 256;
@@ -70,8 +74,8 @@ struct State {
     by_address: HashMap<(usize, IpAddr), u32>,
     failures: Failures,
     bans: Bans,
-    /// How often client ids came.
-    flaps: HashMap<Box<str>, Flaps>,
+    /// How often client ids came, by a hash of each that nobody outside can aim at: ids are long.
+    flaps: HashMap<u64, Flaps>,
     /// Connections of each user that rules bound.
     users: HashMap<Box<str>, u32>,
 }
@@ -279,7 +283,10 @@ impl Visitors {
         let mut state = self.state();
         match whom {
             Banned::Network(network) => state.failures.forget_network(network),
-            Banned::ClientId(client_id) => drop(state.flaps.remove(client_id)),
+            Banned::ClientId(client_id) => {
+                let flapper = state.flapper(client_id);
+                state.flaps.remove(&flapper);
+            }
             Banned::User(_) => {}
         }
         state.bans.remove(whom).is_some_and(|sentence| sentence.until > now)
@@ -356,6 +363,13 @@ impl Visitors {
     }
 }
 
+impl State {
+    /// What a client id is counted by.
+    fn flapper(&self, client_id: &str) -> u64 {
+        self.flaps.hasher().hash_one(client_id)
+    }
+}
+
 impl Gatekeeper for Visitors {
     fn is_banned(&self, now: Time, client_id: &str, user: Option<&str>) -> bool {
         self.state().bans.holds_name(now, client_id, user)
@@ -367,10 +381,11 @@ impl Gatekeeper for Visitors {
         if rule.flapping_connects == 0 {
             return false;
         }
-        if state.flaps.len() >= FLAPS_MAX && !state.flaps.contains_key(client_id) {
+        let flapper = state.flapper(client_id);
+        if state.flaps.len() >= FLAPS_MAX && !state.flaps.contains_key(&flapper) {
             state.flaps.clear();
         }
-        let flaps = state.flaps.entry(client_id.into()).or_insert(Flaps { count: 0, since: now });
+        let flaps = state.flaps.entry(flapper).or_insert(Flaps { count: 0, since: now });
         if now.since(flaps.since) >= rule.flapping_window {
             *flaps = Flaps { count: 0, since: now };
         }
@@ -378,7 +393,7 @@ impl Gatekeeper for Visitors {
         if flaps.count <= rule.flapping_connects {
             return false;
         }
-        state.flaps.remove(client_id);
+        state.flaps.remove(&flapper);
         let why = "connects too often".to_owned();
         let sentence = Sentence { until: now.after(rule.duration), why, by: By::Flapping };
         let is_banned = state.bans.put(now, Banned::ClientId(client_id.into()), sentence);
@@ -594,6 +609,14 @@ mod tests {
         assert!((120..123).all(|now| !visitors.comes(at(now), "pump")), "a new window");
         visitors.set_rule(RULE);
         assert!((123..140).all(|now| !visitors.comes(at(now), "pump")));
+        visitors.set_rule(rule);
+        let (long, other) = ("x".repeat(60_000), "x".repeat(60_001));
+        assert!((200..203).all(|now| !visitors.comes(at(now), &long)));
+        visitors.unban(at(203), &Banned::ClientId(other.into()));
+        assert!(visitors.comes(at(203), &long));
+        assert!((220..223).all(|now| !visitors.comes(at(now), &long)));
+        visitors.unban(at(223), &Banned::ClientId((&*long).into()));
+        assert!(!visitors.comes(at(223), &long), "who is let in again is counted anew");
     }
 
     #[test]
