@@ -90,7 +90,7 @@ table! {
         pub(super) certificate: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/fullchain.pem\"")), Restart;
 
-        /// The private key to it.
+        /// The private key to it; see `key` of `[tls]`.
         pub(super) key: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Restart;
 

@@ -15,6 +15,7 @@ use zeroize::Zeroize as _;
 
 use crate::auth::{certificate_end, revocation_list_end};
 use crate::config::{ClientCertificates, Config, ListenerConfig, Network, Scheme};
+use crate::login::{SecretsError, secrets};
 use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
 
 /// Why a listener's certificate cannot be used.
@@ -22,6 +23,8 @@ use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_s
 pub enum DoorError {
     /// A file cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// A private key is not kept from others.
+    Key(SecretsError),
     /// A listener with TLS, by its name, is left without a certificate.
     Missing(String),
     /// It holds nothing that can be used.
@@ -34,6 +37,7 @@ impl fmt::Display for DoorError {
             DoorError::Unreadable(file, error) => {
                 write!(f, "{}: cannot be read: {error}", file.display())
             }
+            DoorError::Key(error) => error.fmt(f),
             DoorError::Missing(listener) => write!(
                 f,
                 "{listener} is left without a certificate; restart the broker to change its listeners, \
@@ -120,7 +124,9 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
     };
     let asked = listener.clients.as_ref();
     let clients = asked.map(clients).transpose()?;
-    let (certificates, private) = (read(certificate)?, read(key)?);
+    let certificates = read(certificate)?;
+    secrets::check_hidden(key).map_err(DoorError::Key)?;
+    let private = read(key)?;
     let revoked = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
     let ends =
         Ends { certificates: first_end(&certificates), revoked: revoked.and_then(first_list_end) };
