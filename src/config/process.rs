@@ -103,8 +103,8 @@ table! {
         /// Lists of certificates that these issuers have revoked (CRL), in PEM, several one behind
         /// the other. Clients that show one of them are not let in. Each certificate from the
         /// client's up to `client_ca` needs a list of its issuer here that has not expired: without
-        /// one nobody knows, and the client is not let in. Read again on SIGHUP; connections that
-        /// are open stay so.
+        /// one nobody knows, and the client is not let in. Read again on SIGHUP: who is
+        /// connected and on a list by then is let go (0x98).
         pub(super) client_crl: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/revoked.pem\"")), Restart;
 
