@@ -5,13 +5,12 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{self, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Broker, Directory, Setup, answers, is_present};
+use support::{Broker, Directory, Setup, answers, is_present, permit};
 
 /// CONNECT of 5.0 and of 3.1.1, clean, with an empty client id.
 const CONNECT_V5: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
@@ -149,7 +148,7 @@ fn the_configurations_of_image_and_kubernetes_are_right() {
     assert!(block.contains("[[listeners]]"), "no configuration in kubernetes.yaml");
     let directory = Directory::new();
     let passwords = directory.write("passwords", "");
-    std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    permit(&passwords, 0o600);
     let block = block.replace("/etc/hawker-passwords/passwords", &passwords.to_string_lossy());
     for file in [packaging.join("docker.toml"), directory.write("kubernetes.toml", &block)] {
         let output = Command::new(env!("CARGO_BIN_EXE_hawker"))

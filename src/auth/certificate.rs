@@ -1,13 +1,16 @@
 //! Who a client certificate is of.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
-use x509_cert::der::Decode as _;
-use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::asn1::{AnyRef, Ia5StringRef, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::{
+    self, Decode as _, Encode as _, Reader as _, SliceReader, TagMode, TagNumber,
+};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -50,6 +53,44 @@ impl CertificateNames {
             CertificateUser::AlternativeName => self.alternative_name.as_ref(),
         }
     }
+}
+
+/// Certificates that their issuers have revoked: serial numbers by the issuer's name in DER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revoked(BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>);
+
+impl Revoked {
+    /// Adds those of a list in DER; none of one that cannot be read.
+    pub fn add(&mut self, der: &[u8]) {
+        let Ok(list) = CertificateList::from_der(der) else { return };
+        let Ok(issuer) = list.tbs_cert_list.issuer.to_der() else { return };
+        let certificates = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+        let serials = certificates.iter().map(|one| trimmed(one.serial_number.as_bytes()).to_vec());
+        self.0.entry(issuer).or_default().extend(serials);
+    }
+
+    /// Whether a certificate in DER is among them: no more of it is read than that takes.
+    pub fn holds(&self, der: &[u8]) -> bool {
+        let Ok((issuer, serial)) = issuer_and_serial(der) else { return false };
+        self.0.get(issuer).is_some_and(|serials| serials.contains(trimmed(serial)))
+    }
+}
+
+/// The beginning of a certificate: RFC 5280, section 4.1.
+fn issuer_and_serial(certificate: &[u8]) -> der::Result<(&[u8], &[u8])> {
+    let mut certificate = SliceReader::new(certificate)?;
+    let mut certificate = SliceReader::new(AnyRef::decode(&mut certificate)?.value())?;
+    let mut fields = SliceReader::new(AnyRef::decode(&mut certificate)?.value())?;
+    let _version = fields.context_specific::<u8>(TagNumber::N0, TagMode::Explicit)?;
+    let serial = AnyRef::decode(&mut fields)?.value();
+    let _signature = fields.tlv_bytes()?;
+    Ok((fields.tlv_bytes()?, serial))
+}
+
+/// A number without the zeros before it.
+fn trimmed(serial: &[u8]) -> &[u8] {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    &serial[zeros..]
 }
 
 /// When a certificate in DER ends, since 1970; nothing of one that cannot be read.

@@ -17,7 +17,7 @@ mod rules;
 mod scram;
 
 pub use ban::Banned;
-pub use certificate::{CertificateNames, certificate_end, revocation_list_end};
+pub use certificate::{CertificateNames, Revoked, certificate_end, revocation_list_end};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;

@@ -108,7 +108,7 @@ table! {
         pub(super) certificate: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/fullchain.pem\"")), Restart;
 
-        /// The private key to it.
+        /// The private key to it; see `key` of `[tls]`.
         pub(super) key: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Restart;
 
@@ -121,8 +121,8 @@ table! {
         /// Lists of certificates that these issuers have revoked (CRL), in PEM, several one behind
         /// the other. Clients that show one of them are not let in. Each certificate from the
         /// client's up to `client_ca` needs a list of its issuer here that has not expired: without
-        /// one nobody knows, and the client is not let in. Read again on SIGHUP; connections that
-        /// are open stay so.
+        /// one nobody knows, and the client is not let in. Read again on SIGHUP: who is
+        /// connected and on a list by then is let go (0x98).
         pub(super) client_crl: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/revoked.pem\"")), Restart;
 

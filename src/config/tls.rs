@@ -15,8 +15,8 @@ table! {
         pub certificate: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/fullchain.pem\"")), Live;
 
-        /// Its private key in PEM: PKCS#8, PKCS#1 or SEC1, not encrypted. Keep the file readable
-        /// for the broker alone.
+        /// Its private key in PEM: PKCS#8, PKCS#1 or SEC1, not encrypted. A file that everybody on
+        /// the machine can read is refused; a group may, such as `ssl-cert`.
         pub key: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Live;
     }

@@ -6,7 +6,7 @@ use super::secrets::SecretsError;
 use super::web::{Reply, Web};
 use crate::auth::Action;
 use crate::config::AuthConfig;
-use crate::shard::{Act, Advice, RuleQuestion};
+use crate::shard::{Act, RuleQuestion};
 
 /// See the module.
 #[derive(Debug)]
@@ -53,21 +53,16 @@ impl RuleAdviser {
         self.0.connections()
     }
 
-    /// Asks about one act after the other. Once the service fails, the rest is not asked about and
-    /// not allowed, so that a packet waits for one answer that does not come and not for many.
-    pub(super) fn advise(&self, question: &RuleQuestion) -> Advice {
-        let mut allowed = Vec::with_capacity(question.acts.len());
-        for act in &question.acts {
-            match self.allows(question, act) {
-                Ok(is_allowed) => allowed.push(is_allowed),
-                Err(error) => {
-                    let url = self.0.url();
-                    tracing::warn!(%url, %error, "refused: the service for rules does not answer");
-                    return Advice::Ruled { will: question.will, allowed };
-                }
+    /// Asks about one act; nothing if the service fails.
+    pub(super) fn advise(&self, question: &RuleQuestion, act: &Act) -> Option<bool> {
+        match self.allows(question, act) {
+            Ok(is_allowed) => Some(is_allowed),
+            Err(error) => {
+                let url = self.0.url();
+                tracing::warn!(%url, %error, "refused: the service for rules does not answer");
+                None
             }
         }
-        Advice::Ruled { will: question.will, allowed }
     }
 
     fn allows(&self, asked: &RuleQuestion, act: &Act) -> Result<bool, Box<dyn std::error::Error>> {

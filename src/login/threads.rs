@@ -44,6 +44,8 @@ struct RulesAsked {
     shard: usize,
     connection: ConnectionId,
     question: Box<RuleQuestion>,
+    /// What the service said of the first of its acts.
+    allowed: Vec<bool>,
     chain: Arc<Chain>,
 }
 
@@ -85,7 +87,7 @@ impl Verifier {
     }
 
     /// From now on these are asked.
-    pub(crate) fn set_chain(&self, chain: Chain) -> io::Result<()> {
+    pub(crate) fn set_chain(self: &Arc<Self>, chain: Chain) -> io::Result<()> {
         self.start_service(&chain)?;
         self.start_rules(&chain)?;
         *self.chain.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chain);
@@ -106,20 +108,49 @@ impl Verifier {
         });
     }
 
-    /// Asks what a client may do; the answer comes by [`Advise`]. Nothing is allowed if too many
-    /// wait.
+    /// Asks what a client may do; the answer comes by [`Advise`], unless nobody waits for it any
+    /// more. Nothing is allowed if too many wait.
     pub(crate) fn ask_rules(
         &self,
         shard: usize,
         connection: ConnectionId,
         question: Box<RuleQuestion>,
     ) {
-        let nothing = Advice::nothing(&question);
-        let asked = RulesAsked { shard, connection, question, chain: self.chain() };
-        let sent = self.rules.get().map(|rules| rules.try_send(asked));
-        if !matches!(sent, Some(Ok(()))) {
-            (self.advise)(shard, connection, nothing);
+        let chain = self.chain();
+        let asked = RulesAsked { shard, connection, question, allowed: Vec::new(), chain };
+        self.queue_rules(asked);
+    }
+
+    /// Lets it wait behind what is asked about others. What is not asked about is not allowed.
+    fn queue_rules(&self, asked: RulesAsked) {
+        let Some(rules) = self.rules.get() else { return self.advise_rules(asked) };
+        if let Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) =
+            rules.try_send(asked)
+        {
+            self.advise_rules(asked);
         }
+    }
+
+    /// Asks about the next act alone, so that a packet with many holds up nobody else. Once the
+    /// service fails, the rest is not asked about, so that a packet waits for one answer that does
+    /// not come and not for many.
+    fn ask_next(&self, mut asked: RulesAsked) {
+        let RulesAsked { question, allowed, chain, .. } = &mut asked;
+        let Some(act) = question.acts.get(allowed.len()).filter(|_| question.is_waited_for())
+        else {
+            return;
+        };
+        let advice = chain.rules.as_ref().and_then(|rules| rules.advise(question, act));
+        allowed.extend(advice);
+        match advice.is_some() && allowed.len() < question.acts.len() {
+            true => self.queue_rules(asked),
+            false => self.advise_rules(asked),
+        }
+    }
+
+    fn advise_rules(&self, asked: RulesAsked) {
+        let RulesAsked { shard, connection, question, allowed, .. } = asked;
+        (self.advise)(shard, connection, Advice::Ruled { will: question.will, allowed });
     }
 
     fn ask_known(&self, shard: usize, connection: ConnectionId, login: Arc<Login>) {
@@ -154,19 +185,16 @@ impl Verifier {
         Ok(())
     }
 
-    fn start_rules(&self, chain: &Chain) -> io::Result<()> {
+    fn start_rules(self: &Arc<Self>, chain: &Chain) -> io::Result<()> {
         let Some(rules) = chain.rules.as_ref().filter(|_| self.rules.get().is_none()) else {
             return Ok(());
         };
         let (sender, questions) = sync_channel(WAITING_MAX);
-        let advise = Arc::clone(&self.advise);
+        let weak = Arc::downgrade(self);
         start("rules-http", rules.connections(), questions, move |asked: RulesAsked| {
-            let RulesAsked { shard, connection, question, chain } = asked;
-            let advice = match &chain.rules {
-                Some(rules) => rules.advise(&question),
-                None => Advice::nothing(&question),
-            };
-            advise(shard, connection, advice);
+            if let Some(verifier) = weak.upgrade() {
+                verifier.ask_next(asked);
+            }
         })?;
         // Somebody who was quicker started as many.
         let _ = self.rules.set(sender);

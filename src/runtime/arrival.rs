@@ -6,11 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
 
+use super::doors::Entry;
 use super::driver::{Driver, LaneItem, Operation};
 use super::gate::{ACCEPTS_MAX, Pause};
 use super::ring::Completion;
@@ -236,10 +238,35 @@ impl Driver {
         let Some(socket) = self.sockets.get_mut(connection) else { return Ok(()) };
         let (peer, certificate) = (socket.peer, socket.certificate());
         self.shard.handle(now, Input::Accepted { connection, peer, certificate });
+        self.let_go_revoked(now, connection);
         if !unread.is_empty() {
             self.shard.handle(now, Input::Received { connection, bytes: unread });
         }
         self.arm_receive(connection)
+    }
+
+    /// New connections come through these doors, and who shows a certificate that is revoked by
+    /// now is let go.
+    pub(super) fn change_doors(&mut self, now: Time, doors: Arc<Vec<Entry>>) {
+        let before = std::mem::replace(&mut self.doors, doors);
+        let mut both = before.iter().zip(self.doors.iter());
+        if both.any(|(before, after)| before.revoked() != after.revoked()) {
+            for id in self.sockets.ids() {
+                self.let_go_revoked(now, id);
+            }
+        }
+    }
+
+    /// Lets a connection go if its certificate is revoked. Asked when it opens as well: the doors
+    /// may have changed since its handshake began, or while it moved here from another shard.
+    pub(super) fn let_go_revoked(&mut self, now: Time, connection: ConnectionId) {
+        let Some(socket) = self.sockets.get_mut(connection) else { return };
+        let door = self.doors.get(usize::from(socket.peer.listener.index));
+        let is_open = matches!(socket.stage, Stage::Open);
+        if is_open && door.is_some_and(|door| socket.is_revoked(door.revoked())) {
+            tracing::info!(peer = %socket.peer.address, "let go: its certificate is revoked");
+            self.shard.handle(now, Input::Revoked { connection });
+        }
     }
 
     pub(super) fn begin_move(

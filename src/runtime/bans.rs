@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(crate) enum By {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bans {
     all: BTreeMap<Banned, Sentence>,
+    /// Those that end, in the order in which they do.
+    by_end: BTreeSet<(Time, Banned)>,
     /// The lengths of the networks among them, each with how many there are: an address is looked
     /// for once for each.
     lengths: BTreeMap<u8, usize>,
@@ -66,19 +69,59 @@ impl Bans {
             sentence.until = Time::from_micros(seconds * 1_000_000);
         }
         if self.all.len() >= BANS_MAX && !self.all.contains_key(&whom) {
-            self.forget_ended(now);
-            if self.all.len() >= BANS_MAX {
-                return false;
+            match self.by_end.first().cloned() {
+                Some((until, ended)) if until <= now => drop(self.remove(&ended)),
+                _ => return false,
             }
         }
-        if self.all.insert(whom.clone(), sentence).is_none() {
-            self.count(&whom, true);
+        self.remove(&whom);
+        if sentence.until != Time::NEVER {
+            self.by_end.insert((sentence.until, whom.clone()));
         }
+        self.count(&whom, true);
+        self.all.insert(whom, sentence);
         true
+    }
+
+    /// All of these, in any order.
+    pub(crate) fn of(all: Vec<(Banned, Sentence)>) -> Bans {
+        let mut bans = Bans::default();
+        for (whom, sentence) in all {
+            bans.put(Time::default(), whom, sentence);
+        }
+        bans
+    }
+
+    /// Up to so many in order, behind one or from the first.
+    pub(crate) fn part(
+        &self,
+        behind: Option<&Banned>,
+        count_max: usize,
+    ) -> Vec<(Banned, Sentence)> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let part = self.all.range((from, Bound::Unbounded)).take(count_max);
+        part.map(|(whom, sentence)| (whom.clone(), sentence.clone())).collect()
+    }
+
+    /// Whoever is kept out otherwise than before, and how.
+    pub(crate) fn changes_since(&self, before: &Bans) -> Vec<(Banned, Option<Sentence>)> {
+        let whoms: BTreeSet<&Banned> = self.all.keys().chain(before.all.keys()).collect();
+        let is_changed = |whom: &&Banned| self.all.get(whom) != before.all.get(whom);
+        let change = |whom: &Banned| (whom.clone(), self.all.get(whom).cloned());
+        whoms.into_iter().filter(is_changed).map(change).collect()
+    }
+
+    /// Makes one of [`Bans::changes_since`].
+    pub(crate) fn change(&mut self, whom: Banned, sentence: Option<Sentence>) {
+        match sentence {
+            Some(sentence) => drop(self.put(Time::default(), whom, sentence)),
+            None => drop(self.remove(&whom)),
+        }
     }
 
     pub(crate) fn remove(&mut self, whom: &Banned) -> Option<Sentence> {
         let removed = self.all.remove(whom)?;
+        self.by_end.remove(&(removed.until, whom.clone()));
         self.count(whom, false);
         Some(removed)
     }
@@ -93,10 +136,6 @@ impl Bans {
         for whom in gone {
             self.remove(&whom);
         }
-    }
-
-    fn forget_ended(&mut self, now: Time) {
-        self.retain(|_, sentence| sentence.until > now);
     }
 
     fn count(&mut self, whom: &Banned, is_added: bool) {
@@ -140,15 +179,9 @@ impl Bans {
     /// agreed on `base`. Where both changed the same, the file wins.
     pub(crate) fn merged(&self, base: &Bans, file: &Bans) -> Bans {
         let mut merged = file.clone();
-        let whoms: BTreeSet<&Banned> = self.all.keys().chain(base.all.keys()).collect();
-        for whom in whoms {
-            let (ours, before) = (self.all.get(whom), base.all.get(whom));
-            if ours == before || file.all.get(whom) != before {
-                continue;
-            }
-            match ours {
-                Some(sentence) => drop(merged.put(Time::default(), whom.clone(), sentence.clone())),
-                None => drop(merged.remove(whom)),
+        for (whom, ours) in self.changes_since(base) {
+            if file.all.get(&whom) == base.all.get(&whom) {
+                merged.change(whom, ours);
             }
         }
         merged
@@ -415,6 +448,23 @@ mod tests {
         for wrong in ["2026-13-01T00:00:00Z", "2026-01-01 00:00:00Z", "2026-01-01T24:00:00Z", ""] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn one_that_has_ended_makes_room_for_the_next() {
+        let mut bans = Bans::default();
+        let numbered = |number: usize| whom("client_id", &number.to_string());
+        for number in 0..BANS_MAX {
+            let until = if number % 2 == 0 { at(10) } else { Time::NEVER };
+            assert!(bans.put(at(1), numbered(number), sentence(until, "")));
+        }
+        assert!(!bans.put(at(9), whom("user", "ann"), sentence(at(20), "")));
+        assert!(bans.put(at(9), numbered(0), sentence(Time::NEVER, "")), "it is among them");
+        assert!(bans.put(at(10), whom("user", "ann"), sentence(at(20), "")));
+        assert_eq!(bans.all.len(), BANS_MAX, "the others were not looked at");
+        assert!(bans.remove(&numbered(1)).is_some());
+        assert_eq!(bans.by_end.len(), BANS_MAX / 2 - 1, "those that end, and no other");
+        assert!(bans.part(None, BANS_MAX).iter().any(|(whom, _)| *whom == numbered(0)));
     }
 
     #[test]

@@ -13,8 +13,9 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use zeroize::Zeroize as _;
 
-use crate::auth::{certificate_end, revocation_list_end};
+use crate::auth::{Revoked, certificate_end, revocation_list_end};
 use crate::config::{ClientCertificates, Config, ListenerConfig, Network, Scheme};
+use crate::login::{SecretsError, secrets};
 use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
 
 /// Why a listener's certificate cannot be used.
@@ -22,6 +23,8 @@ use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_s
 pub enum DoorError {
     /// A file cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// A private key is not kept from others.
+    Key(SecretsError),
     /// A listener with TLS, by its name, is left without a certificate.
     Missing(String),
     /// It holds nothing that can be used.
@@ -34,6 +37,7 @@ impl fmt::Display for DoorError {
             DoorError::Unreadable(file, error) => {
                 write!(f, "{}: cannot be read: {error}", file.display())
             }
+            DoorError::Key(error) => error.fmt(f),
             DoorError::Missing(listener) => write!(
                 f,
                 "{listener} is left without a certificate; restart the broker to change its listeners, \
@@ -53,6 +57,7 @@ pub struct Entry {
     proxy_from: Vec<Network>,
     forwarded_from: Vec<Network>,
     ends: Ends,
+    revoked: Revoked,
 }
 
 /// When what a listener goes by ends, since 1970.
@@ -71,6 +76,11 @@ impl Entry {
             is_forwarded: is_of(&self.forwarded_from),
             ..self.door.clone()
         }
+    }
+
+    /// Certificates that nobody is served with any more.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 
     /// When the first of the certificates that it shows ends, since 1970: after that, clients that
@@ -93,17 +103,17 @@ impl Entry {
 /// The first file that is of no use.
 pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
     let entry = |listener: &ListenerConfig| {
-        let (door, ends) = door(config, listener)?;
+        let (door, ends, revoked) = door(config, listener)?;
         let (proxy_from, forwarded_from) =
             (listener.proxy_from.clone(), listener.forwarded_from.clone());
-        Ok(Entry { door, proxy_from, forwarded_from, ends })
+        Ok(Entry { door, proxy_from, forwarded_from, ends, revoked })
     };
     let entries: Result<_, _> = config.listeners.iter().map(entry).collect();
     entries.map(Arc::new)
 }
 
-/// The door, and when what it goes by ends.
-fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), DoorError> {
+/// The door, when what it goes by ends, and which certificates are revoked.
+fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revoked), DoorError> {
     let scheme = listener.address.scheme;
     let web = scheme.has_web_socket().then(|| {
         let (path, origins) = (listener.path.clone(), listener.origins.clone());
@@ -117,14 +127,22 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
         if scheme.has_tls() {
             return Err(DoorError::Missing(listener.name.clone()));
         }
-        return Ok((Door { web, is_mux, ..Door::default() }, Ends::default()));
+        let door = Door { web, is_mux, ..Door::default() };
+        return Ok((door, Ends::default(), Revoked::default()));
     };
     let asked = listener.clients.as_ref();
     let clients = asked.map(clients).transpose()?;
-    let (certificates, private) = (read(certificate)?, read(key)?);
-    let revoked = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
-    let ends =
-        Ends { certificates: first_end(&certificates), revoked: revoked.and_then(first_list_end) };
+    let certificates = read(certificate)?;
+    secrets::check_hidden(key).map_err(DoorError::Key)?;
+    let private = read(key)?;
+    let lists = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
+    let lists = lists.map(lists_of).unwrap_or_default();
+    let ends = Ends {
+        certificates: first_end(&certificates),
+        revoked: lists.iter().filter_map(|list| revocation_list_end(list)).min(),
+    };
+    let mut revoked = Revoked::default();
+    lists.iter().for_each(|list| revoked.add(list));
     let mut options = TlsOptions { certificates, key: private, clients };
     let tls = tls_server(&options);
     options.key.zeroize();
@@ -139,7 +157,7 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends), Door
         };
         DoorError::Unusable(file.clone(), error)
     })?;
-    Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, ends))
+    Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, ends, revoked))
 }
 
 fn clients(asked: &ClientCertificates) -> Result<TlsClients, DoorError> {
@@ -150,10 +168,9 @@ fn clients(asked: &ClientCertificates) -> Result<TlsClients, DoorError> {
     })
 }
 
-/// When the first of several lists of revoked certificates in PEM has to be replaced.
-fn first_list_end(lists: &[u8]) -> Option<Duration> {
-    let lists = CertificateRevocationListDer::pem_slice_iter(lists).flatten();
-    lists.filter_map(|list| revocation_list_end(&list)).min()
+/// The lists of revoked certificates in a text in PEM.
+fn lists_of(text: &[u8]) -> Vec<CertificateRevocationListDer<'static>> {
+    CertificateRevocationListDer::pem_slice_iter(text).flatten().collect()
 }
 
 /// When the first of several certificates in PEM ends.

@@ -367,7 +367,7 @@ impl Driver {
                 }
                 // Closed, it says so.
                 Letter::Local(_) => {}
-                Letter::Doors(doors) => self.doors = doors,
+                Letter::Doors(doors) => self.change_doors(now, doors),
                 Letter::Prepared(prepared) => {
                     if let Some(disk) = &mut self.disk {
                         let news = disk.prepared(prepared);

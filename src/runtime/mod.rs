@@ -12,6 +12,7 @@ mod disk;
 pub mod doors;
 mod driver;
 mod entropy;
+mod failures;
 mod gate;
 mod in_force;
 mod inquiry;

@@ -144,6 +144,7 @@ impl Driver {
                 }
             }
             self.shard.handle(now, Input::Accepted { connection: id, peer, certificate });
+            self.let_go_revoked(now, id);
         }
         if !packets.is_empty()
             && let Some(socket) = self.sockets.get_mut(id)

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use super::visitors::Visit;
-use crate::auth::CertificateNames;
+use crate::auth::{CertificateNames, Revoked};
 use crate::shard::{ConnectionId, Peer, ShardId, WriteBatch};
 use crate::time::Time;
 use crate::transport::{ClientCertificate, Transport};
@@ -50,6 +50,12 @@ impl Socket {
             ClientCertificate::Named(common_name) => CertificateNames::named(common_name),
         };
         Some(Box::new(names))
+    }
+
+    /// Whether one of the certificates that the peer has shown is revoked.
+    pub(super) fn is_revoked(&self, revoked: &Revoked) -> bool {
+        let layered = self.layered.as_ref();
+        layered.is_some_and(|one| one.transport.peer_certificates().any(|der| revoked.holds(der)))
     }
 }
 

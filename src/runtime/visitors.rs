@@ -2,6 +2,7 @@
 //! to any. Asked when a connection begins or ends and when a login fails, never for a message.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::bans::{BanFile, Bans, By, Sentence};
+use super::failures::Failures;
 use crate::auth::Banned;
 use crate::config::ListenerConfig;
 use crate::login::SecretsError;
@@ -16,11 +18,14 @@ use crate::metrics::Label;
 use crate::shard::Gatekeeper;
 use crate::time::Time;
 
-/// Addresses whose failed logins are remembered; beyond them new ones are not.
-const ADDRESSES_MAX: usize = 100_000;
-
 /// Client ids that are counted as they come; beyond them all counts begin anew.
 const FLAPS_MAX: usize = 100_000;
+
+// An id can have 64 KiB; what is remembered of all has less than 4 MiB.
+const _: () = assert!(size_of::<(u64, Flaps)>() * FLAPS_MAX < 4 << 20);
+
+/// Bans that are copied or changed while shards wait.
+const BANS_PART: usize = 256;
 
 /// The longest that an address waits which guesses, well below a client's own patience.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
@@ -67,10 +72,10 @@ struct State {
     paces_nanos: Vec<u64>,
     /// By listener and address.
     by_address: HashMap<(usize, IpAddr), u32>,
-    failures: HashMap<IpAddr, Failures>,
+    failures: Failures,
     bans: Bans,
-    /// How often client ids came.
-    flaps: HashMap<Box<str>, Flaps>,
+    /// How often client ids came, by a hash of each that nobody outside can aim at: ids are long.
+    flaps: HashMap<u64, Flaps>,
     /// Connections of each user that rules bound.
     users: HashMap<Box<str>, u32>,
 }
@@ -82,13 +87,6 @@ pub(crate) enum BanRefusal {
     Loopback,
     /// There are as many as can be.
     Full,
-}
-
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    /// When they are forgotten, and a ban ends.
-    until: Time,
 }
 
 /// A client id that comes again and again.
@@ -151,7 +149,7 @@ impl Visitors {
             connections: vec![0; listeners.len()],
             paces_nanos: vec![0; listeners.len()],
             by_address: HashMap::new(),
-            failures: HashMap::new(),
+            failures: Failures::default(),
             bans: bans.unwrap_or_default(),
             flaps: HashMap::new(),
             users: HashMap::new(),
@@ -246,25 +244,14 @@ impl Visitors {
         if rule.failures == 0 || address.is_loopback() {
             return false;
         }
-        if state.failures.len() >= ADDRESSES_MAX {
-            state.failures.retain(|_, failures| failures.until > now);
-        }
-        let is_known = state.failures.contains_key(&address);
-        if !is_known && state.failures.len() >= ADDRESSES_MAX {
+        let until = now.after(rule.duration);
+        let count = state.failures.count(now, address, until);
+        if count.is_none_or(|count| count < rule.failures) {
             return false;
         }
-        let failures = state.failures.entry(address).or_insert(Failures { count: 0, until: now });
-        if failures.until <= now {
-            failures.count = 0;
-        }
-        failures.count += 1;
-        failures.until = now.after(rule.duration);
-        if failures.count < rule.failures {
-            return false;
-        }
-        state.failures.remove(&address);
+        state.failures.forget(address);
         let why = "too many failed logins".to_owned();
-        let sentence = Sentence { until: now.after(rule.duration), why, by: By::Logins };
+        let sentence = Sentence { until, why, by: By::Logins };
         let is_banned = state.bans.put(now, Banned::address(address), sentence);
         drop(state);
         self.changed.notify_one();
@@ -295,10 +282,11 @@ impl Visitors {
     pub(crate) fn unban(&self, now: Time, whom: &Banned) -> bool {
         let mut state = self.state();
         match whom {
-            Banned::Network(network) => {
-                state.failures.retain(|address, _| !network.contains(*address));
+            Banned::Network(network) => state.failures.forget_network(network),
+            Banned::ClientId(client_id) => {
+                let flapper = state.flapper(client_id);
+                state.flaps.remove(&flapper);
             }
-            Banned::ClientId(client_id) => drop(state.flaps.remove(client_id)),
             Banned::User(_) => {}
         }
         state.bans.remove(whom).is_some_and(|sentence| sentence.until > now)
@@ -306,8 +294,23 @@ impl Visitors {
 
     /// Who is kept out, in order.
     pub(crate) fn bans(&self, now: Time) -> Vec<(Banned, Sentence)> {
-        let state = self.state();
-        state.bans.lasting(now).map(|(whom, sentence)| (whom.clone(), sentence.clone())).collect()
+        let mut bans = self.copied_bans();
+        bans.retain(|(_, sentence)| sentence.until > now);
+        bans
+    }
+
+    /// All bans in order, each as it was at some time of the call: no shard waits for all of it.
+    fn copied_bans(&self) -> Vec<(Banned, Sentence)> {
+        let mut bans: Vec<(Banned, Sentence)> = Vec::new();
+        loop {
+            let last = bans.last().map(|(whom, _)| whom);
+            let part = self.state().bans.part(last, BANS_PART);
+            let is_last = part.len() < BANS_PART;
+            bans.extend(part);
+            if is_last {
+                return bans;
+            }
+        }
     }
 
     /// Lets the bans and their file say the same: takes what was changed there and writes what was
@@ -316,13 +319,16 @@ impl Visitors {
     pub(crate) fn sync_bans(&self, now: Time) -> Result<Vec<Banned>, SecretsError> {
         let Some(file) = &self.file else { return Ok(Vec::new()) };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.state().bans.clone();
+        let before = Bans::of(self.copied_bans());
         let merged = file.merge(&before)?;
-        let mut state = self.state();
-        state.bans = state.bans.merged(&before, &merged);
-        let bans = state.bans.clone();
-        drop(state);
-        file.write(now, &bans)?;
+        let mut changes = merged.changes_since(&before).into_iter();
+        while changes.len() > 0 {
+            let mut state = self.state();
+            for (whom, sentence) in changes.by_ref().take(BANS_PART) {
+                state.bans.change(whom, sentence);
+            }
+        }
+        file.write(now, &Bans::of(self.copied_bans()))?;
         Ok(merged.beyond(&before))
     }
 
@@ -334,9 +340,7 @@ impl Visitors {
     /// How long an address that guesses waits for its next answer: nothing after up to three
     /// failed logins, then twice as long after each, five seconds at most.
     pub(super) fn patience(&self, now: Time, address: IpAddr) -> Duration {
-        let failures = self.state().failures.get(&place(address)).copied();
-        let count = failures.filter(|failures| failures.until > now).map_or(0, |f| f.count);
-        match count {
+        match self.state().failures.of(now, place(address)) {
             ..3 => Duration::ZERO,
             count => PATIENCE_MAX.min(Duration::from_millis(100 << (count - 3).min(10))),
         }
@@ -359,6 +363,13 @@ impl Visitors {
     }
 }
 
+impl State {
+    /// What a client id is counted by.
+    fn flapper(&self, client_id: &str) -> u64 {
+        self.flaps.hasher().hash_one(client_id)
+    }
+}
+
 impl Gatekeeper for Visitors {
     fn is_banned(&self, now: Time, client_id: &str, user: Option<&str>) -> bool {
         self.state().bans.holds_name(now, client_id, user)
@@ -370,10 +381,11 @@ impl Gatekeeper for Visitors {
         if rule.flapping_connects == 0 {
             return false;
         }
-        if state.flaps.len() >= FLAPS_MAX && !state.flaps.contains_key(client_id) {
+        let flapper = state.flapper(client_id);
+        if state.flaps.len() >= FLAPS_MAX && !state.flaps.contains_key(&flapper) {
             state.flaps.clear();
         }
-        let flaps = state.flaps.entry(client_id.into()).or_insert(Flaps { count: 0, since: now });
+        let flaps = state.flaps.entry(flapper).or_insert(Flaps { count: 0, since: now });
         if now.since(flaps.since) >= rule.flapping_window {
             *flaps = Flaps { count: 0, since: now };
         }
@@ -381,7 +393,7 @@ impl Gatekeeper for Visitors {
         if flaps.count <= rule.flapping_connects {
             return false;
         }
-        state.flaps.remove(client_id);
+        state.flaps.remove(&flapper);
         let why = "connects too often".to_owned();
         let sentence = Sentence { until: now.after(rule.duration), why, by: By::Flapping };
         let is_banned = state.bans.put(now, Banned::ClientId(client_id.into()), sentence);
@@ -561,6 +573,30 @@ mod tests {
     }
 
     #[test]
+    fn bans_beyond_a_part_are_copied_and_kept() {
+        let path = std::env::temp_dir().join(format!("hawker-bans-{}", std::process::id()));
+        let visitors = |kept| Visitors::with_limits(vec![Limits::default()], RULE, Some(kept));
+        let first = visitors(BanFile::open(&path).expect("there is none yet"));
+        let count = 2 * BANS_PART + 1;
+        let whom = |number: usize| Banned::ClientId(format!("{number:05}").into());
+        for number in 0..count {
+            let ban = first.ban(at(1), whom(number), Duration::from_secs(60), String::new());
+            ban.expect("there is room");
+        }
+        let whoms = |visitors: &Visitors| {
+            visitors.bans(at(2)).into_iter().map(|(whom, _)| whom).collect::<Vec<_>>()
+        };
+        assert_eq!(whoms(&first), (0..count).map(whom).collect::<Vec<_>>());
+        first.sync_bans(at(2)).expect("it can be written");
+        let second = visitors(BanFile::open(&path).expect("it was written"));
+        assert_eq!(whoms(&second), whoms(&first));
+        std::fs::write(&path, "").expect("a file");
+        assert_eq!(first.sync_bans(at(2)).expect("it is right"), []);
+        assert_eq!(whoms(&first), [], "all were lifted by hand");
+        std::fs::remove_file(&path).expect("it is there");
+    }
+
+    #[test]
     fn who_comes_too_often_is_kept_out_for_a_while() {
         let rule = BanRule { flapping_connects: 3, ..RULE };
         let visitors = Visitors::with_limits(vec![Limits::default()], rule, None);
@@ -573,6 +609,14 @@ mod tests {
         assert!((120..123).all(|now| !visitors.comes(at(now), "pump")), "a new window");
         visitors.set_rule(RULE);
         assert!((123..140).all(|now| !visitors.comes(at(now), "pump")));
+        visitors.set_rule(rule);
+        let (long, other) = ("x".repeat(60_000), "x".repeat(60_001));
+        assert!((200..203).all(|now| !visitors.comes(at(now), &long)));
+        visitors.unban(at(203), &Banned::ClientId(other.into()));
+        assert!(visitors.comes(at(203), &long));
+        assert!((220..223).all(|now| !visitors.comes(at(now), &long)));
+        visitors.unban(at(223), &Banned::ClientId((&*long).into()));
+        assert!(!visitors.comes(at(223), &long), "who is let in again is counted anew");
     }
 
     #[test]

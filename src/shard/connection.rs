@@ -136,7 +136,7 @@ pub struct Active {
     /// A packet of it that waits for advice.
     pub consulting: Option<Box<Consulting>>,
     /// A packet of it that waits for the service that knows rules, and what it wants to do.
-    pub ruling: Option<Box<(Vec<Act>, Consulting)>>,
+    pub ruling: Option<Box<(Arc<[Act]>, Consulting)>>,
     /// What the service said before.
     pub rulings: Option<Box<Rulings>>,
     /// What it may do; absent: everything.

@@ -157,6 +157,11 @@ pub enum Input<'a> {
     },
     /// Somebody is kept out: who is meant and connected is let go. [reason 0x98]
     LetGo(&'a Banned),
+    /// The certificate of a client is revoked: its connection ends. [reason 0x98]
+    Revoked {
+        /// Whose; nothing happens if it is over.
+        connection: ConnectionId,
+    },
     /// The broker says something of itself, in a topic below `$SYS/`: retained, and in no log.
     Announce {
         /// Where.

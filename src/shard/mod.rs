@@ -396,6 +396,9 @@ impl Shard {
             }
             Input::Kick { client_id, forget } => self.handle_kick(now, client_id, forget),
             Input::LetGo(whom) => self.handle_let_go(now, whom),
+            Input::Revoked { connection } => {
+                self.disconnect(now, connection, ReasonCode::AdministrativeAction);
+            }
             Input::Announce { topic, payload } => self.announce(now, topic, payload),
             Input::Trace(order) => self.handle_trace(order),
             Input::Stop => self.handle_stop(now),

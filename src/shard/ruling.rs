@@ -4,6 +4,7 @@
 //! is not read from meanwhile, and nobody else waits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::connection::Pause;
 use super::consult::{Client, Consulting};
@@ -43,10 +44,17 @@ pub struct RuleQuestion {
     pub listener: Box<str>,
     /// The common name of its certificate, if it has shown one.
     pub common_name: Option<Box<str>>,
-    /// What it wants to do, each to be allowed or not.
-    pub acts: Vec<Act>,
+    /// What it wants to do, each to be allowed or not. Its packet holds them, too, while it waits.
+    pub acts: Arc<[Act]>,
     /// The will that is asked about, rather than a packet of a connection.
     pub will: Option<Key>,
+}
+
+impl RuleQuestion {
+    /// Whether somebody waits for the answer: a connection that ends takes its packet along.
+    pub fn is_waited_for(&self) -> bool {
+        self.will.is_some() || Arc::strong_count(&self.acts) > 1
+    }
 }
 
 /// Whether a client may do something.
@@ -144,7 +152,7 @@ impl Shard {
     pub(super) fn ask_service(&mut self, id: ConnectionId, acts: Vec<Act>, waits: Consulting) {
         let Some(question) = self.rule_question(id, acts) else { return };
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-            active.ruling = Some(Box::new((question.acts.clone(), waits)));
+            active.ruling = Some(Box::new((Arc::clone(&question.acts), waits)));
         }
         self.pause(id, Pause::Verdict);
         self.outputs.push_back(Output::AskRules { connection: id, question: Box::new(question) });
@@ -162,7 +170,7 @@ impl Shard {
             client,
             listener: self.policy.listener_name(connection.peer.listener).into(),
             common_name: connection.common_name().map(Box::from),
-            acts,
+            acts: acts.into(),
             will: None,
         })
     }
@@ -186,13 +194,12 @@ impl Shard {
                 self.publish_as_ruled(now, id, &message, owed, is_allowed);
             }
             Consulting::Subscribe { packet_id, subscription_id, filters, mut ruled } => {
-                let is_allowed = |topic: &str, qos| {
-                    let is_it = |act: &Act| *act.topic == *topic && act.qos == qos;
-                    acts.iter().zip(allowed).any(|(act, allowed)| is_it(act) && *allowed)
-                };
+                // In the order of the filters, some of which were not asked about.
+                let mut answers = acts.iter().zip(allowed).peekable();
                 for ((filter, options), ruled) in filters.iter().zip(&mut ruled) {
                     let topic = super::share::filter_of(filter).unwrap_or(filter);
-                    *ruled |= is_allowed(topic, options.qos);
+                    let is_it = |act: &Act| *act.topic == *topic && act.qos == options.qos;
+                    *ruled |= answers.next_if(|(act, _)| is_it(act)).is_some_and(|(_, is)| *is);
                 }
                 let waits = Consulting::Subscribe { packet_id, subscription_id, filters, ruled };
                 self.subscribe_as_ruled(now, id, waits);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::consult::{Advice, Client, Question, Replacement};
+use super::consult::{Client, Question, Replacement};
 use super::effect::{ConnectionId, Output};
 use super::route::Origin;
 use super::ruling::{Act, RuleQuestion};
@@ -25,6 +25,8 @@ pub(super) enum WillAuthor {
     Trusted,
     /// This client; what is asked is empty where rules have decided.
     Known(Box<RuleQuestion>),
+    /// Nobody any more: the will that the log has is asked about.
+    Asked(Key),
 }
 
 /// A will that somebody is asked about.
@@ -81,6 +83,9 @@ impl Shard {
             message_expiry_interval: expiry_interval,
         };
         let ticket = self.wills.insert(pending);
+        if let Some(seat) = self.sessions.get_mut(key) {
+            seat.will_author = WillAuthor::Asked(ticket);
+        }
         let connection = ConnectionId::NOBODY;
         if question.acts.is_empty() {
             self.consult_will(ticket);
@@ -102,7 +107,7 @@ impl Shard {
         let mut question = match std::mem::take(&mut seat.will_author) {
             WillAuthor::Trusted => return None,
             WillAuthor::Known(question) => *question,
-            WillAuthor::Unknown => RuleQuestion {
+            WillAuthor::Unknown | WillAuthor::Asked(_) => RuleQuestion {
                 client: Client {
                     client_id: Arc::clone(&seat.session.client_id),
                     user: None,
@@ -110,12 +115,12 @@ impl Shard {
                 },
                 listener: "".into(),
                 common_name: None,
-                acts: vec![Act::publish(message)],
+                acts: Arc::new([Act::publish(message)]),
                 will: None,
             },
         };
         if !asks_service {
-            question.acts.clear();
+            question.acts = Arc::default();
         }
         (asks_hook || !question.acts.is_empty()).then_some(question)
     }
@@ -154,8 +159,11 @@ impl Shard {
             // Its place may be another session's by now.
             origin.session = None;
         }
-        // A client that came back meanwhile may have left another, which is not published by this.
-        if self.sessions.get(session).is_some_and(|seat| seat.session.will.is_none()) {
+        // A client that came back meanwhile may have left another, which is not published by this,
+        // asked about or not.
+        let is_last =
+            |author: &WillAuthor| matches!(author, WillAuthor::Asked(it) if *it == ticket);
+        if self.sessions.get(session).is_some_and(|seat| is_last(&seat.will_author)) {
             self.note_will_published(now, session);
         }
         let refused = match &advice {
@@ -204,13 +212,5 @@ impl Shard {
             Publication::new(will.topic, will.properties, will.payload, will.qos, expires);
         publication.retain = will.retain;
         self.publish(now, &mut publication, origin, None);
-    }
-}
-
-/// The advice of whoever is asked about a will, as a driver hands it in.
-impl Advice {
-    /// That the service allows nothing of what it was asked, as it cannot be asked.
-    pub fn nothing(question: &RuleQuestion) -> Advice {
-        Advice::Ruled { will: question.will, allowed: vec![false; question.acts.len()] }
     }
 }

@@ -169,6 +169,11 @@ impl Transport {
         }
     }
 
+    /// The certificates that the peer has shown here, in DER: its own and those behind it.
+    pub fn peer_certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.tls.iter().flat_map(|tls| tls.peer_certificates())
+    }
+
     /// Whether the peer has said that it sends no more.
     pub fn is_finished(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_finished())

@@ -182,7 +182,12 @@ impl Tls {
 
     /// The certificate that the peer has shown and that was checked, in DER.
     pub(super) fn peer_certificate(&self) -> Option<&[u8]> {
-        self.connection.peer_certificates()?.first().map(|certificate| certificate.as_ref())
+        self.peer_certificates().next()
+    }
+
+    /// That certificate and those behind it, in DER.
+    pub(super) fn peer_certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.connection.peer_certificates().into_iter().flatten().map(|one| one.as_ref())
     }
 
     pub(super) fn is_finished(&self) -> bool {

@@ -132,15 +132,23 @@ fn a_certificate_changes_without_ending_connections() {
     assert_eq!(shown(&first), der(&own));
 
     // A key without its certificate is refused, and nothing changes.
-    let put = |from: &Path, to: &str| {
-        std::fs::copy(from, broker.directory().join(to)).expect("the directory is writable");
+    let put = |from: &Path, to: &str, mode| {
+        let to = broker.directory().join(to);
+        std::fs::copy(from, &to).expect("the directory is writable");
+        support::permit(&to, mode);
     };
-    put(&own.with_file_name("other-key.pem"), "key.pem");
+    put(&own.with_file_name("other-key.pem"), "key.pem", 0o640);
     broker.signal("HUP");
     broker.await_log("certificate and key do not fit");
     assert_eq!(shown(&connected(broker.address(), &config)), der(&own));
 
-    put(&other, "certificate.pem");
+    // Nor is one that everybody can read.
+    put(&own.with_file_name("other-key.pem"), "key.pem", 0o644);
+    broker.signal("HUP");
+    broker.await_log("key.pem: everybody on this machine can read it; `chmod o-rwx key.pem`");
+
+    put(&own.with_file_name("other-key.pem"), "key.pem", 0o640);
+    put(&other, "certificate.pem", 0o644);
     broker.signal("HUP");
     broker.await_log("configuration reloaded");
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -231,9 +239,26 @@ fn refused(toml: &str) -> String {
 }
 
 #[test]
+fn a_key_that_everybody_can_read_is_refused() {
+    let own = certificate();
+    let directory = support::Directory::new();
+    let key = directory.copy(&own.with_file_name("key.pem"), "key.pem");
+    let files = format!("certificate = '{}'\nkey = '{}'\n", own.display(), key.display());
+    let listener = "[[listeners]]\naddress = 'tls://127.0.0.1:0'\n";
+    for mode in [0o604, 0o644] {
+        support::permit(&key, mode);
+        for config in [format!("[tls]\n{files}{listener}"), format!("{listener}{files}")] {
+            let said = refused(&config);
+            assert!(said.contains("key.pem: everybody on this machine can read it"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn issuers_that_are_none_are_named() {
     let own = certificate();
-    let key = own.with_file_name("key.pem");
+    let directory = support::Directory::new();
+    let key = directory.copy(&own.with_file_name("key.pem"), "key.pem");
     let config = format!(
         "[tls]\ncertificate = '{}'\nkey = '{}'\n[[listeners]]\naddress = 'tls://127.0.0.1:0'\n\
          client_ca = '{}'\n",

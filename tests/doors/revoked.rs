@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::support::{Broker, Setup, certificate};
-use crate::{answers, client_showing, refused};
+use crate::{answers, client_showing, connected, is_alive, refused, rest};
 
 /// A file of the fixtures.
 fn fleet(name: &str) -> PathBuf {
@@ -93,6 +93,22 @@ fn a_ticket_of_before_is_no_way_around_a_list() {
     // The doors change a moment later.
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(again(), []);
+}
+
+#[test]
+fn who_comes_on_a_list_while_connected_is_let_go() {
+    let broker = without(&["nobody-revoked.pem", "carl-revoked.pem"]);
+    let come = |name| {
+        let config = client_showing(&[&certificate()], Some(&format!("fleet/{name}")));
+        connected(broker.address(), &config)
+    };
+    let (mut ann, mut bob) = (come("ann"), come("bob"));
+    let lists = texts(&["bob-revoked.pem", "carl-revoked.pem"]);
+    std::fs::write(broker.directory().join("revoked.pem"), lists).expect("it is writable");
+    broker.signal("HUP");
+    assert_eq!(rest(&mut bob), [0xE0, 1, 0x98]);
+    broker.await_log("let go: its certificate is revoked");
+    assert!(is_alive(&mut ann));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use client::{Client, field};
-use support::{Broker, Directory, Setup};
+use support::{Broker, Directory, Setup, permit};
 
 /// `hawker passwd` with a line of standard input.
 fn passwd(arguments: &[&str], file: &Path, rest: &[&str], line: &str) -> Output {
@@ -234,14 +234,12 @@ fn a_file_that_all_can_read_is_refused() {
 
 #[test]
 fn a_configuration_with_secrets_that_all_can_read_is_refused() {
-    use std::os::unix::fs::PermissionsExt as _;
     let directory = Directory::new();
     let verifier = "SCRAM-SHA-256$4096:c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:\
                     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let check = |text: &str, mode: u32| {
         let file = directory.write("hawker.toml", text);
-        let mode = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&file, mode).expect("it is ours");
+        permit(&file, mode);
         let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
         let output = command.arg("check-config").arg(&file).output();
         let output = output.expect("the broker's binary can be started");
@@ -311,7 +309,7 @@ fn users_of_mosca_move_over() {
     let directory = Directory::new();
     let credentials = include_str!("../support/mosca-credentials.json");
     let file = directory.write("credentials.json", credentials);
-    hide(&file);
+    permit(&file, 0o600);
     let broker = broker(&file);
     let mut ann = Client::log_in(&broker, 4, "ann", None).expect("a right password");
     let bob = Client::enter(&broker, 4, (Some("bob"), Some(b"hidden")), None);
@@ -325,12 +323,6 @@ fn users_of_mosca_move_over() {
     let refused = passwd(&["add"], &file, &["eve"], "secret\n");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("Mosca"), "{said}");
-}
-
-/// Keeps a file from others.
-fn hide(file: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
 fn users(directory: &Directory) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::client::{Client, Entrance};
+use super::client::{Client, Entrance, field};
 use super::service::Service;
 use super::support::{Broker, Directory, Setup};
 use super::users;
@@ -118,6 +118,31 @@ fn who_waits_for_the_service_waits_alone() {
 }
 
 #[test]
+fn a_packet_with_many_filters_holds_up_nobody_else() {
+    const FILTERS: usize = 1500;
+    let directory = Directory::new();
+    let service = Service::start(vec![says("allow")]);
+    let more = "http_connections = 1\nhttp_rules_cache_s = 0\n";
+    let broker = broker(&service, &directory, more, "");
+    let (mut ann, mut bob) = (enter(&broker, 5, "ann"), enter(&broker, 5, "bob"));
+    let filters = (0..FILTERS).flat_map(|n| [field(format!("{n:05}").as_bytes()), vec![1]]);
+    ann.send(0x82, &[&[0, 2, 0], &filters.collect::<Vec<_>>().concat()]);
+    while service.asked().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(bob.publish("a"), 0x10);
+    let is_bobs = |(_, question): &(String, serde_json::Value)| question["user"] == "bob";
+    let asked = service.asked();
+    assert!(asked.len() < FILTERS && asked.iter().any(is_bobs), "{} were asked", asked.len());
+    drop(ann);
+    let is_asked_alone = (0..FILTERS / 3).any(|_| {
+        assert_eq!(bob.publish("a"), 0x10);
+        service.asked().iter().rev().take(2).all(is_bobs)
+    });
+    assert!(is_asked_alone, "what nobody waits for is still asked");
+}
+
+#[test]
 fn a_will_is_asked_about_when_it_is_due() {
     let directory = Directory::new();
     let service = Service::start(vec![says("deny"), says("allow")]);
@@ -157,20 +182,49 @@ fn a_will_that_is_asked_about_leaves_that_of_the_next_connection_alone() {
         let entrance = Entrance { will, clean: false, ..Entrance::of(4, "w", "ann") };
         Client::come(broker.connect(), &entrance).expect("a right password")
     };
-    let is_asked_about = |topic: &str| {
-        let asked = || service.asked().iter().any(|(_, question)| question["topic"] == topic);
-        (0..500).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            asked()
-        })
-    };
     drop(enter(Some("first")));
-    assert!(is_asked_about("first"));
+    await_asked(&service, "first", 1);
     let staying = enter(Some("second"));
     broker.await_log("a will is not published");
     // What it comes to is in the log before the broker dies.
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let again = Setup::shards(2).config(&toml).start_in(broker.kill());
-    assert!(is_asked_about("second"), "{}", again.log());
+    let _again = Setup::shards(2).config(&toml).start_in(broker.kill());
+    await_asked(&service, "second", 1);
     drop(staying);
+}
+
+#[test]
+fn two_wills_of_a_session_that_are_asked_about_leave_each_other_alone() {
+    let directory = Directory::new();
+    let service = Service::start(vec![(0, String::new())]);
+    users(&directory);
+    let toml = config(&service, &directory.join("passwords"), "http_timeout_ms = 4000\n", "");
+    let broker = Setup::shards(2).config(&toml).start();
+    let leave = |will| {
+        let will = Some(will);
+        let entrance = Entrance { will, clean: false, ..Entrance::of(4, "w", "ann") };
+        drop(Client::come(broker.connect(), &entrance).expect("a right password"));
+    };
+    leave("first");
+    await_asked(&service, "first", 1);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    leave("second");
+    await_asked(&service, "second", 1);
+    broker.await_log("a will is not published");
+    // What it comes to is in the log before the broker dies, which the second is still asked about.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let _again = Setup::shards(2).config(&toml).start_in(broker.kill());
+    await_asked(&service, "second", 2);
+}
+
+/// Comes back once a service was asked so often about a topic.
+fn await_asked(service: &Service, topic: &str, count: usize) {
+    let is_about = |(_, question): &&(String, serde_json::Value)| question["topic"] == topic;
+    for _ in 0..500 {
+        if service.asked().iter().filter(is_about).count() >= count {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{topic}: not asked about {count} times");
 }

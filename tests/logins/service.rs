@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use super::add;
 use super::client::Client;
 use super::support::{Broker, Setup};
-use super::{add, hide};
-use crate::support::Directory;
+use crate::support::{Directory, permit};
 
 /// Answers HTTP with what it was given, the last of it again and again, and remembers what it was
 /// asked.
@@ -97,7 +97,7 @@ fn other(broker: &Broker) -> Result<Client, u8> {
 fn a_service_decides() {
     let directory = Directory::new();
     let token = directory.write("token", "open sesame\n");
-    hide(&token);
+    permit(&token, 0o600);
     let rules = json!({
         "result": "allow", "user": "Ann", "publish": ["own/%u/#"], "subscribe": ["#"],
         "deny_subscribe": ["secret/#"], "groups": ["staff"], "expires_s": 2,

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
+use super::add;
 use super::client::Client;
 use super::service::Service;
-use super::support::{Broker, Directory, Setup};
-use super::{add, hide};
+use super::support::{Broker, Directory, Setup, permit};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -38,7 +38,7 @@ fn enter(broker: &Broker, level: u8, token: &[u8]) -> Result<Client, u8> {
 fn a_token_says_who_it_is_and_what_it_may_do() {
     let directory = Directory::new();
     let keys = directory.write("secret", SECRET);
-    hide(&keys);
+    permit(&keys, 0o600);
     let config = format!(
         "[auth]\njwt_keys = '{}'\njwt_issuer = 'us'\njwt_audience = 'mqtt'\n\
          [[auth.rules]]\nusers = ['ann']\npublish = ['own/%u/#']\n\
@@ -127,7 +127,7 @@ fn keys_are_fetched_and_fetched_again() {
 fn passwords_and_tokens_go_together() {
     let directory = Directory::new();
     let (keys, file) = (directory.write("secret", SECRET), directory.join("passwords"));
-    hide(&keys);
+    permit(&keys, 0o600);
     add(&file, "ann", "secret");
     let (keys, file) = (keys.display(), file.display());
     let config = format!("[auth]\njwt_keys = '{keys}'\npassword_file = '{file}'\n");

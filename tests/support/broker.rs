@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Directory;
+use super::{Directory, permit};
 
 /// The line after which every listener accepts.
 const READY: &str = "hawker is ready";
@@ -109,7 +109,7 @@ impl Setup {
     /// Starts the broker on a directory that an earlier one may have used.
     pub fn start_in(self, directory: Directory) -> Broker {
         for (name, from) in &self.files {
-            std::fs::copy(from, directory.join(name)).expect("the directory is writable");
+            directory.copy(from, name);
         }
         let mut child = self
             .command(&directory)
@@ -134,14 +134,14 @@ impl Setup {
         command.arg("run").current_dir(directory.path());
         if let Some(toml) = &self.config {
             let file = directory.write("hawker.toml", toml);
-            let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            std::fs::set_permissions(&file, owner).expect("it was just written");
+            permit(&file, 0o600);
             command.arg("-c").arg(file);
         }
         if self.listens {
             command.args(["--listen", &format!("{}://127.0.0.1:0", self.scheme)]);
             command.env("HAWKER_TLS__CERTIFICATE", certificate());
-            command.env("HAWKER_TLS__KEY", certificate().with_file_name("key.pem"));
+            let key = certificate().with_file_name("key.pem");
+            command.env("HAWKER_TLS__KEY", directory.copy(&key, "listener-key.pem"));
         }
         command.args(["--shards", &self.shards.to_string()]);
         command.arg("--data-dir").arg(directory.join("data"));

@@ -1,6 +1,7 @@
 //! Directories that go when the test ends.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,6 +41,19 @@ impl Directory {
         fs::write(&path, text).expect("the test's directory is writable");
         path
     }
+
+    /// Copies a file, for its owner alone, and says where it is.
+    pub fn copy(&self, from: &Path, name: &str) -> PathBuf {
+        let path = self.join(name);
+        fs::copy(from, &path).expect("the test's directory is writable");
+        permit(&path, 0o600);
+        path
+    }
+}
+
+/// Says who may read and write a file.
+pub fn permit(file: &Path, mode: u32) {
+    fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
 impl Drop for Directory {

@@ -10,5 +10,5 @@ mod directory;
 mod tool;
 
 pub use broker::{Broker, Setup, certificate, listening};
-pub use directory::Directory;
+pub use directory::{Directory, permit};
 pub use tool::{answers, dashboard, has_browser, has_node, is_present, run};
