@@ -213,8 +213,8 @@ fn who_floods_and_never_reads_harms_nobody_else() {
     });
     let during = resident_kib(&broker);
     println!("memory in KiB: {before} before, {during} during");
-    // What waits for each: mqtt.outbox_bytes_max, as much on its way to the kernel, and the room
-    // that both grew into.
-    assert!(during < before + 8 * 6 * 2048, "{before} KiB before, {during} during");
+    // What waits for each: mqtt.outbox_bytes_max, as much on its way to the kernel, the room that
+    // both grew into, and as much again of what they grew out of and the allocator keeps.
+    assert!(during < before + 8 * 8 * 2048, "{before} KiB before, {during} during");
     honest(ports[0]);
 }
