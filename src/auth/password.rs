@@ -144,7 +144,7 @@ impl Passwords {
         }
         let shape = "not as Mosca writes it: \"user\": {\"salt\", \"hash\", \"authorizePublish\", \
                      \"authorizeSubscribe\"}";
-        let entries: BTreeMap<String, Entry> = serde_json::from_str(text)
+        let entries: BTreeMap<String, Entry> = serde_json::from_str(text.trim_end())
             .map_err(|error| LineFault { line: error.line().max(1), reason: shape })?;
         let mut users = BTreeMap::new();
         for (name, entry) in entries {
@@ -326,6 +326,8 @@ mod tests {
         assert!(fault("ann:$argon2id$v=19$m=1,t=1").reason.contains("not whole"));
         let line = format!("ann:{}\n", PasswordHash::encode(b"x", &[0; 16]));
         assert_eq!(fault(&format!("{line}{line}")).line, 2);
+        // What is broken off has its last line named, not one behind it.
+        assert_eq!(fault("{\n\"ann\": {\n").line, 2);
     }
 
     /// The file that `mosca adduser ann secret --authorize-publish 'own/*/**'` wrote.
