@@ -262,6 +262,8 @@ fn thousands_of_clients_come_in_pages_and_each_once() {
     assert_eq!(names(&found, "client_id"), ["c00120", "c00121", "c00122"]);
     assert_eq!(found[0]["connected"], true);
     assert_eq!(found[0]["protocol"], "5.0");
+    // By address, which only who is connected has.
+    assert_eq!(get(&broker, "/clients?search=127.0.0.1:&limit=1")["total"], json!(count / 5));
     for wrong in ["?state=gone", "?limit=many", "?cursor=*"] {
         let answer = request(&broker, "GET", &format!("/clients{wrong}"), &[], "");
         assert_eq!((answer.status, answer.code()), (422, "unprocessable"), "{wrong}");

@@ -168,7 +168,9 @@ impl Rules {
             Some((access @ ("read" | "write" | "readwrite" | "deny"), filter)) => {
                 (access, filter.trim())
             }
-            _ => ("readwrite", rest),
+            // As in Mosquitto, a filter with a space in it is told by the access before it.
+            Some(_) => return Err("the access is none of read, write, readwrite and deny"),
+            None => ("readwrite", rest),
         };
         if !is_filter(filter) {
             return Err("no topic filter");
@@ -503,6 +505,7 @@ mod tests {
             LineFault { line: 3, reason: "a line begins with user, topic or pattern" }
         );
         assert_eq!(fault("topic read a/#/b").reason, "no topic filter");
+        assert!(fault("topic readwrit a/#").reason.starts_with("the access is none of"));
         assert!(fault("user").reason.starts_with("expected"));
     }
 

@@ -89,11 +89,23 @@ pub(super) fn add(
         line.push(':');
         line.push_str(&rule);
     }
-    match earlier {
-        Some(earlier) => *earlier = line,
-        None => lines.push(line),
-    }
-    write(file, &lines)
+    let done = match earlier {
+        Some(earlier) => {
+            *earlier = line;
+            "has a new password"
+        }
+        None => {
+            lines.push(line);
+            "is added"
+        }
+    };
+    write(file, &lines)?;
+    let _ = writeln!(
+        io::stdout(),
+        "{user} {done} in {}; a running broker takes it when it reads its configuration again",
+        file.display()
+    );
+    Ok(())
 }
 
 /// Takes a user out of the file.

@@ -81,11 +81,15 @@ impl Draft {
             let (_, errors) = DeTable::parse_recoverable(&text);
             let mut blank = Vec::new();
             for error in errors {
-                let offset = error.span().map_or(text.len(), |span| span.start);
+                let span = error.span().unwrap_or(text.len()..text.len());
+                let offset = span.start;
                 let origin = lines.origin(offset);
                 if torn.insert(origin.clone()) {
-                    let message = error.message().trim_end_matches(", expected nothing");
-                    self.problems.push(syntax(origin, message.to_owned()));
+                    let message = match error.message() {
+                        "duplicate key" => twice(text.get(span).unwrap_or_default()),
+                        other => other.trim_end_matches(", expected nothing").to_owned(),
+                    };
+                    self.problems.push(syntax(origin, message));
                     blank.push(lines.around(offset));
                 }
             }
@@ -219,6 +223,11 @@ impl Draft {
         let nearest = reference::nearest_key(&found.key);
         self.problems.push(found.problem(Fault::UnknownKey { nearest }));
     }
+}
+
+/// What is wrong with a key, or the name of a table, that stands there for the second time.
+fn twice(name: &str) -> String {
+    format!("{name} is there already, further up: write it once, with all that belongs to it")
 }
 
 fn syntax(origin: Origin, message: String) -> Problem {

@@ -208,7 +208,16 @@ const REFUSED: &[(&str, &str)] = &[
         "hawker.toml:1: auth.scram_users: found 1, expected a table of user = \"verifier\", which \
          `hawker scram USER` prints; write it into the configuration file",
     ),
-    ("shards = 1\nshards = 2", "hawker.toml:2: not TOML: duplicate key"),
+    (
+        "shards = 1\nshards = 2",
+        "hawker.toml:2: not TOML: shards is there already, further up: write it once, with all \
+         that belongs to it",
+    ),
+    (
+        "[tls]\n[log]\n[tls]",
+        "hawker.toml:3: not TOML: tls is there already, further up: write it once, with all that \
+         belongs to it",
+    ),
     ("shards 4", "hawker.toml:1: not TOML: key with no value, expected `=`"),
     ("data_dir = \"x", "hawker.toml:1: not TOML: invalid basic string, expected `\"`"),
 ];

@@ -51,7 +51,7 @@ impl Shard {
             if self.witness.traces.is_on() {
                 self.trace_connect(now, id, connect);
             }
-            self.refuse(now, id, connect.version, reason);
+            self.refuse(now, id, connect, reason);
             return Admission::Decided;
         }
         if !connect.client_id.is_empty() {
@@ -65,7 +65,7 @@ impl Shard {
         }
         // Whoever claims to be somebody's user may not learn that this one is banned.
         if !connect.client_id.is_empty() && self.is_banned(now, id, connect.client_id, None) {
-            self.refuse(now, id, connect.version, ReasonCode::Banned);
+            self.refuse(now, id, connect, ReasonCode::Banned);
             return Admission::Decided;
         }
         match connect.authentication_method {
@@ -76,7 +76,7 @@ impl Shard {
             }
             None if self.is_asked_about(connect) => self.ask(now, id, connect, packet),
             None if self.may_be_anonymous(id) => self.admit(now, id, connect, None, None),
-            None => self.refuse(now, id, connect.version, ReasonCode::NotAuthorized),
+            None => self.refuse(now, id, connect, ReasonCode::NotAuthorized),
         }
         Admission::Decided
     }
@@ -168,7 +168,7 @@ impl Shard {
             Verdict::Unavailable => (None, ReasonCode::ServerUnavailable),
         };
         if reason != ReasonCode::Success {
-            return self.refuse(now, id, version, reason);
+            return self.refuse(now, id, &connect, reason);
         }
         self.admit(now, id, &connect, identity, None);
         self.unpause(now, id, Pause::Verdict);
@@ -241,24 +241,37 @@ impl Shard {
         &mut self,
         now: Time,
         id: ConnectionId,
-        version: Version,
+        connect: &Connect<'_>,
         reason: ReasonCode,
     ) {
         let Some(connection) = self.connections.get(id) else { return };
-        tracing::info!(peer = %connection.peer.address, %reason, "connection refused");
+        // Who it says it is, as a stranger chose to say it.
+        let claimed = |name: &str| tracing::field::debug(name.chars().take(64).collect::<String>());
+        let client_id = Some(connect.client_id).filter(|id| !id.is_empty()).map(claimed);
+        let user = connect.credentials.user_name.map(claimed);
+        let peer = connection.peer.address;
+        tracing::info!(%peer, client_id, user, %reason, "connection refused");
         if self.witness.traces.is_on() {
             self.trace_decision(now, id, Decision::Refused, Some(reason), "it is not let in");
         }
         let text = reason.to_string();
         let mut connack = ConnAck::new(false, reason);
         connack.reason_string = Some(&text);
-        if version == Version::V5 || reason.connect_return_code() != 0 {
-            self.answer_refused(now, id, version, connack);
+        if connect.version == Version::V5 || reason.connect_return_code() != 0 {
+            self.answer_refused(now, id, connect.version, connack);
         } else {
             // 3.1.1 has no word for it.
             self.metrics.connects_refused_total.count(refused(reason));
             self.close(now, id);
         }
+    }
+
+    /// The same for who was to prove itself, and did not.
+    pub(super) fn refuse_unproved(&mut self, now: Time, id: ConnectionId, reason: ReasonCode) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let Phase::Authenticating(authenticating) = &connection.phase else { return };
+        let connect = authenticating.connect.clone();
+        self.refuse(now, id, &decoded(&connect, Version::V5), reason);
     }
 
     fn answer_refused(
@@ -287,7 +300,7 @@ impl Shard {
         if connect.authentication_method != Some(SCRAM_SHA_256)
             || self.policy.scram_users.is_empty()
         {
-            return self.refuse(now, id, Version::V5, ReasonCode::BadAuthenticationMethod);
+            return self.refuse(now, id, connect, ReasonCode::BadAuthenticationMethod);
         }
         match self.start_scram(connect.authentication_data.unwrap_or_default()) {
             Ok((exchange, data)) => {
@@ -299,7 +312,7 @@ impl Shard {
                     self.close(now, id);
                 }
             }
-            Err(error) => self.refuse(now, id, Version::V5, scram_reason(&error)),
+            Err(error) => self.refuse(now, id, connect, scram_reason(&error)),
         }
     }
 
@@ -316,22 +329,22 @@ impl Shard {
         if auth.reason != ReasonCode::ContinueAuthentication
             || auth.authentication_method != Some(SCRAM_SHA_256)
         {
-            return self.refuse(now, id, Version::V5, ReasonCode::ProtocolError);
+            return self.refuse_unproved(now, id, ReasonCode::ProtocolError);
         }
         let phase = std::mem::replace(&mut connection.phase, Phase::AwaitConnect);
         let Phase::Authenticating(authenticating) = phase else {
             unreachable!("the caller saw the phase");
         };
         let Authenticating { connect, exchange } = *authenticating;
+        let connect = decoded(&connect, Version::V5);
         match exchange.finish(auth.authentication_data.unwrap_or_default()) {
             Ok((user, data)) => {
-                let connect = decoded(&connect, Version::V5);
                 let identity = Arc::new(Identity::user(user.as_str()));
                 self.admit(now, id, &connect, Some(identity), Some((user, data)));
             }
             Err(error) => {
                 self.login_failed(id);
-                self.refuse(now, id, Version::V5, scram_reason(&error));
+                self.refuse(now, id, &connect, scram_reason(&error));
             }
         }
     }
@@ -413,11 +426,11 @@ impl Shard {
         };
         let user = identity.as_deref().and_then(|identity| identity.user.as_deref());
         if self.is_banned(now, id, &client_id, user) || self.flaps(now, id, &client_id) {
-            return self.refuse(now, id, connect.version, ReasonCode::Banned);
+            return self.refuse(now, id, connect, ReasonCode::Banned);
         }
         let standing = self.standing(id, identity.as_deref(), &client_id);
         if let Err(reason) = self.judge_will(id, &standing, connect) {
-            return self.refuse(now, id, connect.version, reason);
+            return self.refuse(now, id, connect, reason);
         }
         let limits = standing.limits;
         let known = self.session_by_client_id.get(&client_id).copied();
@@ -433,11 +446,11 @@ impl Shard {
         if is_full || (known.is_none() && self.sessions.len() >= self.sessions_max()) {
             let limit = if is_full { Limit::Log } else { Limit::Sessions };
             self.reached(limit, "sessions are refused");
-            return self.refuse(now, id, connect.version, ReasonCode::QuotaExceeded);
+            return self.refuse(now, id, connect, ReasonCode::QuotaExceeded);
         }
         let attendance = match self.attend(known, identity.as_deref(), limits.connections_max) {
             Ok(attendance) => attendance,
-            Err(reason) => return self.refuse(now, id, connect.version, reason),
+            Err(reason) => return self.refuse(now, id, connect, reason),
         };
         let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
         let session_present = resumed.is_some();

@@ -174,8 +174,8 @@ impl Shard {
                     Ok(Packet::Auth(auth)) => self.continue_authentication(now, id, &auth),
                     // [MQTT-4.12.0-..]: nothing but AUTH or DISCONNECT before CONNACK.
                     Ok(Packet::Disconnect(_)) => self.close(now, id),
-                    Ok(_) => self.refuse(now, id, Version::V5, ReasonCode::ProtocolError),
-                    Err(error) => self.refuse(now, id, Version::V5, error.reason()),
+                    Ok(_) => self.refuse_unproved(now, id, ReasonCode::ProtocolError),
+                    Err(error) => self.refuse_unproved(now, id, error.reason()),
                 }
                 self.next_after(id)
             }

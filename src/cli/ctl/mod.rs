@@ -44,7 +44,7 @@ enum Action {
     Status,
     /// Clients, connected or away.
     Clients {
-        /// A part of the client id.
+        /// A part of the client id, of the user or of the address.
         #[arg(long, value_name = "TEXT", default_value = "")]
         search: String,
         /// Those that are `connected`, or those that are `away`.
@@ -423,7 +423,12 @@ fn fields(answer: &Value) -> String {
     for (name, value) in answer.as_object().into_iter().flatten() {
         let is_list = value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
         if !is_list && !value.is_object() {
-            let _ = writeln!(text, "{name:24} {}", plain(value));
+            // Several errors are a line each.
+            let lines: Vec<String> = match value.as_str() {
+                Some(lines) => lines.lines().map(|line| plain(&json!(line))).collect(),
+                None => vec![plain(value)],
+            };
+            let _ = writeln!(text, "{name:24} {}", lines.join(&format!("\n{:25}", "")));
         }
     }
     if answer["listeners"].is_array() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Least, Place, Seen, VISITS_MAX, has};
 use crate::proto::Version;
+use crate::shard::connection::Connection;
 use crate::shard::effect::Listener;
 use crate::shard::{Key, Seat, Shard};
 use crate::time::Time;
@@ -12,7 +13,7 @@ use crate::time::Time;
 /// Which clients are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ClientQuery {
-    /// Part of a client id, in lower case.
+    /// Part of a client id, of a user or of an address, in lower case.
     pub search: String,
     /// Those that are connected, or those that are not; absent: both.
     pub connected: Option<bool>,
@@ -75,7 +76,7 @@ impl Shard {
         for (key, seat) in seats {
             let name = &seat.session.client_id;
             let is_meant = query.connected.is_none_or(|is| is == seat.connection.is_some());
-            if is_meant && has(name, &query.search) {
+            if is_meant && self.is_found(seat, &query.search) {
                 matching += 1;
                 if query.after.as_ref().is_none_or(|after| **name > **after) {
                     least.offer((Arc::clone(name), key));
@@ -85,6 +86,18 @@ impl Shard {
         let found = least.into_sorted().into_iter();
         let rows = found.filter_map(|(_, key)| Some(self.client_row(self.sessions.get(key)?)));
         Seen { rows: rows.collect(), matching, next }
+    }
+
+    fn is_found(&self, seat: &Seat, search: &str) -> bool {
+        let connection = || seat.connection.and_then(|id| self.connections.get(id));
+        let of_user = |connection: &Connection| {
+            let identity = connection.active().and_then(|active| active.identity.as_ref());
+            identity.and_then(|it| it.user.as_ref()).is_some_and(|user| has(user, search))
+        };
+        has(&seat.session.client_id, search)
+            || connection().is_some_and(|connection| {
+                of_user(connection) || has(&connection.peer.address.to_string(), search)
+            })
     }
 
     /// One client.
