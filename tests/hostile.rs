@@ -96,7 +96,7 @@ fn honest(port: u16) -> Report {
 const DRIP: Duration = Duration::from_secs(2);
 
 /// Parts of the attackers that say their byte one after the other.
-const SLICES: usize = 100;
+const SLICES: usize = 1000;
 
 /// The beginnings of five conversations that do not go on.
 const BEGINNINGS: [&[u8]; 5] = [

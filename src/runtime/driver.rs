@@ -37,6 +37,7 @@ use crate::login::Verifier;
 use crate::metrics::{Durations, Tally};
 use crate::shard::{
     ConnectionId, Input, Listener, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions,
+    TIMERS_PER_TURN,
 };
 use crate::time::Time;
 
@@ -436,10 +437,12 @@ impl Driver {
         if let Some(disk) = &mut self.disk {
             disk.sync(now);
         }
-        while let Some(id) = self.lingerers.pop_due(now) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(id) = self.lingerers.pop_due(now) else { break };
             self.kill(id);
         }
-        while let Some(id) = self.greeted.pop_due(now) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(id) = self.greeted.pop_due(now) else { break };
             if self
                 .sockets
                 .get_mut(id)

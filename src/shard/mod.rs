@@ -99,6 +99,7 @@ use self::retained::{RetainedReads, Retention};
 use self::route::{Entry, Scratch};
 use self::share::Groups;
 use self::subscribe::PendingSubscribe;
+pub(crate) use self::timers::TIMERS_PER_TURN;
 use self::timers::{Timer, Timers};
 use self::will::{PendingWill, WillAuthor};
 use self::witness::Witness;
@@ -483,7 +484,8 @@ impl Shard {
 
     fn handle_timeout(&mut self, now: Time) {
         self.pump_on(now);
-        while let Some(timer) = self.timers.pop_due(now) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(timer) = self.timers.pop_due(now) else { return };
             match timer {
                 Timer::Connection(id) => self.check_connection(now, id),
                 Timer::Session(key) => self.check_session(now, key),
