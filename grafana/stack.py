@@ -56,7 +56,7 @@ proxy_from = ["127.0.0.1"]
 name = "secure"
 address = "tls://127.0.0.1:0"
 certificate = "{tls}/certificate.pem"
-key = "{tls}/key.pem"
+key = "{folder}/key.pem"
 client_ca = "{tls}/fleet/fleet.pem"
 client_crl = "{tls}/fleet/bob-revoked.pem"
 client_certificate_optional = true
@@ -172,6 +172,9 @@ class Stack:
         )
 
     def _configure(self, queue_policy):
+        # A key that others can read is refused, and a checkout gives it to all.
+        shutil.copyfile(TLS / "key.pem", self.folder / "key.pem")
+        (self.folder / "key.pem").chmod(0o600)
         text = CONFIGURATION.format(folder=self.folder, tls=TLS, queue_policy=queue_policy)
         (self.folder / "hawker.toml").write_text(text)
 

@@ -69,7 +69,7 @@ fn a_ticket_leads_to_a_backup_once() {
     assert_eq!(state(&broker)["last"]["taken_at_ms"], first["taken_at_ms"]);
     assert_eq!(request(&broker, "GET", &path, &[], "").status, 401);
     assert_eq!(request(&broker, "GET", &path, &[BEARER], "").status, 404);
-    assert!(broker.log().contains("action=\"backup\""), "{}", broker.log());
+    broker.await_log("action=\"backup\"");
     assert!(!broker.log().contains(ticket(&first)), "it is in no log");
 }
 
