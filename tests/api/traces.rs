@@ -110,11 +110,11 @@ fn one_client_is_followed_from_its_connect_to_its_end() {
 #[test]
 fn a_topic_is_followed_on_every_shard_whoever_it_concerns() {
     let broker = in_memory(2).start();
-    let clients: Vec<String> = (0..8).map(|index| format!("reader-{index}")).collect();
+    let clients: Vec<String> = (0..32).map(|index| format!("reader-{index}")).collect();
     let mut readers: Vec<Client> =
         clients.iter().map(|name| Client::connect(broker.address(), name, 60)).collect();
     readers.iter_mut().for_each(|reader| reader.subscribe("plant/+/state", 0));
-    readers.pop().expect("there are eight").leave();
+    readers.pop().expect("there are 32").leave();
     until(|| get(&broker, "/clients?state=away")["total"] == 1);
     let order = json!({ "filter": "plant/#", "payload_bytes": 4 });
     let id = started(&broker, &order);
@@ -129,14 +129,14 @@ fn a_topic_is_followed_on_every_shard_whoever_it_concerns() {
         (&publish["topic"], &publish["payload_base64"]),
         (&json!("plant/7/state"), &json!("cnVubg=="))
     );
-    for reader in &clients[..7] {
+    for reader in &clients[..31] {
         assert_eq!(find(&lines, "out publish", reader)["topic"], "plant/7/state");
     }
-    let dropped = find(&lines, "broker dropped", "reader-7")["detail"].as_str().expect("why");
+    let dropped = find(&lines, "broker dropped", "reader-31")["detail"].as_str().expect("why");
     assert!(dropped.contains("mqtt.queue_qos0"), "{dropped}");
     find(&lines, "in subscribe", "writer");
     let shards: BTreeSet<u64> = lines.iter().filter_map(|line| line["shard"].as_u64()).collect();
-    assert_eq!(shards.len(), 2, "both have a part of it");
+    assert_eq!(shards.len(), 2, "both have a part of it: all clients on one is too rare to see");
     assert!(lines.iter().all(|line| line["topic"] != "elsewhere"));
 }
 
