@@ -61,7 +61,8 @@ pub(crate) fn interface_mend(interface: &str, error: &io::Error) -> Option<Strin
             Some(format!("this machine has no interface {interface}: `ip link` shows those it has"))
         }
         libc::EPERM => Some(format!(
-            "to take the packets of {interface} alone the broker needs the capability CAP_NET_RAW:              AmbientCapabilities of its service, --cap-add of its container"
+            "to take the packets of {interface} alone the broker needs the capability CAP_NET_RAW: \
+             AmbientCapabilities of its service, --cap-add of its container"
         )),
         _ => None,
     }

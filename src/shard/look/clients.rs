@@ -89,23 +89,22 @@ impl Shard {
     }
 
     fn is_found(&self, seat: &Seat, search: &str) -> bool {
-        let connection = || seat.connection.and_then(|id| self.connections.get(id));
-        let of_user = |connection: &Connection| {
-            let identity = connection.active().and_then(|active| active.identity.as_ref());
-            identity.and_then(|it| it.user.as_ref()).is_some_and(|user| has(user, search))
-        };
         has(&seat.session.client_id, search)
-            || connection().is_some_and(|connection| {
-                of_user(connection) || has(&connection.peer.address.to_string(), search)
+            || self.connection_of(seat).is_some_and(|connection| {
+                user_of(connection).is_some_and(|user| has(user, search))
+                    || has(&connection.peer.address.to_string(), search)
             })
+    }
+
+    fn connection_of(&self, seat: &Seat) -> Option<&Connection> {
+        seat.connection.and_then(|id| self.connections.get(id))
     }
 
     /// One client.
     pub fn look_at_client(&self, client_id: &str) -> Option<ClientView> {
         let key = *self.session_by_client_id.get(client_id)?;
         let seat = self.sessions.get(key)?;
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
-        let active = connection.and_then(|connection| connection.active());
+        let active = self.connection_of(seat).and_then(|connection| connection.active());
         Some(ClientView {
             row: self.client_row(seat),
             session_expiry_s: seat.session.expiry_interval,
@@ -134,14 +133,14 @@ impl Shard {
     }
 
     pub(super) fn client_row(&self, seat: &Seat) -> ClientRow {
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        let connection = self.connection_of(seat);
         let active = connection.and_then(|connection| connection.active());
         let listener = connection.map(|connection| connection.peer.listener);
         let listener = listener.filter(|listener| *listener != Listener::LOCAL);
         let listener = listener.and_then(|listener| self.policy.listener(listener));
         ClientRow {
             client_id: Arc::clone(&seat.session.client_id),
-            user: active.and_then(|active| active.identity.as_ref()?.user.clone()),
+            user: connection.and_then(user_of).map(Box::from),
             address: connection.map(|connection| connection.peer.address),
             listener: listener.map(|listener| listener.name.clone()),
             version: active.map(|active| active.version),
@@ -152,6 +151,11 @@ impl Shard {
             detached_at: seat.session.detached_at,
         }
     }
+}
+
+/// The user that a connection proved to be.
+fn user_of(connection: &Connection) -> Option<&str> {
+    connection.active()?.identity.as_ref()?.user.as_deref()
 }
 
 ordered_by!(ClientRow, |row| &row.client_id);
