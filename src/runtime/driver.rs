@@ -393,7 +393,11 @@ impl Driver {
                     // Whoever asked has gone on.
                     let _ = answer.send(known);
                 }
-                Letter::Trace(order) => self.shard.handle(now, Input::Trace(order)),
+                Letter::Trace { order, answer } => {
+                    self.shard.handle(now, Input::Trace(order));
+                    // Whoever asked has gone on.
+                    let _ = answer.send(());
+                }
                 Letter::Traced { id, answer } => {
                     // Whoever asked has gone on.
                     let _ = answer.send(self.shard.take_traced(id));

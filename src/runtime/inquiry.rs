@@ -116,9 +116,10 @@ impl Inquiry {
         Ok(answers.into_iter().fold(None, Option::or))
     }
 
-    /// Begins or ends a trace on every shard.
-    pub(crate) fn trace(&self, order: &TraceOrder) {
-        Mailbox::send_all(&self.mailboxes, || Letter::Trace(order.clone()));
+    /// Begins or ends a trace on every shard, and waits until they all do.
+    pub(crate) async fn trace(&self, order: &TraceOrder) -> Result<(), Silent> {
+        let asked = self.ask_all(|answer| Letter::Trace { order: order.clone(), answer });
+        asked.await.map(|_| ())
     }
 
     /// What every shard noted of a trace since the last time, in the order of shards.

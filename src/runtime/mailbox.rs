@@ -51,7 +51,7 @@ pub(super) enum Letter {
     /// answer: whether it was connected; nothing if its home is elsewhere or it is unknown.
     Kick { client_id: Arc<str>, forget: bool, answer: oneshot::Sender<Option<bool>> },
     /// An operator follows something, or has seen enough.
-    Trace(TraceOrder),
+    Trace { order: TraceOrder, answer: oneshot::Sender<()> },
     /// What was noted of a trace since the last time; nothing if it does not run.
     Traced { id: TraceId, answer: oneshot::Sender<Option<Traced>> },
     /// Somebody is kept out from now on.

@@ -1,8 +1,9 @@
 //! What a program that embeds the broker is asked before a packet is acted on, and told after.
 //!
 //! Whoever is asked takes its time: the connection it is asked about is not read from meanwhile,
-//! so its order is kept, and nobody else waits. A connection that ends takes its question along; its
-//! message is not acknowledged, and its client sends it again.
+//! so its order is kept, and nobody else waits. A client that hangs up meanwhile had said what it
+//! said: it is acted on before the end. A connection that the broker ends, for a newer one of the
+//! same client say, takes its question along; its message is not acknowledged, and is sent again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

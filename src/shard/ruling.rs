@@ -51,7 +51,7 @@ pub struct RuleQuestion {
 }
 
 impl RuleQuestion {
-    /// Whether somebody waits for the answer: a connection that ends takes its packet along.
+    /// Whether somebody waits for the answer: a connection that is ended takes its packet along.
     pub fn is_waited_for(&self) -> bool {
         self.will.is_some() || Arc::strong_count(&self.acts) > 1
     }

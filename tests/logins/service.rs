@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -20,6 +21,11 @@ pub struct Service {
 
 impl Service {
     pub fn start(answers: Vec<(u16, String)>) -> Service {
+        Service::slow(Duration::ZERO, answers)
+    }
+
+    /// One that thinks before it answers.
+    pub fn slow(pause: Duration, answers: Vec<(u16, String)>) -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let (asked, left) = (Arc::default(), Arc::new(Mutex::new(answers)));
@@ -27,7 +33,7 @@ impl Service {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (heard, left) = (Arc::clone(&heard), Arc::clone(&left));
-                std::thread::spawn(move || serve(stream, &heard, &left));
+                std::thread::spawn(move || serve(stream, pause, &heard, &left));
             }
         });
         Service { address, asked }
@@ -44,6 +50,7 @@ impl Service {
 
 fn serve(
     stream: TcpStream,
+    pause: Duration,
     asked: &Mutex<Vec<(String, Value)>>,
     left: &Mutex<Vec<(u16, String)>>,
 ) -> Option<()> {
@@ -66,13 +73,14 @@ fn serve(
         reader.read_exact(&mut body).ok()?;
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         asked.lock().expect("no panic").push((head, body));
+        std::thread::sleep(pause);
         let (status, answer) = {
             let mut left = left.lock().expect("no panic");
             if left.len() > 1 { left.remove(0) } else { left[0].clone() }
         };
         if status == 0 {
             // It says nothing.
-            std::thread::sleep(std::time::Duration::from_secs(60));
+            std::thread::sleep(Duration::from_secs(60));
         }
         let length = answer.len();
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{answer}");
@@ -153,7 +161,7 @@ fn what_is_allowed_is_not_remembered_for_longer_than_it_lasts() {
     let broker = broker(&service, "http_cache_s = 600\n");
     assert!(ann(&broker).is_ok() && ann(&broker).is_ok());
     assert_eq!(service.asked().len(), 1);
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     assert!(ann(&broker).is_ok());
     assert_eq!(service.asked().len(), 2, "its time was over");
 }

@@ -71,7 +71,6 @@ impl Wish {
     }
 }
 
-#[expect(clippy::unused_async, reason = "a handler like the others")]
 pub(super) async fn start(call: Call) -> Answer {
     let wish: Wish = call.document()?;
     let subject = wish.subject()?;
@@ -90,7 +89,7 @@ pub(super) async fn start(call: Call) -> Answer {
         let api = Arc::clone(&call.api);
         move || api.now()
     };
-    let following = call.api.traces.start(clock, order).map_err(|error| match error {
+    let following = call.api.traces.start(clock, order).await.map_err(|error| match error {
         TraceError::TooMany => Refusal::new(StatusCode::CONFLICT, "too_many_traces", error),
         TraceError::File(..) => Refusal::new(StatusCode::CONFLICT, "trace_not_written", error),
     })?;

@@ -112,13 +112,26 @@ impl Traces {
         Traces { folder, inquiry, state: Mutex::default() }
     }
 
-    /// Begins to follow something; `clock` says what time it is.
-    pub(super) fn start(
+    /// Begins to follow something; whatever comes after this is noted. `clock` says what time it
+    /// is.
+    pub(super) async fn start(
         &self,
         clock: impl Fn() -> Time + Send + 'static,
         order: Order,
     ) -> Result<Arc<Following>, TraceError> {
-        let now = clock();
+        let following = self.list_new(clock(), order)?;
+        let (inquiry, started) = (self.inquiry.clone(), Arc::clone(&following));
+        // It goes on if whoever asked does not wait.
+        let begin = tokio::spawn(async move {
+            // A shard that is silent now follows once it comes to it.
+            let _ = inquiry.trace(&TraceOrder::Start(Arc::clone(&started.trace))).await;
+            tokio::spawn(run(inquiry, started, clock));
+        });
+        let _ = begin.await;
+        Ok(following)
+    }
+
+    fn list_new(&self, now: Time, order: Order) -> Result<Arc<Following>, TraceError> {
         let mut state = self.state();
         if state.list.iter().filter(|one| one.is_running()).count() >= TRACES_MAX {
             return Err(TraceError::TooMany);
@@ -149,8 +162,6 @@ impl Traces {
         });
         state.list.push(Arc::clone(&following));
         state.forget_old(now);
-        self.inquiry.trace(&TraceOrder::Start(Arc::clone(&following.trace)));
-        tokio::spawn(run(self.inquiry.clone(), Arc::clone(&following), clock));
         Ok(following)
     }
 
@@ -360,7 +371,8 @@ async fn run(inquiry: Inquiry, following: Arc<Following>, clock: impl Fn() -> Ti
             break "its time is over".to_owned();
         }
     };
-    inquiry.trace(&TraceOrder::Stop(id));
+    // A shard that is silent stops once it comes to it.
+    let _ = inquiry.trace(&TraceOrder::Stop(id)).await;
     following.end(clock(), why);
 }
 
