@@ -58,6 +58,7 @@ impl<V> TopicTree<V> {
     }
 
     /// The values of all filters that match a topic name.
+    #[inline]
     pub fn for_each_match<'a>(&'a self, topic: &str, mut f: impl FnMut(&'a V)) {
         if let Some(value) = self.exact.get(topic) {
             f(value);
