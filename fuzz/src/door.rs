@@ -11,7 +11,7 @@ type Outcome = (Vec<u8>, Vec<u8>, bool);
 pub fn walk_through_door(stream: &[u8]) {
     let [which, cut, stream @ ..] = stream else { return };
     let (path, origins) = ("/mqtt".to_owned(), Vec::new());
-    let web = Arc::new(WebOptions { path, origins, request_bytes_max: 8192 });
+    let web = Arc::new(WebOptions { path: Some(path), origins, request_bytes_max: 8192 });
     let door = Door {
         web: (which & 1 != 0).then_some(web),
         is_mux: which & 2 != 0,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::auth::{ScramVerifier, ScramVerifierError};
 use super::error::{Fault, Problem};
 use super::found::Found;
-use super::listener::ListenAddress;
+use super::listener::{ListenAddress, ListenerConfig};
 use super::log;
 use crate::proto::Version;
 
@@ -301,11 +301,15 @@ pub(super) fn file() -> Text<PathBuf> {
 /// The path of a WebSocket.
 pub(super) fn web_path() -> Text<String> {
     Text {
-        expected: "a path that begins with /, without query",
+        expected: "a path that begins with /, without query, or \"*\"",
         parse: |text| {
             let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
             let fits = text.len() <= 1024 && text.bytes().all(legal);
-            if text.starts_with('/') && fits { Ok(text.to_owned()) } else { Err(None) }
+            if text == ListenerConfig::ANY_PATH || text.starts_with('/') && fits {
+                Ok(text.to_owned())
+            } else {
+                Err(None)
+            }
         },
         show: String::clone,
     }

@@ -38,7 +38,7 @@ pub struct ListenerConfig {
     pub connections_per_s_max: u32,
     /// Connections that have not come to their first packet; 0: any number.
     pub handshakes_max: u32,
-    /// The path of a WebSocket.
+    /// The path of a WebSocket, or [`ListenerConfig::ANY_PATH`].
     pub path: String,
     /// Bytes of a request for one.
     pub request_bytes_max: u32,
@@ -63,6 +63,9 @@ impl ListenerConfig {
 }
 
 impl ListenerConfig {
+    /// In place of the path of a WebSocket: any.
+    pub(crate) const ANY_PATH: &str = "*";
+
     /// By default: within TLS they take some 72 MiB of memory.
     pub(super) const HANDSHAKES_MAX: u32 = 8192;
 

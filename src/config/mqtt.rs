@@ -54,6 +54,11 @@ table! {
         /// come back.
         pub session_expiry_s_max: u32 = u32::MAX, seconds(0..=u32::MAX), Connect;
 
+        /// Longest a message waits for who is away, or is retained; one whose 5.0 publisher says
+        /// that it expires sooner does so. 5.0 subscribers are told what is left. 4294967295 keeps
+        /// messages for ever, also those for clients that never come back.
+        pub message_expiry_s_max: u32 = u32::MAX, seconds(1..=u32::MAX), Live;
+
         /// Sessions of the whole broker, connected or not; a client beyond them is refused
         /// (reason 0x97).
         pub sessions_max: u32 = 10_000_000, count(1..=u32::MAX), Live;

@@ -165,6 +165,7 @@ table! {
             count(0..=u32::MAX), Restart;
 
         /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
+        /// `"*"` is any, as Mosquitto has it.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
 
         /// Bytes of a request for a WebSocket, its line and all of its headers, of which there may

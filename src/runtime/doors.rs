@@ -116,7 +116,8 @@ pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
 fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revoked), DoorError> {
     let scheme = listener.address.scheme;
     let web = scheme.has_web_socket().then(|| {
-        let (path, origins) = (listener.path.clone(), listener.origins.clone());
+        let path = (listener.path != ListenerConfig::ANY_PATH).then(|| listener.path.clone());
+        let origins = listener.origins.clone();
         let request_bytes_max = listener.request_bytes_max as usize;
         Arc::new(WebOptions { path, origins, request_bytes_max })
     });

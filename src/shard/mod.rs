@@ -449,6 +449,14 @@ impl Shard {
         &self.policy.mqtt
     }
 
+    /// When a message is over that its publisher gives so many seconds, or none. [MQTT-3.3.2-5]
+    fn expires(&self, now: Time, interval: Option<u32>) -> Time {
+        match (interval, self.mqtt().message_expiry_s_max) {
+            (None, u32::MAX) => Time::NEVER,
+            (interval, max) => now.after_seconds(interval.unwrap_or(max).min(max)),
+        }
+    }
+
     /// The home of a client id, topic or shared group.
     fn place(&self, name: &str) -> ShardId {
         if self.count == 1 {

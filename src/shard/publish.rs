@@ -133,8 +133,7 @@ impl Shard {
             let owed = Owed::of(id, publish);
             return self.refuse_publish(now, id, owed, ReasonCode::NotAuthorized);
         }
-        let interval = publish.properties.message_expiry_interval;
-        let expires = interval.map_or(Time::NEVER, |seconds| now.after_seconds(seconds));
+        let expires = self.expires(now, publish.properties.message_expiry_interval);
         let mut publication = Publication::new(
             topic,
             publish.properties.forward,

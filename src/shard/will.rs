@@ -207,7 +207,7 @@ impl Shard {
         if self.witness.traces.is_on() {
             self.trace_session(now, session, Decision::WillPublished, will.topic);
         }
-        let expires = expiry_interval.map_or(Time::NEVER, |seconds| now.after_seconds(seconds));
+        let expires = self.expires(now, expiry_interval);
         let mut publication =
             Publication::new(will.topic, will.properties, will.payload, will.qos, expires);
         publication.retain = will.retain;

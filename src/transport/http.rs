@@ -10,8 +10,8 @@ use sha1::{Digest as _, Sha1};
 /// What a WebSocket listener asks of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOptions {
-    /// The path, such as `/mqtt`; a query is not looked at.
-    pub path: String,
+    /// The only path, such as `/mqtt`; a query is not looked at.
+    pub path: Option<String>,
     /// The origins of web pages that may connect, such as `https://example.org`; empty: all.
     pub origins: Vec<String>,
     /// Bytes of the longest request that is taken.
@@ -123,7 +123,7 @@ pub(super) fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer
     }
     let target = request.path.unwrap_or_default();
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    if path != options.path {
+    if options.path.as_ref().is_some_and(|only| path != only) {
         return Err(Refusal::Path(path.chars().take(80).collect()));
     }
     let request = Headers(request.headers);
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn options() -> WebOptions {
-        WebOptions { path: "/mqtt".to_owned(), origins: Vec::new(), request_bytes_max: 8192 }
+        WebOptions { path: Some("/mqtt".to_owned()), origins: Vec::new(), request_bytes_max: 8192 }
     }
 
     fn request(lines: &[&str]) -> Vec<u8> {
@@ -234,6 +234,21 @@ mod tests {
         assert!(granted.starts_with("HTTP/1.1 101 "), "{granted}");
         assert!(granted.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(granted.contains("Sec-WebSocket-Protocol: mqtt\r\n"));
+    }
+
+    #[test]
+    fn one_path_is_granted_or_any() {
+        let granted = |path: &str, options: &WebOptions| {
+            let first = format!("GET {path} HTTP/1.1");
+            let lines = [&[first.as_str()], &GOOD[1..]].concat();
+            answer(&request(&lines), options)
+        };
+        for path in ["/", "/mqtt/", "/MQTT", "/ws?mqtt=/mqtt"] {
+            let asked = path.split('?').next().unwrap_or_default().to_owned();
+            assert_eq!(granted(path, &options()), Err(Refusal::Path(asked)));
+            let any = WebOptions { path: None, ..options() };
+            assert!(granted(path, &any).expect("any path").is_some());
+        }
     }
 
     #[test]

@@ -360,7 +360,8 @@ mod tests {
     /// One that awaits its request.
     fn fresh() -> WebSocket {
         let (path, origins) = ("/mqtt".to_owned(), Vec::new());
-        let options = WebOptions { path, origins, request_bytes_max: REQUEST_BYTES_MAX };
+        let options =
+            WebOptions { path: Some(path), origins, request_bytes_max: REQUEST_BYTES_MAX };
         WebSocket::new(Arc::new(options), false)
     }
 

@@ -381,6 +381,39 @@ fn a_retained_message_that_expired_is_not_delivered() {
 }
 
 #[test]
+fn no_message_waits_longer_than_the_broker_lets_it() {
+    // [v5 MQTT-3.3.2-6]
+    on_every_broker_with("[mqtt]\nmessage_expiry_s_max = 2\n", |broker| {
+        let root = broker.unique();
+        let topic = |leaf: &str| format!("{root}/{leaf}");
+        let away = Connect::new(V311, broker.unique()).persistent();
+        let mut absent = Client::connect(broker, &away);
+        absent.subscribe(&topic("#"), 1);
+        absent.vanish();
+        let mut live = Client::start(broker, V5);
+        live.subscribe(&topic("#"), 1);
+        let mut publisher = Client::start(broker, V5);
+        let message = |leaf: &str| wire::Publish::new(V5, topic(leaf), "x").retain();
+        let expiring = |leaf, seconds| message(leaf).property(four(id::MESSAGE_EXPIRY, seconds));
+        let will = Connect::new(V5, broker.unique()).will(Will::new(topic("will"), "x").retain());
+        publisher.publish(message("plain"), 1);
+        publisher.publish(expiring("long", 1000), 1);
+        publisher.publish(expiring("short", 1), 1);
+        Client::connect(broker, &will).vanish();
+        for (leaf, seconds) in [("plain", 2), ("long", 2), ("short", 1), ("will", 2)] {
+            let found = live.receive();
+            assert_eq!(found.topic, topic(leaf));
+            assert_eq!(found.properties.number(id::MESSAGE_EXPIRY), Some(seconds), "{leaf}");
+        }
+        std::thread::sleep(Duration::from_millis(2200));
+        Client::connect(broker, &away).expect_nothing();
+        let mut late = Client::start(broker, V5);
+        late.subscribe(&topic("#"), 1);
+        late.expect_nothing();
+    });
+}
+
+#[test]
 fn a_response_topic_must_be_a_topic_name() {
     // [v5 MQTT-3.3.2-14]
     on_every_broker(|broker| {
