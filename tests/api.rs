@@ -429,6 +429,41 @@ fn messages_are_streamed_as_they_come() {
 }
 
 #[test]
+fn a_viewer_takes_nothing_from_workers_and_leaves_streams_to_operators() {
+    const OPERATORS: &str = "another horse";
+    let operators_hash = "aee3127e464c9d5bd64365054604bdea04e9181aabf18f626ab3e534fbcc1bed";
+    let text = format!(
+        "admin_tokens = [\"eve:viewer:{TOKEN_HASH}\", \"otto:operator:{operators_hash}\"]\n"
+    );
+    let broker = in_memory(1).config(&text).start();
+    let host = broker.admin().expect("it says so");
+    let subscribe = |filter: &str, token: &str| {
+        let mut stream = open(&broker);
+        let head = format!(
+            "GET /api/v1/subscribe?filter={filter} HTTP/1.1\r\nHost: {host}\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut status = String::new();
+        let mut reader = BufReader::new(stream);
+        reader.read_line(&mut status).expect("it answers");
+        (status[9..12].to_owned(), reader)
+    };
+    assert_eq!(subscribe("$share/g/jobs", TOKEN).0, "403");
+    assert_eq!(subscribe("$share/g/jobs", OPERATORS).0, "200");
+    let mut streams = Vec::new();
+    let refused = loop {
+        let (status, stream) = subscribe("a", TOKEN);
+        if status != "200" {
+            break status;
+        }
+        streams.push(stream);
+    };
+    assert!(refused == "429" && (1..64).contains(&streams.len()), "{refused} {}", streams.len());
+    assert_eq!(subscribe("a", OPERATORS).0, "200");
+}
+
+#[test]
 fn what_would_become_of_a_message_is_explained() {
     let rules = "[[auth.rules]]\npublish = [\"open/#\"]\nqos_max = 1\nsubscribe = [\"#\"]\n\
                  [[auth.rules]]\ndeny_publish = [\"open/secret\"]\n";

@@ -55,6 +55,18 @@ pub(crate) struct Who {
     pub(crate) address: SocketAddr,
 }
 
+impl Who {
+    /// Refuses something to whom has a lesser role.
+    pub(crate) fn require(&self, role: Role, what: &str) -> Result<(), Refusal> {
+        if self.role >= role {
+            return Ok(());
+        }
+        let (needed, name, is) = (role.name(), &self.name, self.role.name());
+        let message = format!("{what} needs a token of the role {needed}; {name} is {is}");
+        Err(Refusal::new(StatusCode::FORBIDDEN, "role_too_low", message))
+    }
+}
+
 impl Access {
     pub(crate) fn new(config: &Config) -> Access {
         Access {

@@ -516,7 +516,7 @@ impl Shard {
         let deadline = connection.deadline(connect_timeout_ms);
         if deadline > now {
             connection.armed_for = deadline;
-            self.timers.arm(deadline, Timer::Connection(id));
+            self.arm(deadline, Timer::Connection(id));
         } else if connection.active_mut().is_some_and(|active| active.expires() <= now) {
             self.disconnect(now, id, ReasonCode::MaximumConnectTime);
         } else if connection.version().is_some() {
@@ -536,7 +536,23 @@ impl Shard {
         let deadline = connection.deadline(connect_timeout_ms);
         if deadline < connection.armed_for {
             connection.armed_for = deadline;
-            self.timers.arm(deadline, Timer::Connection(id));
+            self.arm(deadline, Timer::Connection(id));
+        }
+    }
+
+    fn arm(&mut self, deadline: Time, timer: Timer) {
+        self.timers.arm(deadline, timer);
+        if self.timers.is_to_be_swept() {
+            let (connections, sessions) = (&self.connections, &self.sessions);
+            self.timers.sweep(|at, timer| match timer {
+                Timer::Connection(id) => connections
+                    .get(id)
+                    .is_some_and(|connection| at == Timers::fires_at(connection.armed_for)),
+                Timer::Session(key) => {
+                    sessions.get(key).is_some_and(|seat| at == Timers::fires_at(seat.armed_for))
+                }
+                Timer::Rate(id) => connections.get(id).is_some(),
+            });
         }
     }
 

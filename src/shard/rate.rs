@@ -72,7 +72,7 @@ impl Shard {
             return self.disconnect(now, id, ReasonCode::MessageRateTooHigh);
         }
         self.pause(id, Pause::Rate);
-        self.timers.arm(next, Timer::Rate(id));
+        self.arm(next, Timer::Rate(id));
     }
 }
 

@@ -112,7 +112,7 @@ impl Shard {
         let due_at = seat.session.due_at();
         if due_at != seat.armed_for || due_at <= now {
             seat.armed_for = due_at;
-            self.timers.arm(due_at, Timer::Session(key));
+            self.arm(due_at, Timer::Session(key));
         }
     }
 

@@ -130,15 +130,7 @@ async fn perform(
         Some(who) => api.desk.access.judge_place(&parts.headers).map(|()| who)?,
         None => api.desk.access.judge(api.now(), from, &parts.method, &parts.headers)?,
     };
-    if who.role < route.role {
-        let message = format!(
-            "this needs a token of the role {}; {} is {}",
-            route.role.name(),
-            who.name,
-            who.role.name()
-        );
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "role_too_low", message));
-    }
+    who.require(route.role, "this")?;
     if parts.method == Method::HEAD && route.streams.is_some() {
         let message = "this is a stream, which begins with the question; ask with GET";
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message));

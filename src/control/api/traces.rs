@@ -129,7 +129,7 @@ pub(super) async fn end(call: Call) -> Answer {
 pub(super) async fn events(call: Call) -> Answer {
     let following = find(&call)?;
     let after = call.value("after", "the number of an event")?.unwrap_or(0);
-    let permit = stream_permit(&call.api)?;
+    let permit = stream_permit(&call)?;
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     tokio::spawn(tell(following, after, sender, permit));
     Ok(streamed("text/event-stream", [], receiver))
