@@ -117,7 +117,7 @@ fn run(source: Source) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::from(RUN_FAILED)
+            ExitCode::from(if error.is_of_configuration() { USAGE_WRONG } else { RUN_FAILED })
         }
     }
 }
@@ -145,19 +145,20 @@ fn log_finding(finding: &Finding) {
 }
 
 fn check_config(file: &Path) -> ExitCode {
-    match Source::new().file(file).load() {
-        Ok(config) => {
-            if let Err(error) = doors::open(&config) {
-                return refuse(&error);
-            }
-            if let Err(error) = runtime::policy(&config, &Hooks::default(), None) {
-                return refuse(&error);
-            }
+    let config = match Source::new().file(file).load() {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let doors = doors::open(&config).map(drop).map_err(|error| refuse(&error));
+    let policy = runtime::policy(&config, &Hooks::default(), None);
+    let policy = policy.map(drop).map_err(|error| refuse(&error));
+    match doors.and(policy) {
+        Ok(()) => {
             // Whoever closed the pipe has the exit code.
             let _ = writeln!(io::stdout(), "{}: ok", file.display());
             ExitCode::SUCCESS
         }
-        Err(error) => refuse(&error),
+        Err(refused) => refused,
     }
 }
 

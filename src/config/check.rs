@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::draft::Draft;
+use super::draft::{Draft, DraftListener};
 use super::error::{Fault, Origin, Problem};
 use super::listener::{CertificateUser, ListenAddress, ListenerConfig, Scheme};
 use super::process::{ListenerTable, SHARDS_MAX};
@@ -20,6 +20,7 @@ pub(super) fn conflicts(draft: &Draft) -> Vec<Problem> {
     missing_certificates(draft, &mut conflicts);
     interface_of_a_path(draft, &mut conflicts);
     admin_on_listener(draft, &mut conflicts);
+    rules_of_no_listener(draft, &mut conflicts);
     conflicts
 }
 
@@ -75,6 +76,37 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
         {
             let reason = format!("{address} is the address of the listener at {first}");
             conflicts.push(report("address", reason));
+        }
+    }
+}
+
+/// A rule for a listener that is not there denies nothing. Where other listeners than the file's
+/// were asked for, its rules may be for those.
+fn rules_of_no_listener(draft: &Draft, conflicts: &mut Vec<Problem>) {
+    let Some(listeners) = &draft.listeners else { return };
+    if listeners.iter().any(|listener| !matches!(listener.origin, Origin::File { .. })) {
+        return;
+    }
+    let name = |listener: &DraftListener| {
+        let address = listener.table.address.as_ref().map(ToString::to_string);
+        listener.table.name.clone().or(address)
+    };
+    let names: Vec<String> = listeners.iter().filter_map(name).collect();
+    // Without names of their own, several at one address are numbered.
+    let is_known = |name: &str| {
+        names.iter().any(|known| {
+            name.strip_prefix(&**known).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        })
+    };
+    for (index, rule) in draft.auth.rules.iter().enumerate() {
+        for unknown in rule.listeners.iter().filter(|name| !is_known(name)) {
+            let reason =
+                format!("no listener is called {unknown:?}; there are \"{}\"", names.join("\", \""));
+            conflicts.push(Problem {
+                origin: draft.origins.get("auth.rules").cloned().unwrap_or(Origin::Default),
+                key: format!("auth.rules[{index}].listeners"),
+                fault: Fault::Conflict { reason },
+            });
         }
     }
 }

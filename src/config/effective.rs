@@ -8,7 +8,7 @@ use super::error::Origin;
 use super::listener::ListenerConfig;
 use super::log::LogConfig;
 use super::mqtt::Mqtt;
-use super::process::Process;
+use super::process::{ListenerTable, Process};
 use super::storage::Storage;
 use super::table::{Reload, Table};
 use super::tls::TlsConfig;
@@ -111,16 +111,10 @@ fn listener_settings(
     origins: &Origins,
 ) -> impl Iterator<Item = Setting> + use<> {
     let origin = origins.get("listeners").cloned().unwrap_or(Origin::Default);
-    let values = [
-        ("name", format!("{:?}", listener.name)),
-        ("address", format!("{:?}", listener.address.to_string())),
-        ("optional", listener.optional.to_string()),
-        ("connections_max", listener.connections_max.to_string()),
-        ("connections_per_address_max", listener.connections_per_address_max.to_string()),
-    ];
-    values.into_iter().map(move |(name, value)| Setting {
-        key: format!("listeners[{index}].{name}"),
-        value: Some(value),
+    let table = ListenerTable::of(listener);
+    ListenerTable::KEYS.iter().map(move |key| Setting {
+        key: format!("listeners[{index}].{}", key.name),
+        value: (key.show)(&table),
         is_hidden: false,
         origin: origin.clone(),
         needs_restart: true,

@@ -191,3 +191,35 @@ table! {
         pub(super) forwarded_from: Vec<Network> = Vec::new(), Networks, Restart;
     }
 }
+
+impl ListenerTable {
+    /// As it would be written.
+    pub(super) fn of(listener: &ListenerConfig) -> ListenerTable {
+        let listener = listener.clone();
+        let (certificate, key) = listener.certificate.unzip();
+        let clients = listener.clients.as_ref();
+        ListenerTable {
+            client_ca: clients.map(|clients| clients.issuers.clone()),
+            client_crl: clients.and_then(|clients| clients.revoked.clone()),
+            client_certificate_optional: clients.is_some_and(|clients| clients.optional),
+            name: Some(listener.name),
+            address: Some(listener.address),
+            optional: listener.optional,
+            bind_interface: listener.bind_interface,
+            anonymous_allowed: listener.anonymous_allowed,
+            protocol_versions: listener.protocol_versions,
+            certificate,
+            key,
+            client_user: listener.client_user,
+            connections_max: listener.connections_max,
+            connections_per_address_max: listener.connections_per_address_max,
+            connections_per_s_max: listener.connections_per_s_max,
+            handshakes_max: listener.handshakes_max,
+            path: listener.path,
+            request_bytes_max: listener.request_bytes_max,
+            origins: listener.origins,
+            proxy_from: listener.proxy_from,
+            forwarded_from: listener.forwarded_from,
+        }
+    }
+}

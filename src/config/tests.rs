@@ -166,6 +166,12 @@ const REFUSED: &[(&str, &str)] = &[
          \"tcp://HOST:PORT\"; an IPv6 address stands in brackets, such as [::1]",
     ),
     (
+        "[[listeners]]\nname = \"WAN\"\naddress = \"tcp://a:1\"\n[[listeners]]\naddress = \
+         \"tcp://b:1\"\n[[auth.rules]]\nlisteners = [\"wan\", \"WAN\", \"tcp://b:1\"]",
+        "hawker.toml:6: auth.rules[0].listeners: no listener is called \"wan\"; there are \"WAN\", \
+         \"tcp://b:1\"",
+    ),
+    (
         "[[listeners]]\nname = \"a\"\naddress = \"tcp://a:1\"\n[[listeners]]\nname = \
          \"a\"\naddress = \"tcp://a:1\"",
         "hawker.toml:4: listeners[1].address: tcp://a:1 is the address of the listener at \

@@ -136,6 +136,13 @@ impl fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
+impl RunError {
+    /// Whether the configuration is wrong, or a file that it names: another try ends as this one.
+    pub fn is_of_configuration(&self) -> bool {
+        matches!(self, RunError::Door(_) | RunError::Passwords(_))
+    }
+}
+
 /// Runs a broker until SIGTERM or SIGINT. SIGHUP reads the configuration from `source` again.
 ///
 /// # Errors

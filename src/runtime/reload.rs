@@ -35,6 +35,8 @@ pub(super) struct GoesBy {
 }
 
 struct Running {
+    /// As the broker was started: what only a restart changes is still as it says.
+    started: (Config, Origins),
     config: Config,
     /// Absent: the program that the broker is part of decides.
     source: Option<Source>,
@@ -53,7 +55,12 @@ pub(crate) enum ReloadError {
 
 impl Reloader {
     pub(super) fn new(config: &Config, goes_by: GoesBy) -> Reloader {
-        let running = Running { config: config.clone(), source: None, origins: Origins::new() };
+        let running = Running {
+            started: (config.clone(), Origins::new()),
+            config: config.clone(),
+            source: None,
+            origins: Origins::new(),
+        };
         Reloader {
             running: Mutex::new(running),
             sys_interval_s: AtomicU32::new(config.mqtt.sys_interval_s.into()),
@@ -63,21 +70,22 @@ impl Reloader {
 
     /// From where the configuration is read again.
     pub(super) fn set_source(&self, source: Source) {
-        let mut running = self.running();
+        let running = &mut *self.running();
         // It was right a moment ago; if it is not any more, nobody knows where values came from.
         running.origins =
             source.load_with_origins().map(|(_, origins)| origins).unwrap_or_default();
+        running.started.1.clone_from(&running.origins);
         running.source = Some(source);
     }
 
     /// Applies what the configuration says now; nothing of it if anything is wrong. The keys that
     /// wait for a restart. Reads files, so it is not for a task that others wait for.
     pub(crate) fn reload(&self) -> Result<Vec<&'static str>, ReloadError> {
-        let mut running = self.running();
+        let running = &mut *self.running();
         let source = running.source.as_ref().ok_or(ReloadError::NoSource)?;
         let outcome = match source.load_with_origins() {
             Ok((config, origins)) => {
-                self.apply(&mut running, config, origins).map_err(|error| error.to_string())
+                self.apply(running, config, origins).map_err(|error| error.to_string())
             }
             Err(error) => Err(format!("\n{error}")),
         };
@@ -100,7 +108,7 @@ impl Reloader {
         config: Config,
         origins: Origins,
     ) -> Result<Vec<&'static str>, Box<dyn Error>> {
-        let waiting = running.config.waiting_for_restart(&config);
+        let waiting = running.started.0.waiting_for_restart(&config);
         // Which listeners there are waits for a restart: connections are known by their place
         // among those that run, and so are their doors and rules.
         let config = Config { listeners: running.config.listeners.clone(), ..config };
@@ -136,7 +144,10 @@ impl Reloader {
     /// Every key, its value in force and where that comes from; secrets are left out.
     pub(crate) fn settings(&self) -> Vec<Setting> {
         let running = self.running();
-        running.config.settings(&running.origins)
+        let (started, origins) = &running.started;
+        let settings = running.config.settings(&running.origins).into_iter();
+        let pairs = settings.zip(started.settings(origins));
+        pairs.map(|(read, started)| if read.needs_restart { started } else { read }).collect()
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
