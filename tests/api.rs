@@ -290,6 +290,7 @@ fn a_client_is_seen_and_kicked() {
 
     let kicked = delete(&broker, "/clients/a%2Fb%20c");
     assert_eq!((kicked.status, &kicked.body["was_connected"]), (200, &json!(true)));
+    assert_eq!(kicked.body["session"], "kept");
     // [MQTT-3.14.2-1]: Administrative action.
     let (kind, body) = client.read();
     assert_eq!((kind, body.first()), (0xe0, Some(&0x98)));
@@ -595,6 +596,13 @@ fn the_configuration_is_seen_and_reloaded() {
     assert_eq!(setting("mqtt.receive_maximum")["value"], 12);
     let waiting = reload("[storage]\nlog_bytes_max = 1073741824\n");
     assert_eq!(waiting["restart_needed"], json!(["storage.log_bytes_max"]));
+    let before = setting("storage.log_bytes_max");
+    let still = reload("[storage]\nlog_bytes_max = 1073741824\n");
+    assert_eq!(still["restart_needed"], json!(["storage.log_bytes_max"]));
+    assert_ne!(setting("storage.log_bytes_max")["value"], 1_073_741_824, "it is not in force");
+    assert_eq!(setting("storage.log_bytes_max"), before);
+    assert_eq!(reload("")["restart_needed"], json!([]), "it is what runs");
+    assert_eq!(setting("listeners[0].path")["value"], "/mqtt");
 }
 
 #[test]

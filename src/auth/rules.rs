@@ -322,6 +322,15 @@ impl Grants {
         (false, why)
     }
 
+    /// Why a subscription may not be made.
+    pub fn explain_refused(&self, filter: &str) -> String {
+        let mut entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);
+        match entries.find(|entry| entry.denies && meets(&entry.filter, filter)) {
+            Some(entry) => format!("{} denies {:?}", entry.place, entry.filter),
+            None => "there are rules, and none allows all of it".to_owned(),
+        }
+    }
+
     /// The QoS at which a subscription may be made, at most; nothing if it may not.
     pub fn may_subscribe(&self, filter: &str) -> Option<QoS> {
         let entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);

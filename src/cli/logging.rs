@@ -60,7 +60,13 @@ pub fn dropped_lines() -> u64 {
 
 /// The configuration has checked the levels; where this library knows better, `info` it is.
 fn targets(levels: &str) -> Targets {
-    levels.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
+    let targets = levels.parse();
+    let targets = targets.unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    // It warns of each client that names the broker by its address.
+    match levels.contains("rustls") {
+        true => targets,
+        false => targets.with_target("rustls::msgs", tracing::Level::ERROR),
+    }
 }
 
 fn lines<S>(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>

@@ -100,8 +100,10 @@ fn rules_of_no_listener(draft: &Draft, conflicts: &mut Vec<Problem>) {
     };
     for (index, rule) in draft.auth.rules.iter().enumerate() {
         for unknown in rule.listeners.iter().filter(|name| !is_known(name)) {
-            let reason =
-                format!("no listener is called {unknown:?}; there are \"{}\"", names.join("\", \""));
+            let reason = format!(
+                "no listener is called {unknown:?}; there are \"{}\"",
+                names.join("\", \"")
+            );
             conflicts.push(Problem {
                 origin: draft.origins.get("auth.rules").cloned().unwrap_or(Origin::Default),
                 key: format!("auth.rules[{index}].listeners"),

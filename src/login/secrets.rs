@@ -92,6 +92,9 @@ pub fn text(file: &Path) -> Result<String, SecretsError> {
 pub fn check_hidden(file: &Path) -> Result<(), SecretsError> {
     let metadata = fs::metadata(file);
     let metadata = metadata.map_err(|error| SecretsError::Unreadable(file.to_path_buf(), error))?;
+    if metadata.is_dir() {
+        return Err(SecretsError::of_file(file, "this is a folder, expected a file"));
+    }
     match metadata.permissions().mode() & 0o007 {
         0 => Ok(()),
         _ => Err(SecretsError::Exposed(file.to_path_buf())),

@@ -134,8 +134,11 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revok
     let asked = listener.clients.as_ref();
     let clients = asked.map(clients).transpose()?;
     let certificates = read(certificate)?;
-    secrets::check_hidden(key).map_err(DoorError::Key)?;
     let private = read(key)?;
+    // A file without a key has another fault.
+    if private.windows(11).any(|word| word == b"PRIVATE KEY") {
+        secrets::check_hidden(key).map_err(DoorError::Key)?;
+    }
     let lists = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
     let lists = lists.map(lists_of).unwrap_or_default();
     let ends = Ends {
@@ -148,13 +151,17 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revok
     let tls = tls_server(&options);
     options.key.zeroize();
     let tls = tls.map_err(|error| {
-        let file = match error {
+        let file = match &error {
             TlsError::Key(_) => key,
             TlsError::Issuers(_) => asked.map_or(certificate, |asked| &asked.issuers),
             TlsError::Revoked(_) => {
                 asked.and_then(|asked| asked.revoked.as_ref()).unwrap_or(certificate)
             }
-            TlsError::Certificates(_) | TlsError::Pair(_) => certificate,
+            TlsError::Certificates(_) => certificate,
+            TlsError::Pair(why) => {
+                let why = format!("{why}; the key is {}", key.display());
+                return DoorError::Unusable(certificate.clone(), TlsError::Pair(why));
+            }
         };
         DoorError::Unusable(file.clone(), error)
     })?;

@@ -26,6 +26,7 @@ use super::clock::Clock;
 use super::disk::{Disk, DiskFailure};
 use super::doors::Entry;
 use super::gate::Gate;
+use super::inquiry::Kicked;
 use super::lanes::{Flushed, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
@@ -390,8 +391,10 @@ impl Driver {
                 Letter::Kick { client_id, forget, answer } => {
                     let known = self.shard.is_connected(&client_id);
                     self.shard.handle(now, Input::Kick { client_id: &client_id, forget });
+                    let is_kept = self.shard.is_connected(&client_id).is_some();
+                    let kicked = known.map(|was_connected| Kicked { was_connected, is_kept });
                     // Whoever asked has gone on.
-                    let _ = answer.send(known);
+                    let _ = answer.send(kicked);
                 }
                 Letter::Trace { order, answer } => {
                     self.shard.handle(now, Input::Trace(order));

@@ -23,6 +23,15 @@ pub(crate) struct Inquiry {
     mailboxes: Arc<Vec<Mailbox>>,
 }
 
+/// What became of a client that an operator let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kicked {
+    /// Whether it was connected.
+    pub(crate) was_connected: bool,
+    /// Whether its session goes on.
+    pub(crate) is_kept: bool,
+}
+
 /// A shard has not answered in time: it is stuck, or the broker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Silent;
@@ -104,13 +113,13 @@ impl Inquiry {
         Ok((rows, matching))
     }
 
-    /// Ends the connection of a client, and its session if it is to be forgotten. Whether the
-    /// client is known, and was connected.
+    /// Ends the connection of a client, and its session if it is to be forgotten. Nothing if the
+    /// client is unknown.
     pub(crate) async fn kick(
         &self,
         client_id: &Arc<str>,
         forget: bool,
-    ) -> Result<Option<bool>, Silent> {
+    ) -> Result<Option<Kicked>, Silent> {
         let kick = |answer| Letter::Kick { client_id: Arc::clone(client_id), forget, answer };
         let answers = self.ask_all(kick).await?;
         Ok(answers.into_iter().fold(None, Option::or))

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::disk::{DiskFailure, Prepared};
 use super::doors::Entry;
 use super::gate::Pause;
+use super::inquiry::Kicked;
 use super::visitors::Refusal;
 use crate::auth::{Banned, Verdict};
 use crate::metrics::{Durations, ShardMetrics, Tally};
@@ -47,9 +48,9 @@ pub(super) enum Letter {
     DiskFailed(DiskFailure),
     /// Somebody looks at the core; it answers by itself.
     Look(Look),
-    /// An operator ends a client's connection, and its session if that is to be forgotten. The
-    /// answer: whether it was connected; nothing if its home is elsewhere or it is unknown.
-    Kick { client_id: Arc<str>, forget: bool, answer: oneshot::Sender<Option<bool>> },
+    /// An operator ends a client's connection, and its session if that is to be forgotten. No
+    /// answer: its home is elsewhere, or it is unknown.
+    Kick { client_id: Arc<str>, forget: bool, answer: oneshot::Sender<Option<Kicked>> },
     /// An operator follows something, or has seen enough.
     Trace { order: TraceOrder, answer: oneshot::Sender<()> },
     /// What was noted of a trace since the last time; nothing if it does not run.

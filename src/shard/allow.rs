@@ -6,6 +6,7 @@ use super::Shard;
 use super::announce::is_own;
 use super::effect::ConnectionId;
 use super::ruling::May;
+use super::witness::{Lost, Why};
 use crate::auth::{Action, Actor, Grants, Identity, Rates};
 use crate::config::ClientLimits;
 use crate::proto::{Connect, Publish, QoS, ReasonCode};
@@ -181,10 +182,20 @@ impl Shard {
                 None => grants.may_subscribe(plain).is_none(),
             }
         });
-        let mut forbidden: Vec<Arc<str>> = forbidden.cloned().collect();
+        let explained = |filter: &Arc<str>| {
+            let plain = super::share::filter_of(filter).unwrap_or(filter);
+            (Arc::clone(filter), grants.explain_refused(plain))
+        };
+        let mut forbidden: Vec<(Arc<str>, String)> = forbidden.map(explained).collect();
         forbidden.sort_unstable();
-        for filter in forbidden {
+        if let Some((filter, why)) = forbidden.first() {
+            let (client_id, count) = (&seat.session.client_id, forbidden.len());
+            tracing::warn!(%client_id, count, %filter, %why, "subscriptions ended by the rules");
+        }
+        for (filter, why) in forbidden {
             self.metrics.subscriptions_refused_total += 1;
+            let lost = Lost { topic: &filter, qos: QoS::AtMostOnce, bytes: 0 };
+            self.lose_all(Some(key), lost, Why::NotSubscribed, Some(why.into()));
             self.remove_subscription(key, &filter);
             self.forget_subscription(now, key, filter.to_string());
         }

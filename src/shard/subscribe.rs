@@ -139,9 +139,10 @@ impl Shard {
             }
             if let Err(reason) = granted {
                 let (filter, qos) = (filter.to_string(), options.qos);
-                let why = Some(reason.to_string().into());
+                let rule = self.rule_against_subscription(id, &filter);
+                let why = rule.unwrap_or_else(|| reason.to_string().into());
                 let lost = Lost { topic: &filter, qos, bytes: 0 };
-                self.lose_all(Some(session), lost, Why::NotSubscribed, why);
+                self.lose_all(Some(session), lost, Why::NotSubscribed, Some(why));
             }
             let Some(pending) = self.subscribes.get_mut(ticket) else { return };
             pending.reasons.push(match granted {

@@ -106,6 +106,14 @@ fn judge_listener(listener: &ListenerConfig, error: Option<&io::Error>) -> Findi
         _ if listener.optional => {
             Finding::ok(SUBJECT, format!("{address} is skipped, as it may be: {error}"))
         }
+        _ if let Some(path) = address.path() => Finding::problem(
+            SUBJECT,
+            format!("{address} cannot be had: {error}"),
+            format!(
+                "the folder of {} has to be there, and the broker's user may write in it",
+                path.display()
+            ),
+        ),
         _ if address.host.parse::<IpAddr>().is_err() => Finding::problem(
             SUBJECT,
             format!("{address} cannot be had: {error}"),

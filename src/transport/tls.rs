@@ -80,8 +80,13 @@ pub fn tls_server(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
     if certificates.is_empty() {
         return Err(TlsError::Certificates("the file holds none".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_slice(&options.key)
-        .map_err(|error| TlsError::Key(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&options.key).map_err(|error| {
+        let is_encrypted = options.key.windows(9).any(|word| word == b"ENCRYPTED");
+        TlsError::Key(match is_encrypted {
+            true => "it is encrypted; `openssl pkey -in FILE -out NEW` decrypts it".to_owned(),
+            false => error.to_string(),
+        })
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = match &options.clients {
         None => WebPkiClientVerifier::no_client_auth(),

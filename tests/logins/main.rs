@@ -221,15 +221,18 @@ fn a_file_that_all_can_read_is_refused() {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("it is ours");
     };
     let config = directory.write("hawker.toml", "[auth]\npassword_file = 'passwords'\n");
-    let check = || {
+    let hawker = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
-        command.current_dir(directory.path()).arg("check-config").arg(&config);
+        command.current_dir(directory.path()).args(arguments).arg(&config);
         command.output().expect("the broker's binary can be started")
     };
+    let check = || hawker(&["check-config"]);
     assert!(check().status.success());
     mode(0o644);
     let refused = String::from_utf8_lossy(&check().stderr).into_owned();
     assert!(refused.contains("chmod o-rwx passwords"), "{refused}");
+    let run = hawker(&["run", "--durability", "memory", "--admin", "off", "-c"]);
+    assert_eq!(run.status.code(), Some(2), "another try would end as this one");
 }
 
 #[test]
@@ -404,6 +407,7 @@ fn a_changed_rule_ends_subscriptions() {
         tries += 1;
         assert!(tries < 10_000, "the subscription goes on");
     }
+    broker.await_log("subscriptions ended by the rules");
     ann.send(0x32, &[&field(b"chat/room"), &[0, 1], b"hello"]);
     assert!(ended(&mut ann.stream), "before 5.0 the connection ends where that is asked for");
 }

@@ -38,7 +38,9 @@ export function Overview() {
 function Troubles({ now }: { now: Live }) {
   const found = troubles(now);
   if (found.length === 0) {
-    return <div class="allwell" role="status"><Icon name="good" /><span><b>All is well.</b> Nothing was lost or refused in the last minute.</span></div>;
+    const away = now.recent.dropped_away_total ?? 0;
+    const lost = away > 0 ? `lost but ${plural(away, 'QoS 0 message')} for clients that are away, as it has to be` : 'lost';
+    return <div class="allwell" role="status"><Icon name="good" /><span><b>All is well.</b> In the last minute nothing was refused, and nothing was {lost}.</span></div>;
   }
   return (
     <Card title="Right now" class="troubles">

@@ -97,10 +97,12 @@ impl Server {
         let token = token_file.map(secrets::secret).transpose().map_err(CtlError::Token)?;
         let bearer = token
             .map(|token| format!("Bearer {}", token.lines().next().unwrap_or_default().trim()));
+        // As `run --admin` has it.
+        let scheme = if admin.contains("://") { "" } else { "http://" };
         // Another place would learn of the token.
         let config = || Agent::config_builder().max_redirects(0).http_status_as_error(false);
         Ok(Server {
-            url: format!("{}/api/v1", admin.trim_end_matches('/')),
+            url: format!("{scheme}{}/api/v1", admin.trim_end_matches('/')),
             agent: config().timeout_global(Some(TIMEOUT)).build().into(),
             patient: config().timeout_connect(Some(TIMEOUT)).build().into(),
             bearer,

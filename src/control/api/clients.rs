@@ -73,14 +73,14 @@ pub(super) async fn kick(call: Call) -> Answer {
         }
     };
     let known = call.api.desk.inquiry.kick(&client_id, forget).await?;
-    let was_connected = known.ok_or_else(|| unknown(&client_id))?;
+    let kicked = known.ok_or_else(|| unknown(&client_id))?;
     // It may have been the client by which this API publishes: the next message takes another.
     *call.api.publisher.lock().await = None;
     call.audit(if forget { "kick and forget" } else { "kick" }, &client_id);
     ok(&json!({
         "client_id": &*client_id,
-        "was_connected": was_connected,
-        "session": if forget { "forgotten" } else { "kept" },
+        "was_connected": kicked.was_connected,
+        "session": if kicked.is_kept { "kept" } else { "forgotten" },
     }))
 }
 

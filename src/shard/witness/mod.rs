@@ -16,9 +16,10 @@ pub use trace::{
 use std::fmt;
 use std::sync::Arc;
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
 use super::effect::ConnectionId;
 use super::{Key, Shard};
+use crate::auth::Grants;
 use crate::message::{Message, Publication};
 use crate::proto::{PacketId, PacketType, Publish, QoS};
 use crate::time::Time;
@@ -286,15 +287,28 @@ impl Shard {
         topic: &str,
         publish: &Publish<'_>,
     ) -> Box<str> {
-        let grants = match self.connections.get(id).map(|connection| &connection.phase) {
-            Some(Phase::Active(active)) => active.grants.as_deref(),
-            _ => None,
-        };
-        match grants {
+        match self.grants(id) {
             _ if super::is_own_topic(topic) => "topics below $SYS are the broker's own".into(),
             Some(grants) => grants.explain_publish(topic, publish.qos, publish.retain).1.into(),
             None => Box::default(),
         }
+    }
+
+    /// By which rule a connection may not subscribe to a filter, `$share/...` included; nothing if
+    /// none is against it.
+    #[cold]
+    pub(in crate::shard) fn rule_against_subscription(
+        &self,
+        id: ConnectionId,
+        filter: &str,
+    ) -> Option<Box<str>> {
+        let plain = super::share::filter_of(filter).unwrap_or(filter);
+        let grants = self.grants(id).filter(|grants| grants.may_subscribe(plain).is_none())?;
+        Some(grants.explain_refused(plain).into())
+    }
+
+    fn grants(&self, id: ConnectionId) -> Option<&Grants> {
+        self.connections.get(id)?.active()?.grants.as_deref()
     }
 }
 
