@@ -333,6 +333,7 @@ impl Shard {
             self.journal.append(now, &Change::SessionEnd { session });
         }
         self.journal.skip_numbers(image.last_number);
+        self.groups.skip_numbers(image.last_group_number);
         self.see_stamp(image.last_stamp);
         let mut places = BTreeMap::new();
         for (filter, mask) in interests {

@@ -307,7 +307,7 @@ impl Shard {
 
     fn number_groups(&mut self, scratch: &mut Scratch) {
         for group in &mut scratch.groups {
-            group.number = self.next_group_number(group.group);
+            group.number = self.groups.next_number();
         }
     }
 

@@ -34,6 +34,9 @@ use crate::time::Time;
 pub struct Groups {
     groups: Arena<Group>,
     by_name: HashMap<Arc<str>, Key, ahash::RandomState>,
+    /// Of the last message of any group. No number comes twice: what a member says of a message of
+    /// a group that ended must not be taken for one of the group that has its name now.
+    last_number: u64,
 }
 
 /// A shared group.
@@ -46,7 +49,6 @@ struct Group {
     members: Vec<Seat>,
     queue: VecDeque<Waiting>,
     queue_bytes: u64,
-    next_number: u64,
     /// Its number in the log, once a member's session outlives the broker; 0 before.
     log_number: QueueNumber,
     told_at: Option<Sequence>,
@@ -103,7 +105,18 @@ pub fn filter_of(name: &str) -> Option<&str> {
 
 impl Groups {
     pub fn new(hasher: ahash::RandomState) -> Groups {
-        Groups { groups: Arena::new(), by_name: HashMap::with_hasher(hasher) }
+        Groups { groups: Arena::new(), by_name: HashMap::with_hasher(hasher), last_number: 0 }
+    }
+
+    /// The number of a message in a group: numbers follow the order of routing.
+    pub fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Messages get numbers above `number`.
+    pub fn skip_numbers(&mut self, number: u64) {
+        self.last_number = self.last_number.max(number);
     }
 
     pub fn len(&self) -> usize {
@@ -291,7 +304,6 @@ impl Shard {
             members: Vec::new(),
             queue: VecDeque::new(),
             queue_bytes: 0,
-            next_number: 1,
             log_number: 0,
             told_at: None,
             handed: BTreeMap::new(),
@@ -384,13 +396,6 @@ impl Shard {
         // Which publisher it was is forgotten; the order within the group is not.
         group.insert(Waiting { number, body, bytes, origin: 0 }, &mut self.queue_memory);
         self.dispatch(now, key);
-    }
-
-    /// The number of a publication in a group: numbers follow the order of routing.
-    pub(super) fn next_group_number(&mut self, key: Key) -> u64 {
-        let Some(group) = self.groups.groups.get_mut(key) else { return 0 };
-        group.next_number += 1;
-        group.next_number - 1
     }
 
     /// The group as one that a publication is kept for; none of its members may outlive the broker
@@ -566,7 +571,6 @@ impl Shard {
             let bytes = owed.message.bytes;
             let waiting = Waiting { number: ordinal, body, bytes, origin: 0 };
             group.insert(waiting, &mut self.queue_memory);
-            group.next_number = group.next_number.max(ordinal + 1);
         }
         self.journal.hold(told_at, Item::Group(key));
         let Some(group) = self.groups.groups.get_mut(key) else { return false };
