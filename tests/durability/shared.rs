@@ -69,3 +69,25 @@ fn a_late_acknowledgement_completes_no_message_of_a_group_that_began_anew() {
         assert_eq!(payload(member.await_packet().expect("it comes")), expected);
     }
 }
+
+#[test]
+fn a_qos_2_message_of_a_member_whose_session_ended_does_not_come_back() {
+    // [MQTT-4.8.2-5]
+    let broker = Setup::shards(1).start();
+    // For its sake the group's messages are kept.
+    subscribe(&mut open(&broker, "away"), 2);
+    let chosen = || Link::open_clean(broker.address(), "chosen").expect("the broker accepts");
+    let mut member = chosen();
+    subscribe(&mut member, 2);
+    for payload in ["half way", "broken off"] {
+        publish(broker.address(), 2, payload);
+    }
+    let half_way = member.await_packet().expect("it comes");
+    assert_eq!(payload(member.await_packet().expect("it comes")), "broken off");
+    ask(&mut member, 0x50, &packet_id(&half_way), 0x62);
+    // Its session ends before another one begins.
+    drop(chosen());
+    publish(broker.address(), 2, "next");
+    let broker = Setup::shards(1).start_in(broker.kill());
+    assert_eq!(payload(open(&broker, "away").await_packet().expect("it comes")), "next");
+}
