@@ -477,6 +477,7 @@ impl Shard {
             Some((*self.session_by_number.get(&taken.session)?, taken.packet_id))
         });
         let remote = remote & ((1 << self.count) - 1) & !bit(self.id);
-        self.spread_again(&message, taken, remote, (id, sequence));
+        let is_taken = head.stored || !head.targets.is_empty();
+        self.spread_again(&message, taken, is_taken, remote, (id, sequence));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::brokers::{Broker, on_every_broker_with};
-use super::client::{Arrival, Client};
+use super::client::{Arrival, Client, PATIENCE, QUIET};
 use super::packet::Packet;
 use super::wire::Connect;
 use super::wire::Version::{V5, V311};
@@ -78,6 +78,37 @@ fn refuse_publisher_tells_the_publisher() {
             plain.expect_close();
             assert_eq!(owed(broker, &session, 5), numbers(0..5));
             assert_eq!(publisher.publish_qos(&topic, qos, "there is room"), 0);
+        }
+    });
+}
+
+#[test]
+fn a_qos_2_message_that_somebody_has_is_not_refused_for_the_queue_of_another() {
+    // [v3.1.1 MQTT-4.3.3-2]
+    let config = "[mqtt]\nqueue_messages_max = 1\nqueue_policy = \"refuse-publisher\"\n";
+    on_every_broker_with(config, |broker| {
+        // On the shards of chance: where all three meet on one, the message is refused for all.
+        for _ in 0..8 {
+            let topic = broker.unique();
+            away(broker, &topic, 2);
+            Client::start(broker, V5).publish_qos(&topic, 1, "fills the queue");
+            let mut there = Client::start(broker, V5);
+            there.subscribe(&topic, 2);
+            let connect = Connect::new(V311, broker.unique()).resume();
+            for is_again in [false, true] {
+                let mut publisher = Client::connect(broker, &connect);
+                let message = publisher.message(&topic, "once").qos(2, 7);
+                let message = if is_again { message.dup() } else { message };
+                publisher.send(message.bytes());
+                // PUBREC, or the end.
+                publisher.poll(PATIENCE);
+            }
+            let mut count = 0;
+            while let Arrival::Packet(Packet::Publish(publish)) = there.poll(QUIET) {
+                there.finish_delivery(&publish);
+                count += 1;
+            }
+            assert!(count <= 1, "a QoS 2 message came {count} times");
         }
     });
 }
