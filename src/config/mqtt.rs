@@ -85,7 +85,7 @@ table! {
 
         /// Messages that wait for one client, connected or away, beyond those in flight. At the
         /// limit `queue_policy` decides which one is lost; each loss is counted, and logged once a
-        /// minute at most.
+        /// minute at most. At 0 a message comes only to who is there and has room in its window.
         pub queue_messages_max: u32 = 100_000, count(0..=u32::MAX), Live;
 
         /// Their bytes: topic, properties and payload. The whole broker can come to hold this

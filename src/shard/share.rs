@@ -68,6 +68,15 @@ struct Seat {
     outstanding: u32,
 }
 
+impl Seat {
+    /// Whether its client is there and takes a message of this QoS now.
+    fn can_take(&self, qos: QoS) -> bool {
+        let Member { window, options, .. } = self.member;
+        let is_tracked = qos.min(options.qos) > QoS::AtMostOnce;
+        window > 0 && (!is_tracked || self.outstanding < u32::from(window))
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
     number: u64,
@@ -167,12 +176,13 @@ impl Group {
     fn offer(
         &mut self,
         waiting: Waiting,
+        qos: QoS,
         limits: QueueLimits,
         memory: &mut QueueMemory,
     ) -> Vec<Waiting> {
         let (bytes, needed) = (u64::from(waiting.bytes), waiting.memory_bytes());
         let (mut dropped, mut freed) = (Vec::new(), 0);
-        while self.is_full(bytes, limits)
+        while self.is_full(bytes, qos, limits)
             || (freed < needed && memory.bytes() + needed > limits.memory_bytes_max)
         {
             let oldest = match limits.policy {
@@ -190,8 +200,13 @@ impl Group {
         dropped
     }
 
-    fn is_full(&self, bytes: u64, limits: QueueLimits) -> bool {
-        self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max
+    /// Whether the queue has no room for a message that does not only pass through.
+    fn is_full(&self, bytes: u64, qos: QoS, limits: QueueLimits) -> bool {
+        let can_take = |seat: &Seat| seat.can_take(qos);
+        let passes = || self.queue.is_empty() && self.members.iter().any(can_take);
+        let is_over =
+            self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max;
+        is_over && !passes()
     }
 
     fn pop(&mut self, memory: &mut QueueMemory) -> Option<Waiting> {
@@ -212,11 +227,7 @@ impl Group {
         may_get: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         let is_there = |seat: &Seat| seat.member.window > 0 && may_get(seat);
-        let can_take = |seat: &Seat| {
-            let qos = message.qos.min(seat.member.options.qos);
-            is_there(seat)
-                && (qos == QoS::AtMostOnce || seat.outstanding < u32::from(seat.member.window))
-        };
+        let can_take = |seat: &Seat| seat.can_take(message.qos) && may_get(seat);
         let count = self.members.len();
         match strategy {
             ShareStrategy::RoundRobin => {
@@ -434,7 +445,7 @@ impl Shard {
             None => Body::Held(Arc::clone(publication.keep())),
         };
         let waiting = Waiting { number, body, bytes, origin: origin.hash };
-        let dropped = group.offer(waiting, limits, &mut self.queue_memory);
+        let dropped = group.offer(waiting, publication.qos, limits, &mut self.queue_memory);
         if !dropped.is_empty() {
             let (name, log_number) = (Arc::clone(&group.name), group.log_number);
             self.metrics.dropped_share_queue_full_total += dropped.len() as u64;
@@ -455,10 +466,10 @@ impl Shard {
         self.lose_all(None, message.into(), why, Some((**name).into()));
     }
 
-    /// Whether a group's queue has no room for so many bytes.
-    pub(super) fn group_is_full(&self, key: Key, bytes: u64) -> bool {
+    /// Whether a group's queue has no room for a message of so many bytes.
+    pub(super) fn group_is_full(&self, key: Key, bytes: u64, qos: QoS) -> bool {
         let limits = self.queue_limits();
-        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, limits))
+        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, qos, limits))
     }
 
     /// A message leaves a group's queue without a member.

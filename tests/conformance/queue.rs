@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::brokers::{Broker, on_every_broker_with};
 use super::client::{Arrival, Client, PATIENCE, QUIET};
 use super::packet::Packet;
-use super::wire::Connect;
 use super::wire::Version::{V5, V311};
+use super::wire::{Connect, first};
 
 /// A session that is away and is owed what is published to `topic`.
 fn away(broker: &Broker, topic: &str, qos: u8) -> Connect {
@@ -128,6 +128,36 @@ fn a_full_queue_does_not_stop_what_others_get() {
         }
         assert_eq!(owed(broker, &session, 1), numbers(0..1));
     });
+}
+
+#[test]
+fn without_a_queue_who_is_there_gets_everything() {
+    for policy in ["drop-oldest", "drop-newest", "refuse-publisher"] {
+        let config = format!("[mqtt]\nqueue_messages_max = 0\nqueue_policy = \"{policy}\"\n");
+        on_every_broker_with(&config, |broker| {
+            let topic = broker.unique();
+            let connect = Connect::new(V5, broker.unique()).persistent();
+            let mut there = Client::connect(broker, &connect);
+            there.subscribe(&topic, 2);
+            let mut member = Client::start(broker, V5);
+            member.subscribe(&format!("$share/group/{topic}"), 2);
+            let mut publisher = Client::start(broker, V5);
+            for (qos, answer) in [(1, first::PUBACK), (2, first::PUBREC)] {
+                let ids = 100 * u16::from(qos)..100 * u16::from(qos) + 20;
+                let message = |id: u16| publisher.message(&topic, id.to_string()).qos(qos, id);
+                let messages: Vec<_> = ids.clone().map(|id| message(id).bytes()).collect();
+                // At once, so that QoS 2 messages wait for the log together.
+                publisher.send(messages.concat());
+                for id in ids.clone() {
+                    assert_eq!(publisher.expect_ack(answer, id).reason, 0);
+                }
+                for id in ids {
+                    assert_eq!(there.receive_payload(), id.to_string());
+                    assert_eq!(member.receive_payload(), id.to_string());
+                }
+            }
+        });
+    }
 }
 
 #[test]
