@@ -563,6 +563,7 @@ impl Shard {
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
             taken_bytes_max: mqtt.packet_bytes_max.min(limits.packet_bytes_max),
             receive_maximum: mqtt.receive_maximum.min(limits.receive_maximum),
+            topic_alias_maximum: mqtt.topic_alias_maximum,
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
             window: window.min(limits.inflight_messages_max),
             connect_expiry_interval: expiry_interval,

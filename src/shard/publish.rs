@@ -246,16 +246,15 @@ impl Shard {
         id: ConnectionId,
         publish: &Publish<'_>,
     ) -> Result<Option<Arc<str>>, ReasonCode> {
-        let maximum = self.mqtt().topic_alias_maximum;
         let Some(alias) = publish.properties.topic_alias else {
             return Ok(None);
         };
-        if alias == 0 || alias > maximum {
-            return Err(ReasonCode::TopicAliasInvalid);
-        }
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return Ok(None);
         };
+        if alias == 0 || alias > active.topic_alias_maximum {
+            return Err(ReasonCode::TopicAliasInvalid);
+        }
         if publish.topic.is_empty() {
             return active.aliases.inbound(alias).map(Some).ok_or(ReasonCode::ProtocolError);
         }
