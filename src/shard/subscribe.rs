@@ -172,11 +172,11 @@ impl Shard {
             SubscriptionFilter::Plain(filter) => (filter, None),
             SubscriptionFilter::Shared { group, filter } => (filter, Some(group)),
         };
-        self.check_filter(session, plain.as_str())?;
         let name: Arc<str> = match group {
             None => plain.as_str().into(),
             Some(_) => filter.to_string().into(),
         };
+        self.check_filter(session, plain.as_str(), &name)?;
         let is_full = self.journal.is_full();
         let seat = self.sessions.get_mut(session).ok_or(ReasonCode::UnspecifiedError)?;
         let earlier = seat.session.subscriptions.get(&name).copied();
@@ -201,7 +201,7 @@ impl Shard {
         Ok(())
     }
 
-    fn check_filter(&self, session: Key, filter: &str) -> Result<(), ReasonCode> {
+    fn check_filter(&self, session: Key, filter: &str, name: &str) -> Result<(), ReasonCode> {
         let mqtt = self.mqtt();
         let separators = filter.bytes().filter(|byte| *byte == b'/').count();
         if separators >= usize::from(mqtt.topic_levels_max) {
@@ -215,7 +215,8 @@ impl Shard {
         }
         let most = limits.map_or(u32::MAX, |limits| limits.subscriptions_max);
         let most = mqtt.subscriptions_max.min(most);
-        if seat.session.subscriptions.len() >= most as usize {
+        let subscriptions = &seat.session.subscriptions;
+        if subscriptions.len() >= most as usize && !subscriptions.contains_key(name) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
