@@ -373,6 +373,11 @@ impl Connection {
         }
     }
 
+    /// The largest packet that the client accepts. [MQTT-3.1.2-24]
+    pub fn packet_bytes_max(&self) -> u32 {
+        self.active().map_or(self.answer_bytes_max, |active| active.packet_bytes_max)
+    }
+
     /// When the connection is given up if nothing more arrives.
     pub fn deadline(&self, connect_timeout_ms: u32) -> Time {
         match &self.phase {

@@ -606,10 +606,13 @@ fn write_publish(
         publish.properties.topic_alias = Some(alias);
         if known {
             publish.topic = TopicName::empty();
-        } else if fits(&publish) {
-            active.aliases.set_outbound(alias, publication.topic);
-        } else {
+        }
+        // An alias takes more room than a topic of two bytes. [MQTT-3.1.2-24]
+        if !fits(&publish) {
+            publish.topic = TopicName::from_checked(publication.topic);
             publish.properties.topic_alias = None;
+        } else if !known {
+            active.aliases.set_outbound(alias, publication.topic);
         }
     }
     if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN {

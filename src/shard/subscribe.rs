@@ -7,7 +7,6 @@ use super::consult::{Consulting, Event};
 use super::deliver::Granted;
 use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
-use super::journal::Waiter;
 use super::limit::Limit;
 use super::ruling::{Act, May};
 use super::witness::{Lost, Why};
@@ -307,7 +306,8 @@ impl Shard {
             (pending.connection, pending.session, pending.packet_id);
         let reasons = std::mem::take(&mut pending.reasons);
         if self.session_of(connection) == Some(session) {
-            self.write_packet(connection, &Packet::SubAck(SubAck::new(packet_id, &reasons)));
+            let suback = Packet::SubAck(SubAck::new(packet_id, &reasons));
+            self.write_answer(now, connection, &suback, None);
         }
         for filter in retained {
             self.read_retained(now, session, filter, ticket);
@@ -353,16 +353,8 @@ impl Shard {
         }
         let unsuback = Packet::UnsubAck(UnsubAck::new(unsubscribe.packet_id, &reasons));
         let is_kept = self.sessions.get(session).is_some_and(|seat| seat.is_kept());
-        match self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last)) {
-            Some(sequence) => {
-                let mut packet = Vec::new();
-                unsuback.encode(version.unwrap_or(Version::V311), &mut packet);
-                self.journal.wait(sequence, Waiter::Packet(id, packet));
-            }
-            None => {
-                self.write_packet(id, &unsuback);
-            }
-        }
+        let last = self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last));
+        self.write_answer(now, id, &unsuback, last);
     }
 
     /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]
