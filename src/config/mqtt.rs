@@ -85,7 +85,7 @@ table! {
 
         /// Messages that wait for one client, connected or away, beyond those in flight. At the
         /// limit `queue_policy` decides which one is lost; each loss is counted, and logged once a
-        /// minute at most.
+        /// minute at most. At 0 a message comes only to who is there and has room in its window.
         pub queue_messages_max: u32 = 100_000, count(0..=u32::MAX), Live;
 
         /// Their bytes: topic, properties and payload. The whole broker can come to hold this
@@ -100,8 +100,9 @@ table! {
         /// What happens when the queue is full: `drop-oldest` makes room for the new message,
         /// `drop-newest` keeps what is there, `refuse-publisher` refuses the message before
         /// anybody on that shard gets it, so that its publisher slows down: 5.0 is told so (reason
-        /// 0x97), earlier versions are disconnected. At QoS 0, which nobody answers, it is
-        /// `drop-newest`.
+        /// 0x97), earlier versions are disconnected. A QoS 2 message that another shard has taken
+        /// is not refused, as who has it would get it twice: it is lost for the full queue, and
+        /// counted. At QoS 0, which nobody answers, it is `drop-newest`.
         pub queue_policy: QueuePolicy = QueuePolicy::DropOldest, Choice(QueuePolicy::WORDS), Live;
 
         /// Whether QoS 0 messages wait for a client that is away, too.

@@ -293,11 +293,12 @@ impl Inflight {
         })
     }
 
-    /// Every ticket of a shared group still held by a released message.
-    pub fn released_shares(&self) -> impl Iterator<Item = &ShareTicket> {
+    /// The ticket of every message of a shared group.
+    pub fn shares(&self) -> impl Iterator<Item = &ShareTicket> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Released(Some(share)) => Some(&**share),
-            _ => None,
+            Entry::Hole => None,
+            Entry::Sent(delivery) => delivery.share.as_deref(),
+            Entry::Released(share) => share.as_deref(),
         })
     }
 

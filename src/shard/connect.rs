@@ -448,12 +448,24 @@ impl Shard {
             self.reached(limit, "sessions are refused");
             return self.refuse(now, id, connect, ReasonCode::QuotaExceeded);
         }
+        let response_information = self.response_information(connect, &client_id);
+        let response_information = response_information.as_deref();
+        let proved = proof.as_ref().map(|(_, data)| data.as_slice());
+        let mut connack = self.connack(connect, &client_id, &limits, response_information, proved);
+        // A client that cannot be answered is not let in. [MQTT-3.1.2-24]
+        if connect.maximum_packet_size.is_some_and(|most| {
+            let connack = Packet::ConnAck(connack.clone());
+            !connack.encode_within(connect.version, most, &mut Vec::new())
+        }) {
+            return self.close(now, id);
+        }
         let attendance = match self.attend(known, identity.as_deref(), limits.connections_max) {
             Ok(attendance) => attendance,
             Err(reason) => return self.refuse(now, id, connect, reason),
         };
         let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
-        let session_present = resumed.is_some();
+        // 3.1 has no such flag; its bit is reserved there.
+        connack.session_present = resumed.is_some() && connect.version != Version::V31;
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
         self.attach(now, id, key, connect, &limits, proof.as_ref());
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
@@ -469,10 +481,7 @@ impl Shard {
         if self.journal.is_ending(&client_id) {
             self.hold_output(id);
         }
-        if !self.write_connack(id, connect, &client_id, session_present, &limits, proof) {
-            // A client that cannot be answered is not let in. [MQTT-3.1.2-24]
-            return self.close(now, id);
-        }
+        self.write_packet(id, &Packet::ConnAck(connack));
         self.metrics.connects_accepted_total += 1;
         self.arm_connection(id);
         self.tell(id, Event::Connected);
@@ -563,6 +572,7 @@ impl Shard {
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
             taken_bytes_max: mqtt.packet_bytes_max.min(limits.packet_bytes_max),
             receive_maximum: mqtt.receive_maximum.min(limits.receive_maximum),
+            topic_alias_maximum: mqtt.topic_alias_maximum,
             packet_bytes_max: connect.maximum_packet_size.unwrap_or(u32::MAX),
             window: window.min(limits.inflight_messages_max),
             connect_expiry_interval: expiry_interval,
@@ -593,45 +603,41 @@ impl Shard {
         );
     }
 
-    fn write_connack(
-        &mut self,
-        id: ConnectionId,
-        connect: &Connect<'_>,
-        client_id: &str,
-        session_present: bool,
+    fn response_information(&self, connect: &Connect<'_>, client_id: &str) -> Option<String> {
+        let prefix = self.mqtt().response_topic_prefix.as_deref()?;
+        connect.request_response_information.then(|| format!("{prefix}{client_id}"))
+    }
+
+    /// The CONNACK of a client that is let in, as if it had no session before.
+    fn connack<'a>(
+        &self,
+        connect: &Connect<'a>,
+        client_id: &'a str,
         limits: &ClientLimits,
-        proof: Option<(String, Vec<u8>)>,
-    ) -> bool {
-        let expiry_interval = self.session_expiry_interval(connect, limits);
-        let policy = Arc::clone(&self.policy);
-        let mqtt = &policy.mqtt;
+        response_information: Option<&'a str>,
+        proof: Option<&'a [u8]>,
+    ) -> ConnAck<'a> {
         let mut connack = ConnAck::new(false, ReasonCode::Success);
-        // 3.1 has no such flag; its bit is reserved there.
-        connack.session_present = session_present && connect.version != Version::V31;
-        let keep_alive = server_keep_alive(connect, mqtt, limits);
-        let response_information = match &mqtt.response_topic_prefix {
-            Some(prefix) if connect.request_response_information => {
-                Some(format!("{prefix}{client_id}"))
-            }
-            _ => None,
-        };
-        if connect.version == Version::V5 {
-            let asked_expiry = connect.session_expiry_interval.unwrap_or(0);
-            connack.session_expiry_interval =
-                (asked_expiry != expiry_interval).then_some(expiry_interval);
-            connack.receive_maximum = Some(mqtt.receive_maximum.min(limits.receive_maximum));
-            connack.maximum_packet_size = Some(mqtt.packet_bytes_max.min(limits.packet_bytes_max));
-            connack.retain_available = (!limits.retain_available).then_some(false);
-            connack.topic_alias_maximum =
-                Some(mqtt.topic_alias_maximum).filter(|maximum| *maximum > 0);
-            connack.assigned_client_id = Some(client_id).filter(|_| connect.client_id.is_empty());
-            connack.server_keep_alive =
-                Some(keep_alive).filter(|seconds| *seconds != connect.keep_alive);
-            connack.response_information = response_information.as_deref();
-            connack.authentication_method = connect.authentication_method;
-            connack.authentication_data = proof.as_ref().map(|(_, data)| data.as_slice());
+        if connect.version != Version::V5 {
+            return connack;
         }
-        self.write_packet(id, &Packet::ConnAck(connack))
+        let mqtt = self.mqtt();
+        let expiry_interval = self.session_expiry_interval(connect, limits);
+        let keep_alive = server_keep_alive(connect, mqtt, limits);
+        let asked_expiry = connect.session_expiry_interval.unwrap_or(0);
+        connack.session_expiry_interval =
+            (asked_expiry != expiry_interval).then_some(expiry_interval);
+        connack.receive_maximum = Some(mqtt.receive_maximum.min(limits.receive_maximum));
+        connack.maximum_packet_size = Some(mqtt.packet_bytes_max.min(limits.packet_bytes_max));
+        connack.retain_available = (!limits.retain_available).then_some(false);
+        connack.topic_alias_maximum = Some(mqtt.topic_alias_maximum).filter(|most| *most > 0);
+        connack.assigned_client_id = Some(client_id).filter(|_| connect.client_id.is_empty());
+        connack.server_keep_alive =
+            Some(keep_alive).filter(|seconds| *seconds != connect.keep_alive);
+        connack.response_information = response_information;
+        connack.authentication_method = connect.authentication_method;
+        connack.authentication_data = proof;
+        connack
     }
 }
 

@@ -144,10 +144,11 @@ pub struct Active {
     pub version: Version,
     /// Half as much again as the keep-alive, in microseconds; 0 is never. [MQTT-3.1.2-22]
     pub silence_micros_max: u64,
-    /// What it was told that is taken from it: the largest packet, and QoS 1 and 2 messages
-    /// before the first is acknowledged.
+    /// What it was told that is taken from it: the largest packet, QoS 1 and 2 messages before the
+    /// first is acknowledged, and topic aliases.
     pub taken_bytes_max: u32,
     pub receive_maximum: u16,
+    pub topic_alias_maximum: u16,
     /// What the client accepts. [MQTT-3.1.2-24]
     pub packet_bytes_max: u32,
     /// QoS 1 and 2 messages the client takes unacknowledged. [MQTT-3.3.4-9]
@@ -370,6 +371,11 @@ impl Connection {
             Phase::Verifying(verifying) => Some(verifying.version),
             Phase::Active(active) => Some(active.version),
         }
+    }
+
+    /// The largest packet that the client accepts. [MQTT-3.1.2-24]
+    pub fn packet_bytes_max(&self) -> u32 {
+        self.active().map_or(self.answer_bytes_max, |active| active.packet_bytes_max)
     }
 
     /// When the connection is given up if nothing more arrives.

@@ -233,15 +233,15 @@ impl Shard {
 
     /// Puts a message into a session's queue and sends what may be sent.
     pub(super) fn offer(&mut self, now: Time, key: Key, delivery: Delivery) {
-        let mut limits = self.queue_limits();
         let is_traced = self.witness.traces.is_on();
         let traced = match is_traced {
             true => self.journal.in_memory(&delivery.body).cloned(),
             false => None,
         };
         let qos = delivery.qos;
+        let Some(seat) = self.sessions.get(key) else { return };
+        let limits = self.queue_limits_of(seat, u64::from(delivery.bytes));
         let Some(seat) = self.sessions.get_mut(key) else { return };
-        limits.messages_max = limits.messages_max.min(seat.queue_messages_max as usize);
         let dropped = seat.session.outbox.offer(delivery, limits, &mut self.queue_memory);
         // Who waits behind others is sent when they are.
         let is_next = seat.connection.is_some() && seat.session.outbox.queued() <= 1;
@@ -286,10 +286,31 @@ impl Shard {
     /// Whether somebody who is to get a message of so many bytes has no room for it, and its
     /// publisher is to be told.
     pub(super) fn is_refused_by(&self, key: Key, bytes: u64) -> bool {
-        let mut limits = self.queue_limits();
         self.sessions.get(key).is_some_and(|seat| {
-            limits.messages_max = limits.messages_max.min(seat.queue_messages_max as usize);
-            seat.session.outbox.is_full(bytes, limits)
+            seat.session.outbox.is_full(bytes, self.queue_limits_of(seat, bytes))
+        })
+    }
+
+    /// The limits of a session's queue for a message of so many bytes. One that only passes through
+    /// is held to the memory of all queues alone.
+    fn queue_limits_of(&self, seat: &Seat, bytes: u64) -> QueueLimits {
+        let mut limits = self.queue_limits();
+        limits.messages_max = limits.messages_max.min(seat.queue_messages_max as usize);
+        if seat.session.outbox.is_full(bytes, limits) && self.has_window(seat) {
+            (limits.messages_max, limits.bytes_max) = (usize::MAX, u64::MAX);
+        }
+        limits
+    }
+
+    /// Whether a client is there and its window has room behind all that waits for it: nothing but
+    /// this shard's log, or its turn, keeps that from being sent.
+    fn has_window(&self, seat: &Seat) -> bool {
+        let outbox = &seat.session.outbox;
+        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        connection.is_some_and(|connection| {
+            let window = connection.active().map_or(0, |active| usize::from(active.window));
+            connection.out.bytes() < self.mqtt().outbox_bytes_max as usize
+                && outbox.inflight.len() + outbox.queued() < window
         })
     }
 
@@ -585,10 +606,13 @@ fn write_publish(
         publish.properties.topic_alias = Some(alias);
         if known {
             publish.topic = TopicName::empty();
-        } else if fits(&publish) {
-            active.aliases.set_outbound(alias, publication.topic);
-        } else {
+        }
+        // An alias takes more room than a topic of two bytes. [MQTT-3.1.2-24]
+        if !fits(&publish) {
+            publish.topic = TopicName::from_checked(publication.topic);
             publish.properties.topic_alias = None;
+        } else if !known {
+            active.aliases.set_outbound(alias, publication.topic);
         }
     }
     if publication.payload.len() >= SHARED_PAYLOAD_BYTES_MIN {

@@ -29,6 +29,8 @@ pub struct Image {
     untold: BTreeMap<QueueNumber, BTreeMap<u64, Owed>>,
     /// The greatest number of a session or group.
     pub last_number: QueueNumber,
+    /// The greatest number of a message in a group; maybe more.
+    pub last_group_number: u64,
     /// The latest stamp of a retained message.
     pub last_stamp: Stamp,
     /// When the last record was written, in microseconds of 1970.
@@ -272,7 +274,11 @@ impl Image {
         if let Some(session) = self.sessions.get_mut(&queue) {
             session.state.last_ordinal = session.state.last_ordinal.max(ordinal);
             session.queue.insert(ordinal, owed);
-        } else if let Some(group) = self.groups.get_mut(&queue) {
+            return;
+        }
+        // Of a group, or of what is told of further behind.
+        self.last_group_number = self.last_group_number.max(ordinal);
+        if let Some(group) = self.groups.get_mut(&queue) {
             group.queue.insert(ordinal, owed);
         } else {
             self.untold.entry(queue).or_default().insert(ordinal, owed);
@@ -350,5 +356,27 @@ mod tests {
         assert!(!image.has_received((ShardId(3), Sequence(701))));
         assert!(!image.has_received((ShardId(2), Sequence(1))));
         assert_eq!(image.received[&ShardId(3)].told_at, Sequence(1));
+    }
+
+    #[test]
+    fn the_numbers_of_a_groups_messages_are_known_beyond_the_messages() {
+        let message = Message::from_parts("t", b"", b"", QoS::AtLeastOnce, false);
+        let mut head = MessageHead::of(&Publication::of(&message.into()));
+        let (qos, retain, subscription_ids) = (QoS::AtLeastOnce, false, Vec::new());
+        head.targets.push(Target { queue: 1, ordinal: 7, qos, retain, subscription_ids });
+        let (mut payload, mut notes) = (Vec::new(), Vec::new());
+        head.encode(&mut payload);
+        payload.push(b't');
+        Progress { queue: 1, ordinal: 7, step: Step::Done }.encode(&mut notes);
+        let (name, filter) = ("$share/g/t".to_owned(), "t".to_owned());
+        let group = Change::Group { group: 1, name, filter }.encode();
+        let mut image = Image::default();
+        let records = [(CHANGE, &group[..]), (MESSAGE, &payload), (PROGRESS, &notes)];
+        for (at, (kind, payload)) in (1..).zip(records) {
+            let record = RecordRef { sequence: Sequence(at), kind, time_micros: 0, payload };
+            image.fold(&record).expect("it is ours");
+        }
+        assert!(image.groups[&1].queue.is_empty());
+        assert_eq!(image.last_group_number, 7);
     }
 }

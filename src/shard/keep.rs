@@ -333,6 +333,7 @@ impl Shard {
             self.journal.append(now, &Change::SessionEnd { session });
         }
         self.journal.skip_numbers(image.last_number);
+        self.groups.skip_numbers(image.last_group_number);
         self.see_stamp(image.last_stamp);
         let mut places = BTreeMap::new();
         for (filter, mask) in interests {
@@ -476,6 +477,7 @@ impl Shard {
             Some((*self.session_by_number.get(&taken.session)?, taken.packet_id))
         });
         let remote = remote & ((1 << self.count) - 1) & !bit(self.id);
-        self.spread_again(&message, taken, remote, (id, sequence));
+        let is_taken = head.stored || !head.targets.is_empty();
+        self.spread_again(&message, taken, is_taken, remote, (id, sequence));
     }
 }

@@ -18,9 +18,9 @@ impl Shard {
                 let appended = self.handle_forward(now, from, &forwarded);
                 self.answer_forward(from, ticket, appended);
             }
-            ShardMessage::Accepted { ticket } => self.settle_publish(now, ticket),
+            ShardMessage::Accepted { ticket } => self.handle_publish_accepted(now, ticket),
             ShardMessage::Refused { ticket, refusal } => {
-                self.refuse_pending(now, ticket, refusal);
+                self.handle_publish_refused(now, ticket, refusal);
             }
             ShardMessage::LogFull { is_full: true } => self.full_logs |= super::bit(from),
             ShardMessage::LogFull { is_full: false } => self.full_logs &= !super::bit(from),

@@ -10,7 +10,7 @@ use super::journal::Waiter;
 use super::limit::Limit;
 use super::message::Forwarded;
 use super::record::Change;
-use super::route::{Intake, Origin, Refusal};
+use super::route::{Intake, Origin, Refusal, Routed};
 use super::ruling::{Act, May};
 use super::witness::{Lost, Why};
 use super::{Key, Shard, ShardMessage, bit};
@@ -33,6 +33,10 @@ pub struct PendingPublish {
     number: u64,
     /// Answers that are still to come.
     missing: u32,
+    /// Whether somebody has it: a session, a group, or a topic that retains it.
+    is_taken: bool,
+    /// Why another shard has not.
+    refusal: Option<Refusal>,
     /// Whose message it is, and which: a client that lost its connection asks again by another.
     session: Key,
     packet_type: PacketType,
@@ -242,16 +246,15 @@ impl Shard {
         id: ConnectionId,
         publish: &Publish<'_>,
     ) -> Result<Option<Arc<str>>, ReasonCode> {
-        let maximum = self.mqtt().topic_alias_maximum;
         let Some(alias) = publish.properties.topic_alias else {
             return Ok(None);
         };
-        if alias == 0 || alias > maximum {
-            return Err(ReasonCode::TopicAliasInvalid);
-        }
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return Ok(None);
         };
+        if alias == 0 || alias > active.topic_alias_maximum {
+            return Err(ReasonCode::TopicAliasInvalid);
+        }
         if publish.topic.is_empty() {
             return active.aliases.inbound(alias).map(Some).ok_or(ReasonCode::ProtocolError);
         }
@@ -356,8 +359,8 @@ impl Shard {
             self.metrics.publishes_unmatched_total += 1;
         }
         let ticket = owed.and_then(|owed| {
-            let matched = local.matches > 0 || local.remote != 0;
-            let ticket = self.owe(now, owed, receivers.count_ones(), local.appended, matched)?;
+            let is_taken = local.matches > 0 || intake.store;
+            let ticket = self.owe(now, owed, receivers, is_taken, &local)?;
             if self.is_consulted(owed.connection, |consults| consults.published)
                 && let Some(client) = self.client(owed.connection)
             {
@@ -473,6 +476,7 @@ impl Shard {
         &mut self,
         message: &Arc<Message>,
         taken: Option<(Key, PacketId)>,
+        is_taken: bool,
         remote: u64,
         record: (KeptId, Sequence),
     ) {
@@ -482,6 +486,8 @@ impl Shard {
             since: self.now,
             number: 0,
             missing: remote.count_ones(),
+            is_taken,
+            refusal: None,
             session: session.unwrap_or(Key::LAST),
             packet_type: PacketType::PubRec,
             packet_id: packet_id.unwrap_or(PacketId::FIRST),
@@ -507,16 +513,18 @@ impl Shard {
         &mut self,
         now: Time,
         owed: Owed,
-        answers: u32,
-        appended: Option<Sequence>,
-        matched: bool,
+        receivers: u64,
+        is_taken: bool,
+        local: &Routed,
     ) -> Option<Key> {
+        let Routed { matches, remote, appended, .. } = *local;
         let v5 = self.speaks_v5(owed.connection);
-        let reason = match matched {
+        let reason = match matches > 0 || remote != 0 {
             false if v5 => ReasonCode::NoMatchingSubscribers,
             _ => ReasonCode::Success,
         };
         let is_consulted = self.is_consulted(owed.connection, |consults| consults.published);
+        let answers = receivers.count_ones();
         let missing = answers + u32::from(appended.is_some()) + u32::from(is_consulted);
         let active = self.connections.get_mut(owed.connection)?.active_mut()?;
         let session = active.session;
@@ -544,6 +552,8 @@ impl Shard {
             since: now,
             number,
             missing,
+            is_taken,
+            refusal: None,
             session,
             packet_type,
             packet_id,
@@ -567,6 +577,9 @@ impl Shard {
             self.journal.append(now, &Change::Spread { message: sequence.0 });
             self.journal.release(&Body::Kept(id));
         }
+        if let Some(refusal) = pending.refusal {
+            self.refuse_pending(now, &pending, refusal);
+        }
         let id = pending.connection;
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
@@ -577,28 +590,47 @@ impl Shard {
         self.send_acknowledgements(now, id);
     }
 
-    /// Another shard has no room for a message: it is not acknowledged, or with a refusal.
-    pub(super) fn refuse_pending(&mut self, now: Time, ticket: Key, refusal: Refusal) {
-        let Some(pending) = self.publishes.get_mut(ticket) else { return };
-        let (id, number) = (pending.connection, pending.number);
-        let (session, packet_id) = (pending.session, pending.packet_id);
-        if pending.packet_type == PacketType::PubRec
-            && let Some(seat) = self.sessions.get_mut(session)
-        {
+    /// Another shard has a message.
+    pub(super) fn handle_publish_accepted(&mut self, now: Time, ticket: Key) {
+        if let Some(pending) = self.publishes.get_mut(ticket) {
+            pending.is_taken = true;
+        }
+        self.settle_publish(now, ticket);
+    }
+
+    /// Another shard has no room for a message.
+    pub(super) fn handle_publish_refused(&mut self, now: Time, ticket: Key, refusal: Refusal) {
+        if let Some(pending) = self.publishes.get_mut(ticket) {
+            // That it is not kept outweighs that it is not queued.
+            let earlier = pending.refusal.filter(|earlier| *earlier == Refusal::Log);
+            pending.refusal = earlier.or(Some(refusal));
+        }
+        self.settle_publish(now, ticket);
+    }
+
+    /// A shard had no room for a message: it is not acknowledged, or with a refusal. Not so a QoS 2
+    /// message that others have: sent again, they would get it twice. [MQTT-4.3.3-10]
+    fn refuse_pending(&mut self, now: Time, pending: &PendingPublish, refusal: Refusal) {
+        let (id, session, packet_id) = (pending.connection, pending.session, pending.packet_id);
+        let is_qos_2 = pending.packet_type == PacketType::PubRec;
+        if is_qos_2 && pending.is_taken && refusal == Refusal::Queue {
+            self.metrics.dropped_queue_full_total += 1;
+            return self.reached(Limit::Queue, "messages for clients with full queues are dropped");
+        }
+        if is_qos_2 && let Some(seat) = self.sessions.get_mut(session) {
             seat.session.inbound.remove(packet_id);
             if seat.is_kept() {
                 let (session, packet_id) = (seat.number, packet_id.get());
                 self.journal.append(now, &Change::Release { session, packet_id });
             }
         }
+        self.count_refusal(refusal);
         let v5 = self.speaks_v5(id);
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-            active.acknowledgements.refuse(number, v5.then_some(ReasonCode::QuotaExceeded));
-        }
-        self.count_refusal(refusal);
-        self.settle_publish(now, ticket);
-        if refusal == Refusal::Queue && !v5 && self.connections.get(id).is_some() {
-            self.disconnect(now, id, ReasonCode::QuotaExceeded);
+            active.acknowledgements.refuse(pending.number, v5.then_some(ReasonCode::QuotaExceeded));
+            if refusal == Refusal::Queue && !v5 {
+                self.disconnect(now, id, ReasonCode::QuotaExceeded);
+            }
         }
     }
 

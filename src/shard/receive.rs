@@ -7,9 +7,11 @@ use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
 use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
+use super::journal::Waiter;
 use super::witness::Decision;
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
+use crate::storage::Sequence;
 use crate::time::Time;
 
 /// What a packet means for those behind it in the stream.
@@ -367,15 +369,35 @@ impl Shard {
         }
     }
 
+    /// Answers a SUBSCRIBE or UNSUBSCRIBE once everything up to `after` is durable. An answer that
+    /// is too long for its client, which would wait for it, ends the connection. [MQTT-3.1.2-24]
+    pub(super) fn write_answer(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        packet: &Packet<'_>,
+        after: Option<Sequence>,
+    ) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let version = connection.version().unwrap_or(Version::V311);
+        let mut encoded = Vec::new();
+        let is_sent = match after {
+            None => self.write_packet(id, packet),
+            Some(_) => packet.encode_within(version, connection.packet_bytes_max(), &mut encoded),
+        };
+        if !is_sent {
+            self.disconnect(now, id, ReasonCode::PacketTooLarge);
+        } else if let Some(sequence) = after {
+            self.journal.wait(sequence, Waiter::Packet(id, encoded));
+        }
+    }
+
     /// Encodes a packet for a connection; too long for its client, it is not sent. Tells whether
     /// it is. [MQTT-3.1.2-24]
     pub(super) fn write_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         let version = connection.version().unwrap_or(Version::V311);
-        let packet_bytes_max = match connection.active_mut() {
-            Some(active) => active.packet_bytes_max,
-            None => connection.answer_bytes_max,
-        };
+        let packet_bytes_max = connection.packet_bytes_max();
         let tail = connection.out.tail(&mut self.pool);
         let written = packet.encode_within(version, packet_bytes_max, tail);
         if written {

@@ -168,7 +168,10 @@ impl Shard {
                 let key = self.sessions.key_at(matching.session);
                 matching.qos > QoS::AtMostOnce
                     && key.is_some_and(|key| self.is_refused_by(key, bytes))
-            }) || scratch.groups.iter().any(|group| self.group_is_full(group.group, bytes)))
+            }) || scratch
+                .groups
+                .iter()
+                .any(|GroupMatch { group, .. }| self.group_is_full(*group, bytes, publication.qos)))
     }
 
     /// Takes a publication in that has no subscribers here: only to retain it.
@@ -307,7 +310,7 @@ impl Shard {
 
     fn number_groups(&mut self, scratch: &mut Scratch) {
         for group in &mut scratch.groups {
-            group.number = self.next_group_number(group.group);
+            group.number = self.groups.next_number();
         }
     }
 

@@ -125,6 +125,11 @@ impl Shard {
         self.give_back_shares(key);
         let Some(seat) = self.sessions.get(key) else { return };
         debug_assert!(seat.connection.is_none(), "a connected session does not end");
+        // What only this client could complete goes to nobody. [MQTT-4.8.2-5]
+        for share in seat.session.outbox.inflight.shares().cloned().collect::<Vec<_>>() {
+            self.share_done(key, Some(&share));
+        }
+        let Some(seat) = self.sessions.get(key) else { return };
         let mut filters: Vec<_> = seat.session.subscriptions.keys().cloned().collect();
         filters.sort_unstable();
         for filter in filters {

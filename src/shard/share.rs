@@ -34,6 +34,9 @@ use crate::time::Time;
 pub struct Groups {
     groups: Arena<Group>,
     by_name: HashMap<Arc<str>, Key, ahash::RandomState>,
+    /// Of the last message of any group. No number comes twice: what a member says of a message of
+    /// a group that ended must not be taken for one of the group that has its name now.
+    last_number: u64,
 }
 
 /// A shared group.
@@ -46,7 +49,6 @@ struct Group {
     members: Vec<Seat>,
     queue: VecDeque<Waiting>,
     queue_bytes: u64,
-    next_number: u64,
     /// Its number in the log, once a member's session outlives the broker; 0 before.
     log_number: QueueNumber,
     told_at: Option<Sequence>,
@@ -64,6 +66,15 @@ struct Seat {
     client: Option<Arc<Name>>,
     /// Messages handed to it and neither done nor returned.
     outstanding: u32,
+}
+
+impl Seat {
+    /// Whether its client is there and takes a message of this QoS now.
+    fn can_take(&self, qos: QoS) -> bool {
+        let Member { window, options, .. } = self.member;
+        let is_tracked = qos.min(options.qos) > QoS::AtMostOnce;
+        window > 0 && (!is_tracked || self.outstanding < u32::from(window))
+    }
 }
 
 #[derive(Debug)]
@@ -103,7 +114,18 @@ pub fn filter_of(name: &str) -> Option<&str> {
 
 impl Groups {
     pub fn new(hasher: ahash::RandomState) -> Groups {
-        Groups { groups: Arena::new(), by_name: HashMap::with_hasher(hasher) }
+        Groups { groups: Arena::new(), by_name: HashMap::with_hasher(hasher), last_number: 0 }
+    }
+
+    /// The number of a message in a group: numbers follow the order of routing.
+    pub fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Messages get numbers above `number`.
+    pub fn skip_numbers(&mut self, number: u64) {
+        self.last_number = self.last_number.max(number);
     }
 
     pub fn len(&self) -> usize {
@@ -154,12 +176,13 @@ impl Group {
     fn offer(
         &mut self,
         waiting: Waiting,
+        qos: QoS,
         limits: QueueLimits,
         memory: &mut QueueMemory,
     ) -> Vec<Waiting> {
         let (bytes, needed) = (u64::from(waiting.bytes), waiting.memory_bytes());
         let (mut dropped, mut freed) = (Vec::new(), 0);
-        while self.is_full(bytes, limits)
+        while self.is_full(bytes, qos, limits)
             || (freed < needed && memory.bytes() + needed > limits.memory_bytes_max)
         {
             let oldest = match limits.policy {
@@ -177,8 +200,13 @@ impl Group {
         dropped
     }
 
-    fn is_full(&self, bytes: u64, limits: QueueLimits) -> bool {
-        self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max
+    /// Whether the queue has no room for a message that does not only pass through.
+    fn is_full(&self, bytes: u64, qos: QoS, limits: QueueLimits) -> bool {
+        let can_take = |seat: &Seat| seat.can_take(qos);
+        let passes = || self.queue.is_empty() && self.members.iter().any(can_take);
+        let is_over =
+            self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max;
+        is_over && !passes()
     }
 
     fn pop(&mut self, memory: &mut QueueMemory) -> Option<Waiting> {
@@ -199,11 +227,7 @@ impl Group {
         may_get: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         let is_there = |seat: &Seat| seat.member.window > 0 && may_get(seat);
-        let can_take = |seat: &Seat| {
-            let qos = message.qos.min(seat.member.options.qos);
-            is_there(seat)
-                && (qos == QoS::AtMostOnce || seat.outstanding < u32::from(seat.member.window))
-        };
+        let can_take = |seat: &Seat| seat.can_take(message.qos) && may_get(seat);
         let count = self.members.len();
         match strategy {
             ShareStrategy::RoundRobin => {
@@ -291,7 +315,6 @@ impl Shard {
             members: Vec::new(),
             queue: VecDeque::new(),
             queue_bytes: 0,
-            next_number: 1,
             log_number: 0,
             told_at: None,
             handed: BTreeMap::new(),
@@ -386,13 +409,6 @@ impl Shard {
         self.dispatch(now, key);
     }
 
-    /// The number of a publication in a group: numbers follow the order of routing.
-    pub(super) fn next_group_number(&mut self, key: Key) -> u64 {
-        let Some(group) = self.groups.groups.get_mut(key) else { return 0 };
-        group.next_number += 1;
-        group.next_number - 1
-    }
-
     /// The group as one that a publication is kept for; none of its members may outlive the broker
     /// if it is not.
     pub(super) fn group_target(
@@ -429,7 +445,7 @@ impl Shard {
             None => Body::Held(Arc::clone(publication.keep())),
         };
         let waiting = Waiting { number, body, bytes, origin: origin.hash };
-        let dropped = group.offer(waiting, limits, &mut self.queue_memory);
+        let dropped = group.offer(waiting, publication.qos, limits, &mut self.queue_memory);
         if !dropped.is_empty() {
             let (name, log_number) = (Arc::clone(&group.name), group.log_number);
             self.metrics.dropped_share_queue_full_total += dropped.len() as u64;
@@ -450,10 +466,10 @@ impl Shard {
         self.lose_all(None, message.into(), why, Some((**name).into()));
     }
 
-    /// Whether a group's queue has no room for so many bytes.
-    pub(super) fn group_is_full(&self, key: Key, bytes: u64) -> bool {
+    /// Whether a group's queue has no room for a message of so many bytes.
+    pub(super) fn group_is_full(&self, key: Key, bytes: u64, qos: QoS) -> bool {
         let limits = self.queue_limits();
-        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, limits))
+        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, qos, limits))
     }
 
     /// A message leaves a group's queue without a member.
@@ -566,7 +582,6 @@ impl Shard {
             let bytes = owed.message.bytes;
             let waiting = Waiting { number: ordinal, body, bytes, origin: 0 };
             group.insert(waiting, &mut self.queue_memory);
-            group.next_number = group.next_number.max(ordinal + 1);
         }
         self.journal.hold(told_at, Item::Group(key));
         let Some(group) = self.groups.groups.get_mut(key) else { return false };

@@ -7,7 +7,6 @@ use super::consult::{Consulting, Event};
 use super::deliver::Granted;
 use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
-use super::journal::Waiter;
 use super::limit::Limit;
 use super::ruling::{Act, May};
 use super::witness::{Lost, Why};
@@ -173,11 +172,11 @@ impl Shard {
             SubscriptionFilter::Plain(filter) => (filter, None),
             SubscriptionFilter::Shared { group, filter } => (filter, Some(group)),
         };
-        self.check_filter(session, plain.as_str())?;
         let name: Arc<str> = match group {
             None => plain.as_str().into(),
             Some(_) => filter.to_string().into(),
         };
+        self.check_filter(session, plain.as_str(), &name)?;
         let is_full = self.journal.is_full();
         let seat = self.sessions.get_mut(session).ok_or(ReasonCode::UnspecifiedError)?;
         let earlier = seat.session.subscriptions.get(&name).copied();
@@ -202,7 +201,7 @@ impl Shard {
         Ok(())
     }
 
-    fn check_filter(&self, session: Key, filter: &str) -> Result<(), ReasonCode> {
+    fn check_filter(&self, session: Key, filter: &str, name: &str) -> Result<(), ReasonCode> {
         let mqtt = self.mqtt();
         let separators = filter.bytes().filter(|byte| *byte == b'/').count();
         if separators >= usize::from(mqtt.topic_levels_max) {
@@ -216,7 +215,8 @@ impl Shard {
         }
         let most = limits.map_or(u32::MAX, |limits| limits.subscriptions_max);
         let most = mqtt.subscriptions_max.min(most);
-        if seat.session.subscriptions.len() >= most as usize {
+        let subscriptions = &seat.session.subscriptions;
+        if subscriptions.len() >= most as usize && !subscriptions.contains_key(name) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -307,7 +307,8 @@ impl Shard {
             (pending.connection, pending.session, pending.packet_id);
         let reasons = std::mem::take(&mut pending.reasons);
         if self.session_of(connection) == Some(session) {
-            self.write_packet(connection, &Packet::SubAck(SubAck::new(packet_id, &reasons)));
+            let suback = Packet::SubAck(SubAck::new(packet_id, &reasons));
+            self.write_answer(now, connection, &suback, None);
         }
         for filter in retained {
             self.read_retained(now, session, filter, ticket);
@@ -353,16 +354,8 @@ impl Shard {
         }
         let unsuback = Packet::UnsubAck(UnsubAck::new(unsubscribe.packet_id, &reasons));
         let is_kept = self.sessions.get(session).is_some_and(|seat| seat.is_kept());
-        match self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last)) {
-            Some(sequence) => {
-                let mut packet = Vec::new();
-                unsuback.encode(version.unwrap_or(Version::V311), &mut packet);
-                self.journal.wait(sequence, Waiter::Packet(id, packet));
-            }
-            None => {
-                self.write_packet(id, &unsuback);
-            }
-        }
+        let last = self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last));
+        self.write_answer(now, id, &unsuback, last);
     }
 
     /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]

@@ -78,6 +78,27 @@ fn every_alias_up_to_the_maximum_is_accepted() {
 }
 
 #[test]
+fn the_maximum_that_a_client_was_told_holds_for_its_connection() {
+    // [v5 MQTT-3.3.2-9]
+    let most = |most: u16| format!("topic_alias_maximum = {most}");
+    on_every_broker_with(&format!("[mqtt]\n{}\n", most(64)), |broker| {
+        let topic = broker.unique();
+        let mut client = Client::start(broker, V5);
+        client.publish(client.message(&topic, "1").property(alias(64)), 1);
+        let file = broker.directory().join("hawker.toml");
+        let config = std::fs::read_to_string(&file).expect("the broker was started with it");
+        std::fs::write(&file, config.replace(&most(64), &most(4))).expect("it is the test's");
+        broker.signal("HUP");
+        let told = || {
+            let connack = Client::start(broker, V5).connack.expect("it is connected");
+            connack.properties.number(id::TOPIC_ALIAS_MAXIMUM)
+        };
+        while told() != Some(4) {}
+        client.publish(client.message("", "2").property(alias(64)), 1);
+    });
+}
+
+#[test]
 fn an_alias_of_zero_is_invalid() {
     // [v5 MQTT-3.3.2-8]
     on_every_broker(|broker| {

@@ -538,6 +538,28 @@ fn the_session_expiry_interval_in_use_is_told_if_it_is_not_the_one_asked_for() {
 }
 
 #[test]
+fn a_client_that_cannot_be_answered_changes_nothing() {
+    // [v5 MQTT-3.1.2-24]
+    on_every_broker(|broker| {
+        let topic = broker.unique();
+        let mut listener = Client::start(broker, V5);
+        listener.subscribe(&topic, 0);
+        let kept = Connect::new(V5, broker.unique()).persistent();
+        let mut older = Client::connect(broker, &kept);
+        let small = Connect::new(V5, &kept.client_id)
+            .property(four(id::MAXIMUM_PACKET_SIZE, 6))
+            .will(Will::new(&topic, "never let in"));
+        Client::ask(broker, &small).expect_close();
+        // Its connection and its session go on, and no will was left.
+        older.ping();
+        older.vanish();
+        let connack = Client::connect(broker, &kept).connack.expect("it is connected");
+        assert!(connack.session_present);
+        listener.expect_nothing();
+    });
+}
+
+#[test]
 fn a_maximum_packet_size_too_small_for_connack_gets_none_beyond_it() {
     // [v5 MQTT-3.1.2-24] [v5 MQTT-3.2.2-19] [v5 MQTT-3.2.2-20]
     on_every_broker(|broker| {

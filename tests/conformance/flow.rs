@@ -219,6 +219,45 @@ fn answers_stay_within_the_maximum_packet_size() {
 }
 
 #[test]
+fn an_answer_too_large_for_who_waits_for_it_ends_the_connection() {
+    // [v5 MQTT-3.1.2-24] [v5 MQTT-3.8.4-1] [v5 MQTT-3.10.4-4]
+    on_every_broker(|broker| {
+        let fresh =
+            || Connect::new(V5, broker.unique()).property(four(id::MAXIMUM_PACKET_SIZE, 60));
+        let names: Vec<_> = (0..100).map(|number| format!("f/{number}")).collect();
+        let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        for connect in [fresh(), fresh().persistent()] {
+            let mut client = Client::connect(broker, &connect);
+            client.subscribe(&names[0], 1);
+            client.send(wire::unsubscribe(V5, 9, &names));
+            client.expect_end(&[0x95]);
+            let mut client = Client::connect(broker, &connect);
+            client.send(wire::subscribe(V5, 9, &filters));
+            client.expect_end(&[0x95]);
+        }
+    });
+}
+
+#[test]
+fn an_alias_makes_no_message_too_large() {
+    // [v5 MQTT-3.1.2-24]
+    on_every_broker(|broker| {
+        let connect = Connect::new(V5, broker.unique())
+            .property(four(id::MAXIMUM_PACKET_SIZE, 60))
+            .property(two(id::TOPIC_ALIAS_MAXIMUM, 10));
+        let mut subscriber = Client::connect(broker, &connect);
+        subscriber.subscribe("~", 0);
+        let mut publisher = Client::start(broker, V5);
+        let filling = 60 - publisher.message("~", "").bytes().len();
+        // The first one sets the alias; the topic is shorter than it.
+        for payload in ["small".to_owned(), "x".repeat(filling), "small".to_owned()] {
+            publisher.publish_qos("~", 0, &payload);
+            assert_eq!(subscriber.receive_payload(), payload);
+        }
+    });
+}
+
+#[test]
 fn no_reason_string_for_who_asks_for_no_problem_information() {
     // [v5 MQTT-3.1.2-29]
     on_every_broker(|broker| {

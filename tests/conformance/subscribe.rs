@@ -1,6 +1,6 @@
 //! SUBSCRIBE, UNSUBSCRIBE and their answers: chapters 3.8 to 3.11.
 
-use super::brokers::{Broker, on_every_broker, on_every_version};
+use super::brokers::{Broker, on_every_broker, on_every_broker_with, on_every_version};
 use super::client::{Arrival, Client, PATIENCE};
 use super::packet::{Packet, Publish};
 use super::wire::Version::{self, V5, V31, V311};
@@ -10,6 +10,18 @@ const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const RETAIN_IF_NEW: u8 = 0x10;
 const RETAIN_NEVER: u8 = 0x20;
+
+#[test]
+fn a_session_with_all_its_subscriptions_may_replace_them() {
+    // [v5 MQTT-3.8.4-3]
+    on_every_broker_with("[mqtt]\nsubscriptions_max = 2\n", |broker| {
+        let topic = broker.unique();
+        let shared = format!("$share/group/{topic}");
+        let mut client = Client::start(broker, V5);
+        assert_eq!(client.try_subscribe(&[(&topic, 1), (&shared, 1)]), [1, 1]);
+        assert_eq!(client.try_subscribe(&[("more", 1), (&topic, 2), (&shared, 0)]), [0x97, 2, 0]);
+    });
+}
 
 /// A filter that no one may subscribe to is refused: the packet is malformed, or its filter gets
 /// a failure. Both readings are legal; a grant is not.

@@ -87,7 +87,8 @@ impl Link {
         }
     }
 
-    fn await_packet(&mut self) -> io::Result<Packet> {
+    /// The next packet, which is sure to come.
+    pub fn await_packet(&mut self) -> io::Result<Packet> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if let Some(packet) = self.poll()? {

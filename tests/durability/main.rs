@@ -12,4 +12,5 @@ mod crash;
 mod directory;
 mod full;
 mod lost_disk;
+mod shared;
 mod transfer;
