@@ -322,6 +322,28 @@ impl Grants {
         (false, why)
     }
 
+    /// Whether a message may be read of a subscription that reaches further.
+    pub fn may_read(&self, topic: &str) -> bool {
+        let about = |entry: &&Entry| entry.action == Action::Subscribe;
+        let mut covering =
+            self.0.iter().filter(about).filter(|entry| covers(&entry.filter, topic)).peekable();
+        covering.peek().is_some() && covering.all(|entry| !entry.denies)
+    }
+
+    /// The QoS of a subscription of which a part may be read, at most; nothing if no part may.
+    pub fn may_subscribe_to_part(&self, filter: &str) -> Option<QoS> {
+        let mut qos_max = None;
+        for entry in self.0.iter().filter(|entry| entry.action == Action::Subscribe) {
+            if entry.denies && covers(&entry.filter, filter) {
+                return None;
+            }
+            if !entry.denies && meets(&entry.filter, filter) {
+                qos_max = Some(qos_max.map_or(entry.qos_max, |qos| entry.qos_max.min(qos)));
+            }
+        }
+        qos_max
+    }
+
     /// Why a subscription may not be made.
     pub fn explain_refused(&self, filter: &str) -> String {
         let mut entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);

@@ -137,9 +137,17 @@ table! {
         /// filter stand for user, client id and the common name of a client's certificate; a name
         /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
         /// may do everything; with one, only what is allowed. A subscription has to be allowed for
-        /// every topic it can match, and is refused if any of them is denied. Subscriptions that a
-        /// changed rule forbids end with it.
+        /// every topic it can match, and is refused if any of them is denied; `wide_subscriptions`
+        /// can have it otherwise. Subscriptions that a changed rule forbids end with it.
         pub rules: Vec<RuleConfig> = Vec::new(), RuleList, Live;
+
+        /// What becomes of a subscription of which the rules allow a part: `refuse` refuses it, so
+        /// that a client knows; `sift` makes it, and its client gets of it what it may read, as
+        /// Mosquitto has it. A subscription of which no part is allowed is refused, and so is a
+        /// shared one. Unset: `sift` if there is an `acl_file` and no rule here, else `refuse`.
+        /// Sifting costs a look at the client's rules for each of its messages.
+        pub wide_subscriptions: Option<WideSubscriptions> = None,
+            Optional(Sampled(Choice(WideSubscriptions::WORDS), "\"sift\"")), Live;
 
         /// What becomes of a message that no rule allows, before MQTT 5.0, which is told so: `drop`
         /// acknowledges and forgets it, `disconnect` ends the connection.
@@ -161,6 +169,30 @@ table! {
         /// read is refused, as a password file is. A user that is removed
         /// stays connected until its connection ends.
         pub scram_users: BTreeMap<String, ScramVerifier> = BTreeMap::new(), Verifiers, Connect;
+    }
+}
+
+/// What becomes of a subscription of which the rules allow a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WideSubscriptions {
+    /// It is refused.
+    Refuse,
+    /// It is made, and its messages are looked at.
+    Sift,
+}
+
+impl WideSubscriptions {
+    const WORDS: &[(&str, WideSubscriptions)] =
+        &[("refuse", WideSubscriptions::Refuse), ("sift", WideSubscriptions::Sift)];
+}
+
+impl AuthConfig {
+    /// Whether subscriptions that reach further than their clients may read are made.
+    pub fn sifts_subscriptions(&self) -> bool {
+        match self.wide_subscriptions {
+            Some(wide) => wide == WideSubscriptions::Sift,
+            None => self.acl_file.is_some() && self.rules.is_empty(),
+        }
     }
 }
 

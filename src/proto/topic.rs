@@ -30,6 +30,15 @@ pub enum SubscriptionFilter<'a> {
     },
 }
 
+impl<'a> SubscriptionFilter<'a> {
+    /// The filter, without the group if it is one's.
+    pub fn within_group(self) -> TopicFilter<'a> {
+        match self {
+            SubscriptionFilter::Plain(filter) | SubscriptionFilter::Shared { filter, .. } => filter,
+        }
+    }
+}
+
 /// Why a string is no topic name or filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicError {

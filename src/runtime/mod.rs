@@ -227,6 +227,7 @@ pub(crate) fn policy(
             .map(|_| RuleService { remembered_s: config.auth.http_rules_cache_s }),
         rules: secrets::rules(&config.auth)?,
         refused_publish: config.auth.refused_publish,
+        sifts_subscriptions: config.auth.sifts_subscriptions(),
         rate_exceeded: config.auth.rate_exceeded,
         node: sys::node_name().into(),
         listeners: config.listeners.iter().map(listener_policy).collect(),

@@ -9,7 +9,7 @@ use super::ruling::May;
 use super::witness::{Lost, Why};
 use crate::auth::{Action, Actor, Grants, Identity, Rates};
 use crate::config::ClientLimits;
-use crate::proto::{Connect, Publish, QoS, ReasonCode};
+use crate::proto::{Connect, Publish, QoS, ReasonCode, SubscriptionFilter};
 use crate::time::Time;
 
 /// What the rules come to for one client.
@@ -21,6 +21,13 @@ pub(super) struct Standing {
     pub(super) rates: Rates,
     /// What else it is held to.
     pub(super) limits: ClientLimits,
+}
+
+/// How much of a subscription the rules allow, and at which QoS.
+enum Reach {
+    Whole(QoS),
+    Part(QoS),
+    None,
 }
 
 impl Shard {
@@ -121,17 +128,48 @@ impl Shard {
     }
 
     /// Whether a client may subscribe, and at which QoS.
-    pub(super) fn may_subscribe(&self, id: ConnectionId, filter: &str, qos: QoS) -> May {
-        let open = || self.left_open(id, Action::Subscribe, filter, qos, false);
+    pub(super) fn may_subscribe(
+        &self,
+        id: ConnectionId,
+        filter: SubscriptionFilter<'_>,
+        qos: QoS,
+    ) -> May {
+        let plain = filter.within_group().as_str();
+        let is_shared = matches!(filter, SubscriptionFilter::Shared { .. });
+        let open = || self.left_open(id, Action::Subscribe, plain, qos, false);
         let active = self.connections.get(id).and_then(|c| c.active());
         match active.and_then(|active| active.grants.as_deref()) {
-            Some(grants) => match grants.may_subscribe(filter) {
-                Some(qos_max) => May::Do(qos_max),
-                None if grants.denies_subscribe(filter) => May::Not,
-                None => open(),
+            Some(grants) => match self.reach(grants, plain, is_shared) {
+                Reach::Whole(qos_max) | Reach::Part(qos_max) => May::Do(qos_max),
+                Reach::None if grants.denies_subscribe(plain) => May::Not,
+                Reach::None => open(),
             },
             None if self.policy.rule_service.is_some() && !self.is_local(id) => open(),
             None => May::Do(QoS::ExactlyOnce),
+        }
+    }
+
+    /// How much of a subscription the rules allow. What one member of a shared group may not read
+    /// would be lost to all, and a service is asked about all of it: these are whole or not made.
+    fn reach(&self, grants: &Grants, filter: &str, is_shared: bool) -> Reach {
+        let policy = &self.policy;
+        if let Some(qos_max) = grants.may_subscribe(filter) {
+            return Reach::Whole(qos_max);
+        }
+        if !policy.sifts_subscriptions || policy.rule_service.is_some() || is_shared {
+            return Reach::None;
+        }
+        grants.may_subscribe_to_part(filter).map_or(Reach::None, Reach::Part)
+    }
+
+    /// A subscription was made: from now on messages are looked at if it reaches further than its
+    /// client may read.
+    pub(super) fn sift(&mut self, id: ConnectionId, filter: SubscriptionFilter<'_>) {
+        if self.policy.sifts_subscriptions
+            && let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
+            && let Some(grants) = active.grants.as_deref()
+        {
+            active.sifts |= grants.may_subscribe(filter.within_group().as_str()).is_none();
         }
     }
 
@@ -155,7 +193,7 @@ impl Shard {
         let Standing { grants, rates, limits } = standing;
         let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
         let Some(active) = active else { return };
-        active.grants = grants;
+        (active.grants, active.sifts) = (grants, false);
         active.limits = (!limits.is_unlimited()).then(|| Box::new(limits));
         let key = active.session;
         if let Some(seat) = self.sessions.get_mut(key) {
@@ -167,19 +205,21 @@ impl Shard {
 
     /// Ends the subscriptions of a client that the rules do not allow any more.
     pub(super) fn judge_subscriptions(&mut self, now: Time, id: ConnectionId) {
-        let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
-            return;
-        };
+        let Some(active) = self.connections.get(id).and_then(|c| c.active()) else { return };
         let key = active.session;
         let Some(grants) = active.grants.as_deref() else { return };
         let Some(seat) = self.sessions.get(key) else { return };
         let filters = seat.session.subscriptions.keys();
+        let mut sifts = false;
         let forbidden = filters.filter(|filter| {
-            let plain = super::share::filter_of(filter).unwrap_or(filter);
+            let shared = super::share::filter_of(filter);
+            let plain = shared.unwrap_or(filter);
+            let reach = self.reach(grants, plain, shared.is_some());
+            sifts |= matches!(reach, Reach::Part(_));
             // Where the service decides, what it has allowed stays until a rule denies it.
             match self.policy.rule_service {
                 Some(_) => grants.denies_subscribe(plain),
-                None => grants.may_subscribe(plain).is_none(),
+                None => matches!(reach, Reach::None),
             }
         });
         let explained = |filter: &Arc<str>| {
@@ -188,9 +228,12 @@ impl Shard {
         };
         let mut forbidden: Vec<(Arc<str>, String)> = forbidden.map(explained).collect();
         forbidden.sort_unstable();
+        let client_id = Arc::clone(&seat.session.client_id);
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+            active.sifts = sifts;
+        }
         if let Some((filter, why)) = forbidden.first() {
-            let (client_id, count) = (&seat.session.client_id, forbidden.len());
-            tracing::warn!(%client_id, count, %filter, %why, "subscriptions ended by the rules");
+            tracing::warn!(%client_id, count = forbidden.len(), %filter, %why, "subscriptions ended by the rules");
         }
         for (filter, why) in forbidden {
             self.metrics.subscriptions_refused_total += 1;

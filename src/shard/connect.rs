@@ -568,6 +568,7 @@ impl Shard {
             rulings: None,
             consulting: None,
             grants: None,
+            sifts: false,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
             taken_bytes_max: mqtt.packet_bytes_max.min(limits.packet_bytes_max),

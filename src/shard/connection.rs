@@ -141,6 +141,8 @@ pub struct Active {
     pub rulings: Option<Box<Rulings>>,
     /// What it may do; absent: everything.
     pub grants: Option<Box<Grants>>,
+    /// A subscription of its reaches further than it may read: its messages are looked at.
+    pub sifts: bool,
     pub version: Version,
     /// Half as much again as the keep-alive, in microseconds; 0 is never. [MQTT-3.1.2-22]
     pub silence_micros_max: u64,

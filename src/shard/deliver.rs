@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::connection::Connection;
+use super::connection::{Active, Connection};
 use super::effect::ConnectionId;
 use super::journal::{Journal, Waiter};
 use super::limit::Limit;
@@ -61,6 +61,8 @@ enum Written {
     Yes,
     /// It is longer than its client accepts. [MQTT-3.1.2-25]
     TooLarge,
+    /// Its client may not read it, whose subscription reaches further.
+    MayNot,
 }
 
 impl Shard {
@@ -132,8 +134,7 @@ impl Shard {
         }
         let packet_id = Some(packet_id(ordinal));
         let manner = Manner { qos, retain, dup: false, packet_id, subscription_ids };
-        if write_publish(connection, &mut self.pool, now, publication, manner) == Written::TooLarge
-        {
+        if write_publish(connection, &mut self.pool, now, publication, manner) != Written::Yes {
             return false;
         }
         if self.witness.traces.is_on() {
@@ -218,6 +219,8 @@ impl Shard {
                 }
                 self.mark_dirty(id);
             }
+            // As if it had not subscribed to it.
+            Written::MayNot => {}
             Written::TooLarge => {
                 self.metrics.dropped_too_large_total += 1;
                 self.lose_at_most_once(key, publication, Why::TooLarge);
@@ -541,6 +544,10 @@ fn pump_into(
                 }
                 pumped.over.extend(untracked);
             }
+            // As if it had not subscribed to it.
+            Written::MayNot => {
+                pumped.over.extend(untracked.or_else(|| abandon(seat, packet_id)));
+            }
             // The client is treated as if it had completed the message. [MQTT-3.1.2-25]
             Written::TooLarge => {
                 pump.metrics.dropped_too_large_total += 1;
@@ -565,6 +572,12 @@ fn count_sent(metrics: &mut ShardMetrics, qos: QoS, dup: bool, payload_bytes: us
     }
 }
 
+/// Whether a client may read a message of a subscription that reaches further.
+#[cold]
+fn may_read(active: &Active, topic: &str) -> bool {
+    active.grants.as_deref().is_none_or(|grants| grants.may_read(topic))
+}
+
 /// Encodes a PUBLISH for one connection.
 fn write_publish(
     connection: &mut Connection,
@@ -574,6 +587,9 @@ fn write_publish(
     manner: Manner<'_>,
 ) -> Written {
     let Some(active) = connection.active_mut() else { return Written::Yes };
+    if active.sifts && !may_read(active, publication.topic) {
+        return Written::MayNot;
+    }
     let version = active.version;
     let packet_bytes_max = active.packet_bytes_max;
     let mut publish = Publish {
@@ -588,10 +604,10 @@ fn write_publish(
     if version == Version::V5 {
         publish.properties.forward = publication.properties;
         publish.properties.subscription_ids = SubscriptionIds::Plain(manner.subscription_ids);
-        // [MQTT-3.3.2-6]
+        // [MQTT-3.3.2-6]: to the nearest second, as clocks of shards are not quite the same.
         if publication.expires != Time::NEVER {
-            let left = publication.expires.since(now).as_micros().div_ceil(1_000_000);
-            publish.properties.message_expiry_interval = u32::try_from(left).ok();
+            let left = (publication.expires.since(now).as_micros() + 500_000) / 1_000_000;
+            publish.properties.message_expiry_interval = u32::try_from(left.max(1)).ok();
         }
     }
     let fits = |publish: &Publish<'_>| {

@@ -135,6 +135,8 @@ pub struct Policy {
     pub rules: Rules,
     /// What becomes of a message that they do not allow, before 5.0.
     pub refused_publish: RefusedPublish,
+    /// Whether a subscription is made of which only a part may be read.
+    pub sifts_subscriptions: bool,
     /// What becomes of a client that sends more than it may.
     pub rate_exceeded: RateExceeded,
     /// What the broker calls itself where there may be several.

@@ -37,13 +37,6 @@ pub struct PendingSubscribe {
     retained: Option<Vec<Arc<str>>>,
 }
 
-/// The filter within a shared one.
-fn plain<'a>(filter: SubscriptionFilter<'a>) -> crate::proto::TopicFilter<'a> {
-    match filter {
-        SubscriptionFilter::Plain(filter) | SubscriptionFilter::Shared { filter, .. } => filter,
-    }
-}
-
 /// Subscriptions one connection may have in the making; beyond them nothing is read from it. What
 /// each costs, here and on the other shards, is bounded by that.
 const SUBSCRIBING_MAX: usize = 256;
@@ -61,8 +54,8 @@ impl Shard {
         }
         let (mut acts, mut ruled) = (Vec::new(), Vec::new());
         for FilterAndOptions { filter, options } in subscribe.filters.iter() {
-            let (topic, qos) = (plain(filter).as_str(), options.qos);
-            let may = self.may_subscribe(id, topic, qos);
+            let (topic, qos) = (filter.within_group().as_str(), options.qos);
+            let may = self.may_subscribe(id, filter, qos);
             ruled.push(matches!(may, May::Do(_)));
             if may == May::Ask {
                 let topic = topic.into();
@@ -112,7 +105,7 @@ impl Shard {
         let v5 = self.speaks_v5(id);
         for (index, entry) in subscribe.filters.iter().enumerate() {
             let FilterAndOptions { filter, mut options } = entry;
-            let allowed = match self.may_subscribe(id, plain(filter).as_str(), options.qos) {
+            let allowed = match self.may_subscribe(id, filter, options.qos) {
                 May::Do(qos_max) => Ok(qos_max),
                 May::Ask if ruled.get(index).copied().unwrap_or(false) => Ok(QoS::ExactlyOnce),
                 May::Ask | May::Not => Err(ReasonCode::NotAuthorized),
@@ -133,6 +126,7 @@ impl Shard {
                 }
             };
             if granted.is_ok() {
+                self.sift(id, filter);
                 let filter = || filter.to_string().into();
                 self.tell(id, |client| Event::Subscribed(client, filter(), options.qos));
             }

@@ -142,7 +142,7 @@ impl Client {
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
 
-    fn properties(&self) -> &'static [u8] {
+    pub fn properties(&self) -> &'static [u8] {
         if self.level == 5 { &[0] } else { &[] }
     }
 

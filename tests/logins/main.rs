@@ -9,6 +9,7 @@ mod limits;
 mod rules_service;
 mod service;
 mod token;
+mod wide;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
