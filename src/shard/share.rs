@@ -19,7 +19,7 @@ use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
 use super::witness::{Lost, Why};
-use super::{Key, Random, Shard, ShardMessage, Subscribed};
+use super::{Key, Random, Shard, ShardMessage, Subscribed, bit};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
@@ -34,6 +34,8 @@ use crate::time::Time;
 pub struct Groups {
     groups: Arena<Group>,
     by_name: HashMap<Arc<str>, Key, ahash::RandomState>,
+    /// Those whose next message waits for room in a lane.
+    behind_lanes: Vec<Key>,
 }
 
 /// A shared group.
@@ -55,6 +57,8 @@ struct Group {
     /// Where the next round-robin search begins.
     turn: usize,
     favourite: Option<MemberId>,
+    /// Its next message waits for room in a lane.
+    waits_for_lane: bool,
 }
 
 #[derive(Debug)]
@@ -103,7 +107,8 @@ pub fn filter_of(name: &str) -> Option<&str> {
 
 impl Groups {
     pub fn new(hasher: ahash::RandomState) -> Groups {
-        Groups { groups: Arena::new(), by_name: HashMap::with_hasher(hasher) }
+        let by_name = HashMap::with_hasher(hasher);
+        Groups { groups: Arena::new(), by_name, behind_lanes: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -188,21 +193,25 @@ impl Group {
         Some(waiting)
     }
 
-    /// The member for a message, if one can take it now.
+    /// The member for a message, if one can take it now: at QoS 1 and 2 one with room in its window,
+    /// at QoS 0, which has none, one whose lane has room. `hash` is what it is chosen by where the
+    /// strategy asks for that.
     fn pick(
         &mut self,
         strategy: ShareStrategy,
+        hash: u64,
         message: &Message,
-        origin: u64,
-        placement: &ahash::RandomState,
+        full_lanes: u64,
         random: &mut Random,
         may_get: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         let is_there = |seat: &Seat| seat.member.window > 0 && may_get(seat);
         let can_take = |seat: &Seat| {
-            let qos = message.qos.min(seat.member.options.qos);
             is_there(seat)
-                && (qos == QoS::AtMostOnce || seat.outstanding < u32::from(seat.member.window))
+                && match message.qos.min(seat.member.options.qos) {
+                    QoS::AtMostOnce => full_lanes & bit(seat.member.id.shard) == 0,
+                    _ => seat.outstanding < u32::from(seat.member.window),
+                }
         };
         let count = self.members.len();
         match strategy {
@@ -231,10 +240,6 @@ impl Group {
             }
             // Order is what these are chosen for: a member whose window is full is waited for.
             ShareStrategy::HashClient | ShareStrategy::HashTopic => {
-                let hash = match strategy {
-                    ShareStrategy::HashClient => origin,
-                    _ => placement.hash_one(message.topic()),
-                };
                 let there: Vec<usize> =
                     (0..count).filter(|index| is_there(&self.members[*index])).collect();
                 let index = *there.get((hash % there.len().max(1) as u64) as usize)?;
@@ -297,6 +302,7 @@ impl Shard {
             handed: BTreeMap::new(),
             turn: 0,
             favourite: None,
+            waits_for_lane: false,
         });
         self.groups.by_name.insert(name, key);
         key
@@ -487,24 +493,38 @@ impl Shard {
                 };
                 forward.as_ref().is_none_or(asked)
             };
-            let random = &mut self.random;
-            let picked = group.pick(strategy, &message, origin, &self.placement, random, may_get);
+            let hash = match strategy {
+                ShareStrategy::HashClient => origin,
+                ShareStrategy::HashTopic => self.placement.hash_one(message.topic()),
+                _ => 0,
+            };
+            let (random, full_lanes) = (&mut self.random, self.full_lanes);
+            let picked = group.pick(strategy, hash, &message, full_lanes, random, may_get);
             let Some(index) = picked else {
-                // Whom it may go to nobody is: what is behind it does not wait for that.
                 let mut there = group.members.iter().filter(|seat| seat.member.window > 0);
-                if forward.is_some() && there.clone().next().is_some() && !there.any(may_get) {
+                let is_somebody = there.clone().next().is_some();
+                // Whom it may go to nobody is: what is behind it does not wait for that.
+                if forward.is_some() && is_somebody && !there.clone().any(may_get) {
                     let refused = group.pop(&mut self.queue_memory);
                     let refused = refused.expect("the queue has a front");
                     self.waiting_over(log_number, &refused);
                     continue;
                 }
-                // QoS 0 waits for nobody.
-                if message.qos == QoS::AtMostOnce {
+                // QoS 0 waits for nobody, but for room in the lane to who is there.
+                if message.qos == QoS::AtMostOnce && !is_somebody {
                     self.metrics.dropped_away_total += 1;
                     let name = Arc::clone(&group.name);
                     group.pop(&mut self.queue_memory);
                     self.lose_in_group(&message, &name, Why::Away);
                     continue;
+                }
+                let waits_for_lane = |seat: &Seat| {
+                    message.qos.min(seat.member.options.qos) == QoS::AtMostOnce
+                        && full_lanes & bit(seat.member.id.shard) != 0
+                };
+                if there.any(waits_for_lane) && !std::mem::replace(&mut group.waits_for_lane, true)
+                {
+                    self.groups.behind_lanes.push(key);
                 }
                 return;
             };
@@ -527,6 +547,21 @@ impl Shard {
             }
             let handed = Handed { group: name, message, number, options, subscription_id };
             self.send(id.shard, ShardMessage::ShareDeliver { session: id.session, handed });
+        }
+    }
+
+    /// Whether a group's next message waits for room in a lane.
+    pub(super) fn waits_for_lane(&self, key: Key) -> bool {
+        self.groups.groups.get(key).is_some_and(|group| group.waits_for_lane)
+    }
+
+    /// A lane has room again: the groups that waited for one go on.
+    pub(super) fn dispatch_waiting(&mut self, now: Time) {
+        for key in std::mem::take(&mut self.groups.behind_lanes) {
+            if let Some(group) = self.groups.groups.get_mut(key) {
+                group.waits_for_lane = false;
+                self.dispatch(now, key);
+            }
         }
     }
 
