@@ -228,3 +228,34 @@ fn who_floods_and_never_reads_harms_nobody_else() {
     assert!(during < before + 8 * 8 * 2048, "{before} KiB before, {during} during");
     honest(ports[0]);
 }
+
+#[test]
+fn who_pings_and_never_reads_is_owed_one_answer() {
+    let broker = broker();
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&broker)[2])).expect("it listens");
+    let request = "GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+    // A frame with a CONNECT, and a PING; their masks are zeros.
+    let connect = [&[0x82, 0x90, 0, 0, 0, 0, 0x10, 14, 0, 4][..], b"MQTT", &[4, 2, 0, 0, 0, 2]];
+    let begin = [request.as_bytes(), &connect.concat(), b"pp"].concat();
+    let ping = [&[0x89, 0xFD, 0, 0, 0, 0][..], &[b'p'; 125]].concat();
+    let before = resident_kib(&broker);
+    stream.write_all(&begin).expect("it reads");
+    for _ in 0..1000 {
+        stream.write_all(&ping.repeat(500)).expect("it reads on");
+    }
+    let during = resident_kib(&broker);
+    println!("memory in KiB: {before} before, {during} during");
+    assert!(during < before + 8192, "{before} KiB before, {during} during");
+    // The last one is answered once there is room.
+    stream.write_all(&[0x89, 0x80, 0, 0, 0, 0]).expect("it reads on");
+    let (mut bytes, mut heard) = (vec![0; 1 << 20], [0; 2]);
+    while heard != [0x8A, 0] {
+        let count = stream.read(&mut bytes).expect("it answers");
+        assert!(count > 0, "it does not hang up");
+        for byte in &bytes[..count] {
+            heard = [heard[1], *byte];
+        }
+    }
+}

@@ -264,7 +264,8 @@ mod tests {
             "#staff",
         ];
         let samples = [&samples[..], &listener].concat();
-        let samples = [&samples[..], &["#response_topic_prefix", "#anonymous_allowed"]].concat();
+        let samples =
+            [&samples[..], &["#response_topic_prefix", "#anonymous_allowed", "#wide_"]].concat();
         let logins = [
             "#jwt_keys",
             "#jwt_issuer",

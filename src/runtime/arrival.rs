@@ -293,7 +293,9 @@ impl Driver {
         let Some(socket) = self.sockets.remove(id) else { return };
         let Socket { fd, peer, visit, layered, stage, .. } = *socket;
         if let Stage::Moving { to, unread } = stage {
-            self.ends.send(to.index(), LaneItem::Connection { fd, peer, visit, layered, unread });
+            let bytes = unread.len();
+            let item = LaneItem::Connection { fd, peer, visit, layered, unread };
+            self.ends.send(to.index(), item, bytes);
         }
     }
 }

@@ -27,7 +27,7 @@ use super::disk::{Disk, DiskFailure};
 use super::doors::Entry;
 use super::gate::Gate;
 use super::inquiry::Kicked;
-use super::lanes::{Flushed, LaneEnds};
+use super::lanes::{BATCH_BYTES_MAX, LaneEnds};
 use super::listener::Listening;
 use super::mailbox::{Counted, Letter, Mailbox};
 use super::ring::{Completion, Ring, Wait};
@@ -257,11 +257,11 @@ impl Driver {
         if !self.completions.is_empty() || self.may_have_letters {
             return None;
         }
-        if self.ends.is_stuck() {
-            return Some(Wait::AtMost(STUCK_PAUSE));
-        }
         if self.ends.count() > 1 && !self.ends.fall_asleep() {
             return None;
+        }
+        if self.ends.is_stuck() {
+            return Some(Wait::AtMost(STUCK_PAUSE));
         }
         let deadlines = [
             self.shard.poll_timeout(),
@@ -321,8 +321,14 @@ impl Driver {
 
     fn hear_lanes(&mut self, now: Time) -> io::Result<()> {
         for from in self.ends.others() {
-            while let Some(mut batch) = self.ends.receive(from) {
-                for item in batch.drain(..) {
+            // As much as may come by the network, that is one long batch or many short ones: what a
+            // turn costs by itself is shared by all of them. The rest keeps this shard awake.
+            let mut heard_bytes = 0;
+            while heard_bytes < BATCH_BYTES_MAX
+                && let Some(mut batch) = self.ends.receive(from)
+            {
+                heard_bytes += batch.bytes;
+                for item in batch.items.drain(..) {
                     match item {
                         LaneItem::Message(message) => {
                             let from = ShardId(from as u8);
@@ -478,7 +484,8 @@ impl Driver {
                 Output::PauseReading(id) => self.pause(id)?,
                 Output::ResumeReading(id) => self.resume(id)?,
                 Output::Lane { to, message } => {
-                    self.ends.send(to.index(), LaneItem::Message(message));
+                    let bytes = message.publication_bytes();
+                    self.ends.send(to.index(), LaneItem::Message(message), bytes);
                 }
                 Output::Ask { connection, login } => {
                     self.verifier.ask(self.index, connection, *login);
@@ -511,17 +518,15 @@ impl Driver {
 
     fn flush_lanes(&mut self, now: Time) -> io::Result<()> {
         for to in self.ends.others() {
-            let was_full = self.ends.was_full(to);
-            let flushed = self.ends.flush(to);
-            let lane = ShardId(to as u8);
-            match flushed {
-                Flushed::Full if !was_full => self.shard.handle(now, Input::LaneFull { to: lane }),
-                Flushed::Full => {}
-                _ if was_full => self.shard.handle(now, Input::LaneReady { to: lane }),
-                _ => {}
-            }
-            if flushed == Flushed::SentToSleeper {
+            let was_full = self.ends.is_full(to);
+            if self.ends.flush(to) {
                 self.wake_shard(to)?;
+            }
+            let lane = ShardId(to as u8);
+            match (was_full, self.ends.is_full(to)) {
+                (false, true) => self.shard.handle(now, Input::LaneFull { to: lane }),
+                (true, false) => self.shard.handle(now, Input::LaneReady { to: lane }),
+                _ => {}
             }
         }
         self.carry_out(now)

@@ -156,21 +156,13 @@ fn open_path(
 ) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = SockAddr::unix(path)?;
-    let mut patience = 20;
-    loop {
-        // What an earlier broker left is in the way, unless somebody listens there. The kernel may
-        // still be at letting go of the socket of one that was killed.
+    patiently(|| {
+        // What an earlier broker left is in the way, unless somebody listens there.
         if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
             std::fs::remove_file(path)?;
         }
-        match socket.bind(&address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && patience > 0 => {
-                patience -= 1;
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            outcome => break outcome?,
-        }
-    }
+        socket.bind(&address)
+    })?;
     socket.listen(BACKLOG)?;
     for listening in by_shard {
         let socket = OwnedFd::from(socket.try_clone()?);
@@ -178,6 +170,20 @@ fn open_path(
         listening.push(Listening { peer, ..Listening::new(config, socket, listener) });
     }
     Ok(())
+}
+
+/// Binds an address that may be in use for a moment yet: the kernel takes a broker's ring apart after
+/// its process is gone, and lets go of the sockets in it only then.
+fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const ATTEMPTS: usize = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 1..ATTEMPTS {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    bind()
 }
 
 /// Whether this machine lacks the address or the interface, rather than somebody else holding it.
@@ -193,7 +199,7 @@ fn bind_all(
 ) -> io::Result<Vec<TcpListener>> {
     // Sockets that share a port would share it with another broker of the same user, too: a
     // socket that does not share finds out.
-    bind(address, interface, false)?;
+    patiently(|| bind(address, interface, false))?;
     let first = bind(address, interface, true)?;
     let address = first.local_addr()?.as_socket().expect("an internet socket");
     let mut sockets = vec![first];
@@ -219,4 +225,30 @@ fn bind(address: SocketAddr, interface: Option<&str>, shared: bool) -> io::Resul
     socket.bind_device(interface.map(str::as_bytes))?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_comes_free_is_waited_for() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = holder.local_addr().expect("it is bound");
+        let mut holder = Some(holder);
+        let bound = patiently(|| {
+            let outcome = bind(address, None, false);
+            assert_eq!(outcome.is_err(), holder.take().is_some(), "in use while it is held");
+            outcome
+        });
+        bound.expect("it is free at the second attempt");
+    }
+
+    #[test]
+    fn a_port_that_stays_taken_is_given_up() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = holder.local_addr().expect("it is bound");
+        let refused = bind_all(address, None, 2).expect_err("somebody listens there");
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+    }
 }

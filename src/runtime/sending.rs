@@ -44,7 +44,11 @@ impl Driver {
     pub(super) fn push_out(&mut self, id: ConnectionId) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(id) else { return Ok(()) };
         let Some(layered) = &mut socket.layered else { return Ok(()) };
-        if socket.sending.is_some() || layered.out.is_empty() || socket.broken {
+        if socket.sending.is_some() || socket.broken {
+            return Ok(());
+        }
+        layered.transport.answer(&mut layered.out);
+        if layered.out.is_empty() {
             return Ok(());
         }
         let out = std::mem::take(&mut layered.out);
@@ -89,8 +93,13 @@ impl Driver {
         match &mut socket.stage {
             Stage::Greeting => {}
             Stage::Open => {
+                let is_layered = socket.layered.is_some();
                 if let Some(batch) = batch {
                     self.shard.handle(now, Input::Sent { connection: id, batch });
+                }
+                // The peer may have asked for an answer meanwhile.
+                if is_layered {
+                    self.push_out(id)?;
                 }
             }
             Stage::Moving { .. } => self.finish_move(id),

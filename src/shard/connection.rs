@@ -69,7 +69,7 @@ pub enum Pause {
     Acknowledgements = 2,
     /// It sends and does not read: what it is answered waits.
     Replies = 4,
-    /// Too many of the subscriptions it asked for are still being made.
+    /// Too many of the subscriptions it asked for are still being made, or ended.
     Subscribing = 8,
     /// Who it is is being asked, or whether it may do what it asked for.
     Verdict = 16,
@@ -157,7 +157,8 @@ pub struct Active {
     pub window: u16,
     /// Session expiry as asked for in CONNECT: 0 forbids a later one. [MQTT-3.14.2-2]
     pub connect_expiry_interval: u32,
-    /// Subscriptions asked for whose SUBACK or retained messages are still to come.
+    /// Subscriptions asked for whose SUBACK or retained messages are still to come, and ended ones
+    /// whose UNSUBACK waits for the log.
     pub subscribing: usize,
     pub aliases: Aliases,
     pub acknowledgements: Acknowledgements,

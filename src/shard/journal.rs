@@ -104,8 +104,8 @@ pub enum Waiter {
     Spread(Key),
     /// A message for another shard that must not overtake those.
     Lane(ShardId, Box<ShardMessage>),
-    /// An encoded packet for a client.
-    Packet(ConnectionId, Vec<u8>),
+    /// An UNSUBSCRIBE of so many filters: its UNSUBACK, encoded.
+    Unsubscribe(ConnectionId, u32, Vec<u8>),
 }
 
 impl Journal {
@@ -595,7 +595,9 @@ impl Shard {
             }
             Waiter::Spread(ticket) => self.spread_taken(ticket),
             Waiter::Lane(to, message) => self.send(to, *message),
-            Waiter::Packet(id, packet) => self.write_encoded(id, &packet),
+            Waiter::Unsubscribe(id, filters, unsuback) => {
+                self.finish_unsubscribe(now, id, filters, &unsuback);
+            }
         }
     }
 

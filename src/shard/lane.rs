@@ -135,3 +135,109 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::proto::{Connect, QoS, SubscriptionOptions, Version};
+    use crate::shard::{
+        ConnectionId, Handed, Input, Listener, Member, MemberId, Output, Peer, Policy, Seed,
+        ShardOptions,
+    };
+
+    const OTHER: ShardId = ShardId(1);
+    const PUBLISHER: ConnectionId = ConnectionId { slot: 0, generation: 1 };
+    const NOW: Time = Time::from_micros(1_790_000_000_000_000);
+
+    /// The first of two shards, with a client of its own.
+    fn shard() -> Shard {
+        let seed = Seed { placement: [1; 4], private: [2; 4] };
+        let policy = Arc::new(Policy::default());
+        let options = ShardOptions { id: ShardId(0), count: 2, policy, log: None, seed, now: NOW };
+        let mut shard = Shard::new(options);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
+        let connection = PUBLISHER;
+        shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
+        let client_id = (0..).map(|n| format!("c{n}")).find(|id| shard.place(id) == ShardId(0));
+        let client_id = client_id.expect("half of them");
+        let mut connect = Vec::new();
+        Connect::new(Version::V311, &client_id).encode(&mut connect);
+        shard.handle(NOW, Input::Received { connection, bytes: &connect });
+        shard
+    }
+
+    /// Its client publishes at QoS 0.
+    fn publish(shard: &mut Shard, topic: &str) {
+        let mut bytes = vec![0x30, topic.len() as u8 + 2, 0, topic.len() as u8];
+        bytes.extend(topic.as_bytes());
+        shard.handle(NOW, Input::Received { connection: PUBLISHER, bytes: &bytes });
+    }
+
+    fn hear(shard: &mut Shard, message: ShardMessage) {
+        shard.handle(NOW, Input::Lane { from: OTHER, message });
+    }
+
+    /// What it does: how often it pauses, resumes, forwards and hands to a member of a group.
+    fn done(shard: &mut Shard) -> [usize; 4] {
+        let mut done = [0; 4];
+        while let Some(output) = shard.poll() {
+            match output {
+                Output::PauseReading(PUBLISHER) => done[0] += 1,
+                Output::ResumeReading(PUBLISHER) => done[1] += 1,
+                Output::Lane { message: ShardMessage::Forward { .. }, .. } => done[2] += 1,
+                Output::Lane { message: ShardMessage::ShareDeliver { handed, .. }, .. } => {
+                    let Handed { number, .. } = handed;
+                    assert!(number > 0);
+                    done[3] += 1;
+                }
+                _ => {}
+            }
+        }
+        done
+    }
+
+    #[test]
+    fn a_full_lane_pauses_who_publishes_over_it_at_qos_0() {
+        let mut shard = shard();
+        hear(&mut shard, ShardMessage::InterestAdd { filter: "far".into(), serial: 1 });
+        publish(&mut shard, "far");
+        assert_eq!(done(&mut shard), [0, 0, 1, 0]);
+        shard.handle(NOW, Input::LaneFull { to: OTHER });
+        publish(&mut shard, "near");
+        assert_eq!(done(&mut shard), [0, 0, 0, 0], "who sends nothing over it is not paused");
+        publish(&mut shard, "far");
+        publish(&mut shard, "far");
+        assert_eq!(done(&mut shard), [1, 0, 1, 0]);
+        shard.handle(NOW, Input::LaneReady { to: OTHER });
+        assert_eq!(done(&mut shard), [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_group_keeps_qos_0_until_the_lane_to_a_member_has_room() {
+        let mut shard = shard();
+        let mut names = (0..).map(|n| format!("$share/g{n}/t"));
+        let name = names.find(|name| shard.place(name) == ShardId(0)).expect("half of them");
+        let session = Key::LAST;
+        let member = Member {
+            id: MemberId { shard: OTHER, session },
+            options: SubscriptionOptions::at(QoS::AtLeastOnce),
+            subscription_id: 0,
+            window: 10,
+            is_kept: false,
+        };
+        let (group, filter, ticket): (Arc<str>, _, _) = (name.into(), "t".into(), session);
+        hear(&mut shard, ShardMessage::ShareJoin { group, filter, member, name: None, ticket });
+        publish(&mut shard, "t");
+        assert_eq!(done(&mut shard), [0, 0, 0, 1]);
+        shard.handle(NOW, Input::LaneFull { to: OTHER });
+        publish(&mut shard, "t");
+        publish(&mut shard, "t");
+        assert_eq!(done(&mut shard), [1, 0, 0, 0], "its publisher waits, too");
+        shard.handle(NOW, Input::LaneReady { to: OTHER });
+        assert_eq!(done(&mut shard), [0, 1, 0, 2]);
+    }
+}

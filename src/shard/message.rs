@@ -152,6 +152,18 @@ pub enum ShardMessage {
     },
 }
 
+impl ShardMessage {
+    /// Bytes of the publication it carries, if it does.
+    pub fn publication_bytes(&self) -> usize {
+        match self {
+            ShardMessage::Forward { forwarded: Forwarded { message, .. }, .. }
+            | ShardMessage::ShareDeliver { handed: Handed { message, .. }, .. }
+            | ShardMessage::ShareReturn { message, .. } => message.bytes(),
+            _ => 0,
+        }
+    }
+}
+
 /// A publication on its way to another shard.
 #[derive(Debug)]
 pub struct Forwarded {

@@ -385,6 +385,7 @@ impl Shard {
             Input::LaneFull { to } => self.full_lanes |= bit(to),
             Input::LaneReady { to } => {
                 self.full_lanes &= !bit(to);
+                self.dispatch_waiting(now);
                 self.resume_publishers(now);
             }
             Input::Log(news) => self.handle_log(now, news),

@@ -382,10 +382,20 @@ impl Shard {
             None if is_behind && receivers != 0 => self.spread_later(publication, None, spread),
             None => self.forward(publication, spread, None),
         }
-        if receivers & self.full_lanes != 0
-            && let Some(owed) = owed
+        if receivers & self.full_lanes != 0 || local.waits_for_lane {
+            self.pause_publisher(origin);
+        }
+    }
+
+    /// A message goes over a lane that is full: at any QoS its publisher is not read from until
+    /// there is room. A will, or what the broker says of itself, has nobody who could say more.
+    #[cold]
+    fn pause_publisher(&mut self, origin: Origin) {
+        let key = origin.session.and_then(|index| self.sessions.key_at(index));
+        if let Some(seat) = key.and_then(|key| self.sessions.get(key))
+            && let Some(id) = seat.connection
         {
-            self.pause(owed.connection, Pause::Lane);
+            self.pause(id, Pause::Lane);
         }
     }
 

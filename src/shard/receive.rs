@@ -7,11 +7,9 @@ use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
 use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
-use super::journal::Waiter;
 use super::witness::Decision;
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
-use crate::storage::Sequence;
 use crate::time::Time;
 
 /// What a packet means for those behind it in the stream.
@@ -369,26 +367,11 @@ impl Shard {
         }
     }
 
-    /// Answers a SUBSCRIBE or UNSUBSCRIBE once everything up to `after` is durable. An answer that
-    /// is too long for its client, which would wait for it, ends the connection. [MQTT-3.1.2-24]
-    pub(super) fn write_answer(
-        &mut self,
-        now: Time,
-        id: ConnectionId,
-        packet: &Packet<'_>,
-        after: Option<Sequence>,
-    ) {
-        let Some(connection) = self.connections.get(id) else { return };
-        let version = connection.version().unwrap_or(Version::V311);
-        let mut encoded = Vec::new();
-        let is_sent = match after {
-            None => self.write_packet(id, packet),
-            Some(_) => packet.encode_within(version, connection.packet_bytes_max(), &mut encoded),
-        };
-        if !is_sent {
+    /// Answers a SUBSCRIBE or UNSUBSCRIBE. An answer that is too long for its client, which would
+    /// wait for it, ends the connection. [MQTT-3.1.2-24]
+    pub(super) fn write_answer(&mut self, now: Time, id: ConnectionId, packet: &Packet<'_>) {
+        if !self.write_packet(id, packet) {
             self.disconnect(now, id, ReasonCode::PacketTooLarge);
-        } else if let Some(sequence) = after {
-            self.journal.wait(sequence, Waiter::Packet(id, encoded));
         }
     }
 

@@ -71,6 +71,8 @@ pub struct Routed {
     pub appended: Option<Sequence>,
     /// Its record, if other shards must not get it before that is durable.
     pub spread_after: Option<(KeptId, Sequence)>,
+    /// Whether it waits in a group for room in a lane.
+    pub waits_for_lane: bool,
 }
 
 /// Why nobody on this shard gets a message.
@@ -152,9 +154,9 @@ impl Shard {
             return Err(Refusal::Queue);
         }
         self.number_groups(&mut scratch);
-        let routed = self.keep_routed(now, &mut scratch, publication, intake, remote);
-        if let Ok((_, kept)) = &routed {
-            self.hand_out(now, &mut scratch, publication, origin, *kept);
+        let mut routed = self.keep_routed(now, &mut scratch, publication, intake, remote);
+        if let Ok((routed, kept)) = &mut routed {
+            routed.waits_for_lane = self.hand_out(now, &mut scratch, publication, origin, *kept);
         }
         self.scratch = Some(scratch);
         Ok(routed?.0)
@@ -314,6 +316,7 @@ impl Shard {
         }
     }
 
+    /// Hands a publication to whom it matches; whether it waits in a group for room in a lane.
     fn hand_out(
         &mut self,
         now: Time,
@@ -321,7 +324,7 @@ impl Shard {
         publication: &Publication<'_>,
         origin: Origin,
         kept: Option<KeptId>,
-    ) {
+    ) -> bool {
         self.witness.publisher = origin.session;
         for index in 0..scratch.matches.len() {
             let Match { session, qos, retain_as_published, merged, ordinal, .. } =
@@ -340,10 +343,13 @@ impl Shard {
             self.deliver(now, key, publication, Granted { qos, retain }, subscription_ids, kept);
         }
         self.witness.publisher = None;
+        let mut waits_for_lane = false;
         for GroupMatch { group, number, is_kept } in scratch.groups.drain(..) {
             let kept = kept.filter(|_| is_kept);
             self.publish_to_group(now, group, publication, origin, number, kept);
+            waits_for_lane |= self.waits_for_lane(group);
         }
+        waits_for_lane
     }
 
     /// The entry of a filter, made if need be.

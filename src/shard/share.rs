@@ -19,7 +19,7 @@ use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
 use super::route::Origin;
 use super::witness::{Lost, Why};
-use super::{Key, Random, Shard, ShardMessage, Subscribed};
+use super::{Key, Random, Shard, ShardMessage, Subscribed, bit};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
@@ -37,6 +37,8 @@ pub struct Groups {
     /// Of the last message of any group. No number comes twice: what a member says of a message of
     /// a group that ended must not be taken for one of the group that has its name now.
     last_number: u64,
+    /// Those whose next message waits for room in a lane.
+    behind_lanes: Vec<Key>,
 }
 
 /// A shared group.
@@ -57,6 +59,8 @@ struct Group {
     /// Where the next round-robin search begins.
     turn: usize,
     favourite: Option<MemberId>,
+    /// Its next message waits for room in a lane.
+    waits_for_lane: bool,
 }
 
 #[derive(Debug)]
@@ -69,11 +73,15 @@ struct Seat {
 }
 
 impl Seat {
-    /// Whether its client is there and takes a message of this QoS now.
-    fn can_take(&self, qos: QoS) -> bool {
-        let Member { window, options, .. } = self.member;
-        let is_tracked = qos.min(options.qos) > QoS::AtMostOnce;
-        window > 0 && (!is_tracked || self.outstanding < u32::from(window))
+    /// Whether its client is there and takes a message of this QoS now. Of QoS 0 it takes what the
+    /// lane to it has room for.
+    fn can_take(&self, qos: QoS, full_lanes: u64) -> bool {
+        let Member { id, window, options, .. } = self.member;
+        window > 0
+            && match qos.min(options.qos) {
+                QoS::AtMostOnce => full_lanes & bit(id.shard) == 0,
+                _ => self.outstanding < u32::from(window),
+            }
     }
 }
 
@@ -114,7 +122,8 @@ pub fn filter_of(name: &str) -> Option<&str> {
 
 impl Groups {
     pub fn new(hasher: ahash::RandomState) -> Groups {
-        Groups { groups: Arena::new(), by_name: HashMap::with_hasher(hasher), last_number: 0 }
+        let by_name = HashMap::with_hasher(hasher);
+        Groups { groups: Arena::new(), by_name, last_number: 0, behind_lanes: Vec::new() }
     }
 
     /// The number of a message in a group: numbers follow the order of routing.
@@ -177,12 +186,13 @@ impl Group {
         &mut self,
         waiting: Waiting,
         qos: QoS,
+        full_lanes: u64,
         limits: QueueLimits,
         memory: &mut QueueMemory,
     ) -> Vec<Waiting> {
         let (bytes, needed) = (u64::from(waiting.bytes), waiting.memory_bytes());
         let (mut dropped, mut freed) = (Vec::new(), 0);
-        while self.is_full(bytes, qos, limits)
+        while self.is_full(bytes, qos, full_lanes, limits)
             || (freed < needed && memory.bytes() + needed > limits.memory_bytes_max)
         {
             let oldest = match limits.policy {
@@ -201,8 +211,8 @@ impl Group {
     }
 
     /// Whether the queue has no room for a message that does not only pass through.
-    fn is_full(&self, bytes: u64, qos: QoS, limits: QueueLimits) -> bool {
-        let can_take = |seat: &Seat| seat.can_take(qos);
+    fn is_full(&self, bytes: u64, qos: QoS, full_lanes: u64, limits: QueueLimits) -> bool {
+        let can_take = |seat: &Seat| seat.can_take(qos, full_lanes);
         let passes = || self.queue.is_empty() && self.members.iter().any(can_take);
         let is_over =
             self.queue.len() >= limits.messages_max || self.queue_bytes + bytes > limits.bytes_max;
@@ -216,18 +226,20 @@ impl Group {
         Some(waiting)
     }
 
-    /// The member for a message, if one can take it now.
+    /// The member for a message, if one can take it now: at QoS 1 and 2 one with room in its window,
+    /// at QoS 0, which has none, one whose lane has room. `hash` is what it is chosen by where the
+    /// strategy asks for that.
     fn pick(
         &mut self,
         strategy: ShareStrategy,
+        hash: u64,
         message: &Message,
-        origin: u64,
-        placement: &ahash::RandomState,
+        full_lanes: u64,
         random: &mut Random,
         may_get: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         let is_there = |seat: &Seat| seat.member.window > 0 && may_get(seat);
-        let can_take = |seat: &Seat| seat.can_take(message.qos) && may_get(seat);
+        let can_take = |seat: &Seat| seat.can_take(message.qos, full_lanes) && may_get(seat);
         let count = self.members.len();
         match strategy {
             ShareStrategy::RoundRobin => {
@@ -255,10 +267,6 @@ impl Group {
             }
             // Order is what these are chosen for: a member whose window is full is waited for.
             ShareStrategy::HashClient | ShareStrategy::HashTopic => {
-                let hash = match strategy {
-                    ShareStrategy::HashClient => origin,
-                    _ => placement.hash_one(message.topic()),
-                };
                 let there: Vec<usize> =
                     (0..count).filter(|index| is_there(&self.members[*index])).collect();
                 let index = *there.get((hash % there.len().max(1) as u64) as usize)?;
@@ -320,6 +328,7 @@ impl Shard {
             handed: BTreeMap::new(),
             turn: 0,
             favourite: None,
+            waits_for_lane: false,
         });
         self.groups.by_name.insert(name, key);
         key
@@ -445,7 +454,8 @@ impl Shard {
             None => Body::Held(Arc::clone(publication.keep())),
         };
         let waiting = Waiting { number, body, bytes, origin: origin.hash };
-        let dropped = group.offer(waiting, publication.qos, limits, &mut self.queue_memory);
+        let (qos, full_lanes) = (publication.qos, self.full_lanes);
+        let dropped = group.offer(waiting, qos, full_lanes, limits, &mut self.queue_memory);
         if !dropped.is_empty() {
             let (name, log_number) = (Arc::clone(&group.name), group.log_number);
             self.metrics.dropped_share_queue_full_total += dropped.len() as u64;
@@ -469,7 +479,8 @@ impl Shard {
     /// Whether a group's queue has no room for a message of so many bytes.
     pub(super) fn group_is_full(&self, key: Key, bytes: u64, qos: QoS) -> bool {
         let limits = self.queue_limits();
-        self.groups.groups.get(key).is_some_and(|group| group.is_full(bytes, qos, limits))
+        let group = self.groups.groups.get(key);
+        group.is_some_and(|group| group.is_full(bytes, qos, self.full_lanes, limits))
     }
 
     /// A message leaves a group's queue without a member.
@@ -503,24 +514,38 @@ impl Shard {
                 };
                 forward.as_ref().is_none_or(asked)
             };
-            let random = &mut self.random;
-            let picked = group.pick(strategy, &message, origin, &self.placement, random, may_get);
+            let hash = match strategy {
+                ShareStrategy::HashClient => origin,
+                ShareStrategy::HashTopic => self.placement.hash_one(message.topic()),
+                _ => 0,
+            };
+            let (random, full_lanes) = (&mut self.random, self.full_lanes);
+            let picked = group.pick(strategy, hash, &message, full_lanes, random, may_get);
             let Some(index) = picked else {
-                // Whom it may go to nobody is: what is behind it does not wait for that.
                 let mut there = group.members.iter().filter(|seat| seat.member.window > 0);
-                if forward.is_some() && there.clone().next().is_some() && !there.any(may_get) {
+                let is_somebody = there.clone().next().is_some();
+                // Whom it may go to nobody is: what is behind it does not wait for that.
+                if forward.is_some() && is_somebody && !there.clone().any(may_get) {
                     let refused = group.pop(&mut self.queue_memory);
                     let refused = refused.expect("the queue has a front");
                     self.waiting_over(log_number, &refused);
                     continue;
                 }
-                // QoS 0 waits for nobody.
-                if message.qos == QoS::AtMostOnce {
+                // QoS 0 waits for nobody, but for room in the lane to who is there.
+                if message.qos == QoS::AtMostOnce && !is_somebody {
                     self.metrics.dropped_away_total += 1;
                     let name = Arc::clone(&group.name);
                     group.pop(&mut self.queue_memory);
                     self.lose_in_group(&message, &name, Why::Away);
                     continue;
+                }
+                let waits_for_lane = |seat: &Seat| {
+                    message.qos.min(seat.member.options.qos) == QoS::AtMostOnce
+                        && full_lanes & bit(seat.member.id.shard) != 0
+                };
+                if there.any(waits_for_lane) && !std::mem::replace(&mut group.waits_for_lane, true)
+                {
+                    self.groups.behind_lanes.push(key);
                 }
                 return;
             };
@@ -543,6 +568,21 @@ impl Shard {
             }
             let handed = Handed { group: name, message, number, options, subscription_id };
             self.send(id.shard, ShardMessage::ShareDeliver { session: id.session, handed });
+        }
+    }
+
+    /// Whether a group's next message waits for room in a lane.
+    pub(super) fn waits_for_lane(&self, key: Key) -> bool {
+        self.groups.groups.get(key).is_some_and(|group| group.waits_for_lane)
+    }
+
+    /// A lane has room again: the groups that waited for one go on.
+    pub(super) fn dispatch_waiting(&mut self, now: Time) {
+        for key in std::mem::take(&mut self.groups.behind_lanes) {
+            if let Some(group) = self.groups.groups.get_mut(key) {
+                group.waits_for_lane = false;
+                self.dispatch(now, key);
+            }
         }
     }
 

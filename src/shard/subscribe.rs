@@ -7,6 +7,7 @@ use super::consult::{Consulting, Event};
 use super::deliver::Granted;
 use super::effect::ConnectionId;
 use super::interest::Waiter as InterestWaiter;
+use super::journal::Waiter;
 use super::limit::Limit;
 use super::ruling::{Act, May};
 use super::witness::{Lost, Why};
@@ -37,8 +38,9 @@ pub struct PendingSubscribe {
     retained: Option<Vec<Arc<str>>>,
 }
 
-/// Subscriptions one connection may have in the making; beyond them nothing is read from it. What
-/// each costs, here and on the other shards, is bounded by that.
+/// Subscriptions one connection may have in the making, those included whose end is not durable yet;
+/// beyond them nothing is read from it. What each costs, here and on the other shards, is bounded by
+/// that.
 const SUBSCRIBING_MAX: usize = 256;
 
 impl Shard {
@@ -146,9 +148,12 @@ impl Shard {
         }
         self.wait_for_subscriptions(session, ticket);
         self.settle_subscribe(now, ticket);
-        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
-            && active.subscribing >= SUBSCRIBING_MAX
-        {
+        self.bound_subscribing(id);
+    }
+
+    fn bound_subscribing(&mut self, id: ConnectionId) {
+        let active = self.connections.get(id).and_then(|connection| connection.active());
+        if active.is_some_and(|active| active.subscribing >= SUBSCRIBING_MAX) {
             self.pause(id, Pause::Subscribing);
         }
     }
@@ -302,7 +307,7 @@ impl Shard {
         let reasons = std::mem::take(&mut pending.reasons);
         if self.session_of(connection) == Some(session) {
             let suback = Packet::SubAck(SubAck::new(packet_id, &reasons));
-            self.write_answer(now, connection, &suback, None);
+            self.write_answer(now, connection, &suback);
         }
         for filter in retained {
             self.read_retained(now, session, filter, ticket);
@@ -312,11 +317,15 @@ impl Shard {
 
     fn finish_subscribe(&mut self, now: Time, ticket: Key) {
         let Some(pending) = self.subscribes.remove(ticket) else { return };
-        let id = pending.connection;
+        self.end_subscribing(now, pending.connection, pending.filters);
+    }
+
+    /// So many filters that a connection has sent are dealt with.
+    fn end_subscribing(&mut self, now: Time, id: ConnectionId, filters: usize) {
         let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) else {
             return;
         };
-        active.subscribing -= pending.filters;
+        active.subscribing -= filters;
         if active.subscribing <= SUBSCRIBING_MAX / 2 {
             self.unpause(now, id, Pause::Subscribing);
         }
@@ -348,8 +357,35 @@ impl Shard {
         }
         let unsuback = Packet::UnsubAck(UnsubAck::new(unsubscribe.packet_id, &reasons));
         let is_kept = self.sessions.get(session).is_some_and(|seat| seat.is_kept());
-        let last = self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last));
-        self.write_answer(now, id, &unsuback, last);
+        let Some(sequence) =
+            self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last))
+        else {
+            return self.write_answer(now, id, &unsuback);
+        };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let (version, bytes_max) = (connection.version(), connection.packet_bytes_max());
+        let mut packet = Vec::new();
+        if !unsuback.encode_within(version.unwrap_or(Version::V311), bytes_max, &mut packet) {
+            return self.disconnect(now, id, ReasonCode::PacketTooLarge);
+        }
+        let filters = unsubscribe.filters.len();
+        if let Some(active) = connection.active_mut() {
+            active.subscribing += filters;
+        }
+        self.journal.wait(sequence, Waiter::Unsubscribe(id, filters as u32, packet));
+        self.bound_subscribing(id);
+    }
+
+    /// The end of so many subscriptions is durable: here is the UNSUBACK.
+    pub(super) fn finish_unsubscribe(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        filters: u32,
+        unsuback: &[u8],
+    ) {
+        self.write_encoded(id, unsuback);
+        self.end_subscribing(now, id, filters as usize);
     }
 
     /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]
@@ -397,5 +433,100 @@ impl Shard {
             self.keep_for_one(now, session, &publication, Granted { qos, retain: true }, ids);
         // [MQTT-3.3.1-8]
         self.deliver(now, session, &publication, Granted { qos, retain: true }, ids, kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::proto::Connect;
+    use crate::shard::{
+        Input, Listener, Output, Peer, Policy, Restored, Seed, ShardId, ShardOptions,
+    };
+    use crate::storage::{Log, LogOptions, News, Order};
+
+    const CLIENT: ConnectionId = ConnectionId { slot: 0, generation: 1 };
+    const NOW: Time = Time::from_micros(1_790_000_000_000_000);
+    const SEGMENT_BYTES: u32 = 16 << 10;
+
+    /// What came of a shard's orders: whether it reads from the client, and what is not done yet.
+    #[derive(Default)]
+    struct Seen {
+        is_paused: bool,
+        sent_bytes: usize,
+        orders: Vec<Order>,
+    }
+
+    impl Seen {
+        fn look(&mut self, shard: &mut Shard) {
+            while let Some(output) = shard.poll() {
+                match output {
+                    Output::PauseReading(CLIENT) => self.is_paused = true,
+                    Output::ResumeReading(CLIENT) => self.is_paused = false,
+                    Output::Log(order) => self.orders.push(order),
+                    Output::Write { connection, batch } => {
+                        self.sent_bytes += batch.len();
+                        shard.handle(NOW, Input::Sent { connection, batch });
+                    }
+                    _ => {}
+                }
+            }
+        }
+
+        /// The disk does what it was asked to, until nothing more is.
+        fn carry_out(&mut self, shard: &mut Shard) {
+            while !self.orders.is_empty() {
+                for order in std::mem::take(&mut self.orders) {
+                    let news = match order {
+                        Order::Prepare { segment, .. } => {
+                            let pages = Bytes::from(vec![0; SEGMENT_BYTES as usize]);
+                            News::Prepared { segment, pages }
+                        }
+                        Order::Commit(commit) => News::Committed(commit),
+                        Order::Recycle(_) => continue,
+                    };
+                    shard.handle(NOW, Input::Log(news));
+                }
+                self.look(shard);
+            }
+        }
+    }
+
+    #[test]
+    fn who_ends_subscriptions_waits_for_the_disk_to_keep_up() {
+        let seed = Seed { placement: [1; 4], private: [2; 4] };
+        let log = LogOptions { shard: 0, segment_bytes: SEGMENT_BYTES, segments_max: 4 };
+        let log = Some((Log::new(log), Restored::default()));
+        let policy = Arc::new(Policy::default());
+        let options = ShardOptions { id: ShardId(0), count: 1, policy, log, seed, now: NOW };
+        let (mut shard, mut seen) = (Shard::new(options), Seen::default());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
+        let connection = CLIENT;
+        shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
+        let connect = Connect::new(Version::V5, "client");
+        let mut bytes = Vec::new();
+        Connect { session_expiry_interval: Some(1000), ..connect }.encode(&mut bytes);
+        // SUBSCRIBE to "a".
+        bytes.extend([0x82, 7, 0, 1, 0, 0, 1, b'a', 0]);
+        shard.handle(NOW, Input::Received { connection, bytes: &bytes });
+        seen.look(&mut shard);
+        seen.carry_out(&mut shard);
+        assert!(!seen.is_paused);
+        let before = seen.sent_bytes;
+        const COUNT: usize = 10 * SUBSCRIBING_MAX;
+        let unsubscribe = [0xA2, 6, 0, 2, 0, 0, 1, b'a'];
+        shard.handle(NOW, Input::Received { connection, bytes: &unsubscribe.repeat(COUNT) });
+        seen.look(&mut shard);
+        assert!(seen.is_paused);
+        let waits = shard.connections.get(CLIENT).and_then(|client| client.active());
+        assert_eq!(waits.map(|active| active.subscribing), Some(SUBSCRIBING_MAX));
+        seen.carry_out(&mut shard);
+        assert!(!seen.is_paused);
+        assert_eq!(seen.sent_bytes - before, 6 * COUNT, "each is answered");
     }
 }

@@ -182,7 +182,9 @@ impl Transport {
 
     /// Takes bytes from the network. What they hold of packets is added to `packets`, what is to
     /// be written to the network at once to `out`: an answer of the handshake, or the reason of an
-    /// error.
+    /// error. That is bounded, however much a peer sends and does not read: there is one handshake
+    /// and one end, TLS answers one request to renegotiate and ends at the second, and keeps one
+    /// update of its keys for the next thing that is sent. For the rest see [`Transport::answer`].
     ///
     /// # Errors
     ///
@@ -293,6 +295,22 @@ impl Transport {
         }
         if let Some(tls) = tls {
             tls.flush(out);
+        }
+    }
+
+    /// Adds to `out` what a layer owes the peer for what it asked last: to be called when something
+    /// can be sent, so that who asks and does not read is owed one answer.
+    pub fn answer(&mut self, out: &mut Vec<u8>) {
+        let Transport { tls, web, .. } = self;
+        let Some(web) = web else { return };
+        match tls {
+            Some(tls) => {
+                let mut answer = Vec::new();
+                web.answer(&mut answer);
+                tls.send(&answer);
+                tls.flush(out);
+            }
+            None => web.answer(out),
         }
     }
 

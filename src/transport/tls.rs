@@ -254,3 +254,66 @@ impl Tls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection};
+
+    use super::*;
+
+    /// A server, and a client that trusts it.
+    fn pair() -> (Tls, ClientConnection) {
+        let certificates = include_bytes!("../../tests/support/tls/certificate.pem").to_vec();
+        let key = include_bytes!("../../tests/support/tls/key.pem").to_vec();
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&certificates) {
+            roots.add(certificate.expect("PEM")).expect("an authority of its own");
+        }
+        let options = TlsOptions { certificates, key, clients: None };
+        let server = Tls::new(tls_server(&options).expect("a pair")).expect("a configuration");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions of this provider")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        (server, ClientConnection::new(Arc::new(config), name).expect("a client"))
+    }
+
+    /// What a client has to say is heard; the answer is added to `out`.
+    fn hear(server: &mut Tls, client: &mut ClientConnection, out: &mut Vec<u8>) {
+        let mut sent = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut sent).expect("memory");
+        }
+        server.receive(&sent, &mut Vec::new()).expect("nothing wrong");
+        server.flush(out);
+    }
+
+    #[test]
+    fn who_asks_for_new_keys_and_never_reads_is_owed_one_answer() {
+        let (mut server, mut client) = pair();
+        let mut out = Vec::new();
+        while client.is_handshaking() || !server.is_open() {
+            hear(&mut server, &mut client, &mut out);
+            let answer = std::mem::take(&mut out);
+            let mut answer = &answer[..];
+            while !answer.is_empty() {
+                client.read_tls(&mut answer).expect("memory");
+                client.process_new_packets().expect("nothing wrong");
+            }
+        }
+        for _ in 0..1000 {
+            client.refresh_traffic_keys().expect("TLS 1.3");
+            client.writer().write_all(b"x").expect("memory");
+            hear(&mut server, &mut client, &mut out);
+        }
+        assert!(out.is_empty());
+        server.send(b"y");
+        server.flush(&mut out);
+        // An update of the keys and what was said, in a record each.
+        assert!(out.len() < 128, "{} bytes", out.len());
+    }
+}

@@ -15,6 +15,9 @@ pub(super) struct WebSocket {
     partial: Vec<u8>,
     /// A data frame was not the last of its message.
     in_message: bool,
+    /// What a PING that is not answered yet said. Only the last one is answered, so that who sends
+    /// them and does not read is owed one PONG (RFC 6455, section 5.5.3).
+    pinged: Option<Vec<u8>>,
     /// Close was sent.
     closing: bool,
     /// Whether the request is believed whose connection it is.
@@ -67,6 +70,7 @@ impl WebSocket {
             state,
             partial: Vec::new(),
             in_message: false,
+            pinged: None,
             closing: false,
             is_forwarded,
             client: None,
@@ -214,7 +218,7 @@ impl WebSocket {
         self.partial.clear();
         self.state = State::Head;
         match opcode {
-            PING => frame(PONG, &payload, out),
+            PING => self.pinged = Some(payload),
             CLOSE => {
                 let code = match payload[..] {
                     [] => NORMAL,
@@ -240,7 +244,16 @@ impl WebSocket {
         }
     }
 
+    /// Answers the last PING, if that was not done.
+    pub(super) fn answer(&mut self, out: &mut Vec<u8>) {
+        if let Some(payload) = self.pinged.take() {
+            frame(PONG, &payload, out);
+        }
+    }
+
+    /// Nothing is said behind it, be it an answer.
     fn say_close(&mut self, code: u16, out: &mut Vec<u8>) {
+        self.pinged = None;
         if !std::mem::replace(&mut self.closing, true) {
             frame(CLOSE, &code.to_be_bytes(), out);
         }
@@ -419,13 +432,29 @@ mod tests {
     }
 
     #[test]
+    fn of_many_pings_the_last_is_answered() {
+        let mut web = open();
+        let pings = [masked(0x89, b"one"), masked(0x89, b"two"), masked(0x89, b"")].concat();
+        let (outcome, _, mut out) = hear(&mut web, &pings);
+        assert_eq!((outcome, out.len()), (Ok(()), 0));
+        web.answer(&mut out);
+        web.answer(&mut out);
+        assert_eq!(out, [0x8A, 0]);
+        let bytes = [masked(0x89, b"late"), masked(0x88, b"")].concat();
+        let (_, _, mut out) = hear(&mut web, &bytes);
+        web.answer(&mut out);
+        assert_eq!(out, [0x88, 2, 0x03, 0xE8], "nothing follows Close");
+    }
+
+    #[test]
     fn a_ping_is_answered_amid_a_message() {
         let mut web = open();
         let mut bytes = masked(0x02, b"he");
         bytes.extend(masked(0x89, b"there?"));
         bytes.extend(masked(0x80, b"llo"));
-        let (outcome, packets, out) = hear(&mut web, &bytes);
+        let (outcome, packets, mut out) = hear(&mut web, &bytes);
         assert_eq!((outcome, packets.as_slice()), (Ok(()), &b"hello"[..]));
+        web.answer(&mut out);
         assert_eq!(out, [&[0x8A, 6][..], b"there?"].concat());
     }
 
