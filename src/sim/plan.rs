@@ -179,7 +179,7 @@ fn mqtt(random: &mut Random, lossy: bool) -> Mqtt {
         receive_maximum: *random.pick(&[1, 2, 5, 100]),
         topic_alias_maximum: *random.pick(&[0, 1, 3, 64]),
         topic_alias_outbound_max: *random.pick(&[0, 2, 16]),
-        inflight_messages_max: *random.pick(&[1, 3, 128]),
+        inflight_messages_max: *random.pick(&WINDOWS),
         queue_messages_max: if lossy { random.between(1, 5) as u32 } else { 100_000 },
         queue_policy: *random.pick(&POLICIES),
         queue_qos0: random.chance(300),
@@ -189,6 +189,9 @@ fn mqtt(random: &mut Random, lossy: bool) -> Mqtt {
         ..Mqtt::default()
     }
 }
+
+/// Messages that clients are sent unacknowledged, the widest last.
+pub(super) const WINDOWS: [u16; 3] = [1, 3, 128];
 
 /// The longest a session outlives its connection, in seconds: at the end of a run everything
 /// that clients left behind has to be gone after this.

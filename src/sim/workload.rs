@@ -6,7 +6,7 @@ use super::client::{How, State};
 use super::host::News;
 use super::network::Place;
 use super::oracle::{Body, Draft, FilterKey, MessageId, Options};
-use super::plan::{Plan, SESSION_EXPIRY_S_MAX};
+use super::plan::{Plan, SESSION_EXPIRY_S_MAX, WINDOWS};
 use super::random::{Purpose, Random};
 use super::wire::{Property, Protocol, Value, property};
 use super::world::{Event, Phase, World};
@@ -447,7 +447,7 @@ impl World {
     fn reconfigure(&mut self, client: usize) {
         let random = &mut self.workloads[client].acts;
         let mut mqtt = self.plan.mqtt.clone();
-        mqtt.inflight_messages_max = *random.pick(&[1, 3, 128]);
+        mqtt.inflight_messages_max = *random.pick(&WINDOWS);
         mqtt.outbox_bytes_max = *random.pick(&[1, 400, 1 << 20]);
         self.reconfigure_to(mqtt);
     }
