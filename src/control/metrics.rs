@@ -49,9 +49,10 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     family("hawker_log_segments", Gauge, "Segments of the log.", &|c| c.log.segments);
     let help = "Bytes from the log's oldest record to its end.";
     family("hawker_log_bytes", Gauge, help, &|c| c.log.bytes);
-    let help = "Bytes of messages in the log that are owed or retained.";
+    let help = "Bytes of the log that are of use: messages owed or retained, sessions and groups.";
     family("hawker_log_live_bytes", Gauge, help, &|c| c.log.live_bytes);
-    family("hawker_log_messages", Gauge, "Those messages.", &|c| c.log.messages);
+    let help = "Messages in the log that are owed or retained.";
+    family("hawker_log_messages", Gauge, help, &|c| c.log.messages);
     let help = "1 while messages that must be kept are refused for want of room.";
     family("hawker_log_full", Gauge, help, &|c| u64::from(c.log.is_full));
     family("hawker_log_commits_total", Counter, "Commits of the log.", &|c| c.commits);

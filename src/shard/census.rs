@@ -51,7 +51,7 @@ pub struct LogSize {
     pub segments: u64,
     /// Bytes from its oldest record to its end.
     pub bytes: u64,
-    /// Bytes of messages in it that are still owed or retained.
+    /// Bytes of it that are of use: messages that are owed or retained, sessions and groups.
     pub live_bytes: u64,
     /// Those messages.
     pub messages: u64,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::effect::ShardId;
+use super::journal::Told;
 use super::record::{
-    CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, SessionState, Step,
-    SubscriptionState, Taken, Target,
+    CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, SessionPart,
+    SessionState, Step, SubscriptionState, Taken, Target,
 };
 use crate::message::Stamp;
 use crate::proto::QoS;
-use crate::storage::{RecordRef, Sequence};
+use crate::storage::{RecordRef, Sequence, record_bytes};
 
 /// The state that a shard's log describes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Image {
     /// What is owed to sessions and groups that the log has not told of yet: compaction has told
     /// of them again further behind.
     untold: BTreeMap<QueueNumber, BTreeMap<u64, Owed>>,
+    /// Sessions that were not told to their end: what was said of them before counts.
+    parts: BTreeMap<QueueNumber, (Told, SessionPart)>,
     /// The greatest number of a session or group.
     pub last_number: QueueNumber,
     /// The latest stamp of a retained message.
@@ -39,7 +42,7 @@ pub struct Image {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionImage {
     /// Where it is told as a whole.
-    pub told_at: Sequence,
+    pub told: Told,
     pub state: SessionState,
     /// What it is owed, by ordinal.
     pub queue: BTreeMap<u64, Owed>,
@@ -49,7 +52,7 @@ pub struct SessionImage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupImage {
     /// Where it is told of.
-    pub told_at: Sequence,
+    pub told: Told,
     /// `$share/{group}/{filter}`.
     pub name: String,
     /// The filter within.
@@ -72,7 +75,7 @@ pub struct Owed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessagePlace {
     pub sequence: Sequence,
-    /// Of the record's payload.
+    /// Of its record.
     pub record_bytes: u32,
     /// Of topic, properties and payload.
     pub bytes: u32,
@@ -123,7 +126,7 @@ impl Image {
         let known = match record.kind {
             CHANGE => match Change::decode(record.payload) {
                 Some(change) => {
-                    self.fold_change(record.sequence, change);
+                    self.fold_change(Told::by(record), change);
                     true
                 }
                 None => false,
@@ -137,9 +140,10 @@ impl Image {
         if known { Ok(()) } else { Err(UnknownRecord(record.sequence)) }
     }
 
-    fn fold_change(&mut self, at: Sequence, change: Change) {
+    fn fold_change(&mut self, told: Told, change: Change) {
         match change {
-            Change::Session(state) => self.fold_session(at, state),
+            Change::SessionPart(part) => self.fold_part(told, part),
+            Change::Session(state) => self.fold_session(told, state),
             Change::Attach { session, expiry_interval, will } => {
                 if let Some(state) = self.state_mut(session) {
                     state.expiry_interval = expiry_interval;
@@ -162,6 +166,7 @@ impl Image {
             Change::SessionEnd { session } => {
                 self.sessions.remove(&session);
                 self.untold.remove(&session);
+                self.parts.remove(&session);
             }
             Change::Subscribe { session, subscription } => {
                 if let Some(state) = self.state_mut(session) {
@@ -188,13 +193,13 @@ impl Image {
             Change::Spread { message } => {
                 self.unspread.remove(&Sequence(message));
             }
-            Change::Group { group, name, filter } => self.fold_group(at, group, name, filter),
+            Change::Group { group, name, filter } => self.fold_group(told, group, name, filter),
             Change::GroupEnd { group } => {
                 self.groups.remove(&group);
                 self.untold.remove(&group);
             }
             Change::Received { from, through } => {
-                self.fold_received(at, ShardId(from), Sequence(through));
+                self.fold_received(told.at, ShardId(from), Sequence(through));
             }
         }
     }
@@ -203,26 +208,47 @@ impl Image {
         self.sessions.get_mut(&session).map(|session| &mut session.state)
     }
 
-    fn fold_session(&mut self, at: Sequence, state: SessionState) {
-        let number = state.number;
-        self.last_number = self.last_number.max(number);
-        let earlier = self.sessions.remove(&number).map(|earlier| earlier.queue);
-        let queue = earlier.or_else(|| self.untold.remove(&number)).unwrap_or_default();
-        self.sessions.insert(number, SessionImage { told_at: at, state, queue });
+    fn fold_part(&mut self, told: Told, mut part: SessionPart) {
+        self.last_number = self.last_number.max(part.session);
+        match self.parts.get_mut(&part.session).filter(|_| !part.is_first) {
+            Some((whole, before)) => {
+                whole.bytes += told.bytes;
+                before.subscriptions.append(&mut part.subscriptions);
+                before.taken.append(&mut part.taken);
+                before.received.append(&mut part.received);
+            }
+            None => {
+                self.parts.insert(part.session, (told, part));
+            }
+        }
     }
 
-    fn fold_group(&mut self, at: Sequence, group: QueueNumber, name: String, filter: String) {
+    fn fold_session(&mut self, mut told: Told, mut state: SessionState) {
+        let number = state.number;
+        self.last_number = self.last_number.max(number);
+        if let Some((before, part)) = self.parts.remove(&number) {
+            told = Told { at: before.at, bytes: before.bytes + told.bytes };
+            state.subscriptions.splice(..0, part.subscriptions);
+            state.taken.splice(..0, part.taken);
+            state.received.splice(..0, part.received);
+        }
+        let earlier = self.sessions.remove(&number).map(|earlier| earlier.queue);
+        let queue = earlier.or_else(|| self.untold.remove(&number)).unwrap_or_default();
+        self.sessions.insert(number, SessionImage { told, state, queue });
+    }
+
+    fn fold_group(&mut self, told: Told, group: QueueNumber, name: String, filter: String) {
         self.last_number = self.last_number.max(group);
         let earlier = self.groups.remove(&group).map(|earlier| earlier.queue);
         let queue = earlier.or_else(|| self.untold.remove(&group)).unwrap_or_default();
-        self.groups.insert(group, GroupImage { told_at: at, name, filter, queue });
+        self.groups.insert(group, GroupImage { told, name, filter, queue });
     }
 
     fn fold_message(&mut self, record: &RecordRef<'_>) -> Option<()> {
         let (head, body) = MessageHead::decode(record.payload)?;
         let message = MessagePlace {
             sequence: record.sequence,
-            record_bytes: record.payload.len() as u32,
+            record_bytes: record_bytes(record.payload.len()) as u32,
             bytes: body.len() as u32,
         };
         self.last_stamp = self.last_stamp.max(head.stamp);
@@ -328,6 +354,71 @@ impl SessionState {
 mod tests {
     use super::*;
     use crate::message::{Message, Publication};
+
+    /// A session with lists that need many parts.
+    fn large_session(last_ordinal: u64) -> SessionState {
+        let subscriptions = (0..100).map(|n| SubscriptionState {
+            filter: format!("{n}/{}", "x".repeat(1000)),
+            options: 1,
+            id: n,
+        });
+        SessionState {
+            last_ordinal,
+            subscriptions: subscriptions.collect(),
+            taken: (1..=30_000).collect(),
+            received: (1..=10_000).collect(),
+            ..SessionState::new(7, "large", 60)
+        }
+    }
+
+    fn fold(image: &mut Image, at: u64, change: &Change) {
+        let payload = change.encode();
+        let record =
+            RecordRef { sequence: Sequence(at), kind: CHANGE, time_micros: 0, payload: &payload };
+        image.fold(&record).expect("it is ours");
+    }
+
+    #[test]
+    fn a_session_told_in_parts_is_what_it_was_until_the_last_one_is_there() {
+        const SEGMENT_BYTES: u32 = 64 << 10;
+        let small = SessionState::new(7, "large", 60);
+        let changes = large_session(5).into_changes(SEGMENT_BYTES);
+        let bytes: Vec<usize> = changes.iter().map(|change| change.encode().len()).collect();
+        assert!(bytes.iter().all(|bytes| *bytes < 2048), "{bytes:?}");
+        for cut in 0..changes.len() {
+            let mut image = Image::default();
+            fold(&mut image, 1, &Change::Session(small.clone()));
+            // The broker crashed in the midst of it, and went on.
+            for (at, change) in (10..).zip(&changes[..cut]) {
+                fold(&mut image, at, change);
+            }
+            assert_eq!(image.sessions[&7].state, small, "cut at {cut}");
+            for (at, change) in (1000..).zip(large_session(6).into_changes(SEGMENT_BYTES)) {
+                fold(&mut image, at, &change);
+            }
+            let session = &image.sessions[&7];
+            assert_eq!(session.state, large_session(6), "cut at {cut}");
+            assert_eq!(session.told.at, Sequence(1000), "all of it is of use");
+            assert!(session.told.bytes > bytes.iter().sum::<usize>() as u64);
+        }
+    }
+
+    #[test]
+    fn a_session_of_a_version_without_parts_is_read() {
+        let hex = "627965000000000000000000000000000100000000000000616e6effffffffffa086010000000000\
+                   0000000000000000000000000000000001000000676f6e65ffffffffbcffffff00000000b4ffffff\
+                   03000000010000000000000000000000000000000000000000000000000000000000000000000000\
+                   8cffffff0000000084ffffff0000000080ffffff00000000";
+        let bytes = hex.as_bytes().chunks(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).expect("digits");
+            u8::from_str_radix(pair, 16).expect("digits")
+        });
+        let Some(Change::Session(state)) = Change::decode(&bytes.collect::<Vec<_>>()) else {
+            panic!("it is a session");
+        };
+        assert_eq!((state.number, state.client_id.as_str()), (1, "ann"));
+        assert_eq!(state.will.expect("it left one").payload, b"bye");
+    }
 
     #[test]
     fn what_another_shard_handed_over_is_known_beyond_the_message() {

@@ -91,7 +91,7 @@ use self::arena::Arena;
 use self::connection::{Connections, Pause};
 use self::image::ReceivedImage;
 use self::interest::Interests;
-use self::journal::Journal;
+use self::journal::{Journal, Told};
 use self::limit::Reached;
 use self::publish::{PendingPublish, PendingSpread};
 use self::record::QueueNumber;
@@ -262,7 +262,7 @@ struct Seat {
     /// Its number in the log; 0 if it never outlived a connection.
     number: QueueNumber,
     /// Where the log tells of it as a whole.
-    told_at: Option<Sequence>,
+    told: Option<Told>,
     /// Messages that may wait for it, by the rules of its last connection in this life.
     queue_messages_max: u32,
     /// Who left its will.
@@ -283,7 +283,7 @@ impl Seat {
             armed_for: Time::NEVER,
             shares: 0,
             number: 0,
-            told_at: None,
+            told: None,
             queue_messages_max: u32::MAX,
             will_author: WillAuthor::default(),
             sent_through: 0,

@@ -14,21 +14,23 @@ struct Rehoming<'a, P> {
     /// By shard and number of the earlier life.
     queues: BTreeMap<(usize, QueueNumber), (ShardId, QueueNumber)>,
     numbers: BTreeMap<ShardId, QueueNumber>,
+    segment_bytes: u32,
     write: &'a mut dyn FnMut(ShardId, Kind, &[u8]),
 }
 
 /// Tells what `images` describe as records of other logs: `place` is the new home of a client,
-/// topic or group, `read` gives a record's payload from a shard's log, and `write` takes a record
-/// for a shard's new one.
+/// topic or group, `segment_bytes` what records have to fit into there, `read` gives a record's
+/// payload from a shard's log, and `write` takes a record for a shard's new one.
 pub fn rehome(
     mut images: Vec<Image>,
     place: impl Fn(&str) -> ShardId,
+    segment_bytes: u32,
     read: impl Fn(usize, Sequence) -> Option<Vec<u8>>,
     write: &mut dyn FnMut(ShardId, Kind, &[u8]),
 ) {
     let spread = finish_spreading(&mut images, &read);
     let (queues, numbers) = (BTreeMap::new(), BTreeMap::new());
-    let mut rehoming = Rehoming { place, queues, numbers, write };
+    let mut rehoming = Rehoming { place, queues, numbers, segment_bytes, write };
     for (shard, image) in images.iter().enumerate() {
         rehoming.tell_queues(shard, image);
     }
@@ -50,7 +52,9 @@ impl<P: Fn(&str) -> ShardId> Rehoming<'_, P> {
             let mut state = session.state.clone();
             let home = (self.place)(&state.client_id);
             state.number = self.number(shard, *number, home);
-            (self.write)(home, CHANGE, &Change::Session(state).encode());
+            for change in state.into_changes(self.segment_bytes) {
+                (self.write)(home, CHANGE, &change.encode());
+            }
         }
         for (number, group) in &image.groups {
             let home = (self.place)(&group.name);

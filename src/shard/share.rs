@@ -13,7 +13,7 @@ use super::consult::{Forward, Name};
 use super::effect::ShardId;
 use super::image::GroupImage;
 use super::interest::Waiter;
-use super::journal::Item;
+use super::journal::{Item, Told};
 use super::limit::Limit;
 use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
@@ -49,7 +49,7 @@ struct Group {
     next_number: u64,
     /// Its number in the log, once a member's session outlives the broker; 0 before.
     log_number: QueueNumber,
-    told_at: Option<Sequence>,
+    told: Option<Told>,
     /// Messages in the log that were handed to a member and are not done, by number.
     handed: BTreeMap<u64, KeptId>,
     /// Where the next round-robin search begins.
@@ -293,7 +293,7 @@ impl Shard {
             queue_bytes: 0,
             next_number: 1,
             log_number: 0,
-            told_at: None,
+            told: None,
             handed: BTreeMap::new(),
             turn: 0,
             favourite: None,
@@ -558,7 +558,7 @@ impl Shard {
         image: GroupImage,
         places: &mut BTreeMap<Sequence, KeptId>,
     ) -> bool {
-        let GroupImage { told_at, name, queue, .. } = image;
+        let GroupImage { told, name, queue, .. } = image;
         let Some(key) = self.groups.by_name.get(name.as_str()).copied() else { return false };
         for (ordinal, owed) in queue {
             let body = Body::Kept(self.adopt(owed.message, places));
@@ -568,10 +568,10 @@ impl Shard {
             group.insert(waiting, &mut self.queue_memory);
             group.next_number = group.next_number.max(ordinal + 1);
         }
-        self.journal.hold(told_at, Item::Group(key));
+        self.journal.hold_item(told, Item::Group(key));
         let Some(group) = self.groups.groups.get_mut(key) else { return false };
         group.log_number = number;
-        group.told_at = Some(told_at);
+        group.told = Some(told);
         true
     }
 
@@ -590,16 +590,16 @@ impl Shard {
             name: group.name.to_string(),
             filter: group.filter.to_string(),
         };
-        let told_at = self.journal.append_item(now, &change, Item::Group(key));
-        if let Some(earlier) = std::mem::replace(&mut group.told_at, told_at) {
+        let told = self.journal.append_item(now, &[change], Item::Group(key));
+        if let Some(earlier) = std::mem::replace(&mut group.told, told) {
             self.journal.release_item(earlier);
         }
     }
 
     /// Tells of a group again, so that the segment it was told of in can go.
     pub(super) fn move_group(&mut self, now: Time, key: Key, segment: SegmentNumber) {
-        let told_at = self.groups.groups.get(key).and_then(|group| group.told_at);
-        if told_at.is_some_and(|told_at| self.journal.is_in(told_at, segment)) {
+        let told = self.groups.groups.get(key).and_then(|group| group.told);
+        if told.is_some_and(|told| self.journal.is_in(told.at, segment)) {
             self.tell_group(now, key);
         }
     }
@@ -615,8 +615,8 @@ impl Shard {
         for id in group.handed.values() {
             self.journal.release(&Body::Kept(*id));
         }
-        if let Some(told_at) = group.told_at {
-            self.journal.release_item(told_at);
+        if let Some(told) = group.told {
+            self.journal.release_item(told);
         }
     }
 
