@@ -9,7 +9,7 @@ use super::record::{
     SessionState, Step, SubscriptionState, Taken, Target,
 };
 use crate::message::Stamp;
-use crate::proto::QoS;
+use crate::proto::{QoS, SubscriptionFilter};
 use crate::storage::{RecordRef, Sequence, record_bytes};
 
 /// The state that a shard's log describes.
@@ -43,9 +43,66 @@ pub struct Image {
 pub struct SessionImage {
     /// Where it is told as a whole.
     pub told: Told,
-    pub state: SessionState,
+    /// All but its subscriptions; see [`SessionImage::state`].
+    rest: SessionState,
+    subscriptions: Subscriptions,
     /// What it is owed, by ordinal.
     pub queue: BTreeMap<u64, Owed>,
+}
+
+/// A session's subscriptions, by filter.
+type Subscriptions = BTreeMap<String, Made>;
+
+/// A subscription, and where the log says that it was made: in which record, at which place in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Made {
+    at: (Sequence, usize),
+    options: u8,
+    id: u32,
+}
+
+impl SessionImage {
+    /// Who it is, and all but its subscriptions.
+    pub fn rest(&self) -> &SessionState {
+        &self.rest
+    }
+
+    /// The session, with its subscriptions in the order in which they were made.
+    pub fn state(&self) -> SessionState {
+        let mut made: Vec<_> = self.subscriptions.iter().collect();
+        made.sort_unstable_by_key(|(_, made)| made.at);
+        let subscriptions = made.into_iter().map(|(filter, made)| SubscriptionState {
+            filter: filter.clone(),
+            options: made.options,
+            id: made.id,
+        });
+        SessionState { subscriptions: subscriptions.collect(), ..self.rest.clone() }
+    }
+
+    /// Options and identifier of each subscription, shared ones apart, that a topic matches, in the
+    /// order in which they were made.
+    pub fn subscriptions_to(&self, topic: &str) -> Vec<(u8, u32)> {
+        let matching = self.subscriptions.iter().filter(|(filter, _)| {
+            matches!(
+                SubscriptionFilter::parse(filter),
+                Ok(SubscriptionFilter::Plain(filter)) if filter.matches(topic)
+            )
+        });
+        let mut matching: Vec<_> = matching.map(|(_, made)| *made).collect();
+        matching.sort_unstable_by_key(|made| made.at);
+        matching.into_iter().map(|made| (made.options, made.id)).collect()
+    }
+
+    /// The ordinal of one more message that it is owed.
+    pub fn next_ordinal(&mut self) -> u64 {
+        self.rest.last_ordinal += 1;
+        self.rest.last_ordinal
+    }
+
+    fn subscribe(&mut self, at: (Sequence, usize), subscription: SubscriptionState) {
+        let SubscriptionState { filter, options, id } = subscription;
+        self.subscriptions.insert(filter, Made { at, options, id });
+    }
 }
 
 /// A shared group of an earlier life.
@@ -169,14 +226,13 @@ impl Image {
                 self.parts.remove(&session);
             }
             Change::Subscribe { session, subscription } => {
-                if let Some(state) = self.state_mut(session) {
-                    state.subscriptions.retain(|other| other.filter != subscription.filter);
-                    state.subscriptions.push(subscription);
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.subscribe((told.at, 0), subscription);
                 }
             }
             Change::Unsubscribe { session, filter } => {
-                if let Some(state) = self.state_mut(session) {
-                    state.subscriptions.retain(|other| other.filter != filter);
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.subscriptions.remove(&filter);
                 }
             }
             Change::Release { session, packet_id } => {
@@ -205,7 +261,7 @@ impl Image {
     }
 
     fn state_mut(&mut self, session: QueueNumber) -> Option<&mut SessionState> {
-        self.sessions.get_mut(&session).map(|session| &mut session.state)
+        self.sessions.get_mut(&session).map(|session| &mut session.rest)
     }
 
     fn fold_part(&mut self, told: Told, mut part: SessionPart) {
@@ -234,7 +290,13 @@ impl Image {
         }
         let earlier = self.sessions.remove(&number).map(|earlier| earlier.queue);
         let queue = earlier.or_else(|| self.untold.remove(&number)).unwrap_or_default();
-        self.sessions.insert(number, SessionImage { told, state, queue });
+        let subscriptions = std::mem::take(&mut state.subscriptions);
+        let rest = state;
+        let mut session = SessionImage { told, rest, subscriptions: Subscriptions::new(), queue };
+        for (index, subscription) in subscriptions.into_iter().enumerate() {
+            session.subscribe((told.at, index), subscription);
+        }
+        self.sessions.insert(number, session);
     }
 
     fn fold_group(&mut self, told: Told, group: QueueNumber, name: String, filter: String) {
@@ -296,7 +358,7 @@ impl Image {
         let Target { queue, ordinal, qos, retain, subscription_ids } = target;
         let owed = Owed { message, qos, retain, subscription_ids };
         if let Some(session) = self.sessions.get_mut(&queue) {
-            session.state.last_ordinal = session.state.last_ordinal.max(ordinal);
+            session.rest.last_ordinal = session.rest.last_ordinal.max(ordinal);
             session.queue.insert(ordinal, owed);
         } else if let Some(group) = self.groups.get_mut(&queue) {
             group.queue.insert(ordinal, owed);
@@ -306,7 +368,7 @@ impl Image {
     }
 
     fn fold_progress(&mut self, Progress { queue, ordinal, step }: Progress) {
-        if let Some(SessionImage { state, queue, .. }) = self.sessions.get_mut(&queue) {
+        if let Some(SessionImage { rest: state, queue, .. }) = self.sessions.get_mut(&queue) {
             match step {
                 Step::Sent => state.sent_through = state.sent_through.max(ordinal),
                 Step::Received => {
@@ -392,15 +454,46 @@ mod tests {
             for (at, change) in (10..).zip(&changes[..cut]) {
                 fold(&mut image, at, change);
             }
-            assert_eq!(image.sessions[&7].state, small, "cut at {cut}");
+            assert_eq!(image.sessions[&7].state(), small, "cut at {cut}");
             for (at, change) in (1000..).zip(large_session(6).into_changes(SEGMENT_BYTES)) {
                 fold(&mut image, at, &change);
             }
             let session = &image.sessions[&7];
-            assert_eq!(session.state, large_session(6), "cut at {cut}");
+            assert_eq!(session.state(), large_session(6), "cut at {cut}");
             assert_eq!(session.told.at, Sequence(1000), "all of it is of use");
             assert!(session.told.bytes > bytes.iter().sum::<usize>() as u64);
         }
+    }
+
+    /// Were it quadratic, this would take minutes.
+    #[test]
+    fn a_hundred_thousand_subscriptions_are_folded_in_the_order_in_which_they_were_made() {
+        const COUNT: u32 = 100_000;
+        let subscription = |n: u32, id| SubscriptionState {
+            filter: format!("device/{n:06}/state/value"),
+            options: 1,
+            id,
+        };
+        let mut image = Image::default();
+        fold(&mut image, 1, &Change::Session(SessionState::new(7, "many", 60)));
+        let mut at = 1;
+        let mut say = |change| {
+            at += 1;
+            fold(&mut image, at, &change);
+        };
+        for id in 0..2 {
+            for n in (0..COUNT).rev() {
+                say(Change::Subscribe { session: 7, subscription: subscription(n, id) });
+            }
+        }
+        // One ends, and one is made anew.
+        say(Change::Unsubscribe { session: 7, filter: subscription(5, 1).filter });
+        say(Change::Subscribe { session: 7, subscription: subscription(9, 2) });
+        let subscriptions = image.sessions[&7].state().subscriptions;
+        let mut expected: Vec<_> = (0..COUNT).rev().map(|n| subscription(n, 1)).collect();
+        expected.retain(|other| ![subscription(5, 1), subscription(9, 1)].contains(other));
+        expected.push(subscription(9, 2));
+        assert!(subscriptions == expected, "{} subscriptions", subscriptions.len());
     }
 
     #[test]

@@ -291,13 +291,13 @@ pub fn restore(mut images: Vec<Image>, place: impl Fn(&str) -> ShardId) -> Vec<R
         images.iter().map(|_| BTreeMap::new()).collect();
     for (shard, image) in images.iter_mut().enumerate() {
         // A session that was to end with its connection has ended.
-        let is_over = |session: &SessionImage| session.state.expiry_interval == 0;
+        let is_over = |session: &SessionImage| session.rest().expiry_interval == 0;
         let over = image.sessions.iter().filter(|(_, session)| is_over(session));
         ended.push(over.map(|(number, _)| *number).collect::<Vec<_>>());
         image.sessions.retain(|_, session| !is_over(session));
         for (index, session) in image.sessions.values().enumerate() {
             let id = MemberId { shard: ShardId(shard as u8), session: Key::nth(index as u32) };
-            for subscription in &session.state.subscriptions {
+            for subscription in &session.state().subscriptions {
                 let filter = &subscription.filter;
                 let Some(Subscription { options, subscription_id }) = subscription.subscription()
                 else {
@@ -375,7 +375,8 @@ impl Shard {
         image: SessionImage,
         places: &mut BTreeMap<Sequence, KeptId>,
     ) {
-        let SessionImage { told, state, queue } = image;
+        let state = image.state();
+        let SessionImage { told, queue, .. } = image;
         let client_id: Arc<str> = state.client_id.as_str().into();
         let mut session =
             Session::new(Arc::clone(&client_id), state.expiry_interval, self.hasher.clone());
