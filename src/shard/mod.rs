@@ -497,6 +497,7 @@ impl Shard {
             match timer {
                 Timer::Connection(id) => self.check_connection(now, id),
                 Timer::Session(key) => self.check_session(now, key),
+                Timer::Retained => self.expire_retained(now),
                 Timer::Rate(id) => self.unpause(now, id, Pause::Rate),
             }
         }
