@@ -506,7 +506,13 @@ impl Writer {
                     false => Ok(()),
                 }
             }
-            Err(storage::Full) => Err(io::Error::other("a record is longer than a segment")),
+            Err(storage::Full) => {
+                let record = format!("a record of {} bytes", payload.len());
+                let error = format!(
+                    "{record} is longer than a segment; raise storage.segment_bytes to what it was"
+                );
+                Err(io::Error::other(error))
+            }
         };
     }
 

@@ -88,3 +88,19 @@ fn a_session_longer_than_a_segment_holds_up_no_segment_and_moves_to_other_shards
     large.listen(broker.address(), Duration::from_millis(200));
     assert_eq!(large.heard.len(), filters.len(), "every subscription is there");
 }
+
+#[test]
+fn a_packet_that_no_segment_holds_ends_its_connection_and_is_not_sent_for_ever() {
+    let broker = Setup::shards(1).config(SMALL).start();
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    let mut body = b"\0\x08load/one\0\x01".to_vec();
+    body.resize(33 << 10, 0);
+    // The broker may end the connection before all of it is written.
+    let _ = link.send(0x32, &body);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while link.poll().is_ok() {
+        assert!(Instant::now() < deadline, "it is left without an answer");
+    }
+}
