@@ -21,9 +21,10 @@ table! {
         /// With `durability = "os"`: how long what was written may wait to be on stable storage.
         pub sync_interval_ms: u32 = 1_000, milliseconds(1..=3_600_000), Restart;
 
-        /// What happens at the start if something that was acknowledged is damaged: `refuse` says
-        /// what and ends; `quarantine` copies the damaged log aside, goes on with all that is
-        /// whole and says what is missing.
+        /// What happens if something that was acknowledged is damaged: `refuse` says what and ends;
+        /// `quarantine` copies the damaged log aside, goes on with all that is whole and says what
+        /// is missing. Of a message that is found damaged while the broker runs it says where it
+        /// was, and does not deliver it.
         pub on_damage: OnDamage = OnDamage::Refuse, Choice(OnDamage::WORDS), Restart;
     }
 }

@@ -57,6 +57,8 @@ pub struct LogSize {
     pub messages: u64,
     /// Whether what can be refused is refused for want of room.
     pub is_full: bool,
+    /// Records that were found damaged since the start.
+    pub damages: u64,
 }
 
 /// What a shard holds, as it keeps count of: nothing is walked to know it.

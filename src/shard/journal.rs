@@ -7,7 +7,7 @@ use super::arena::Arena;
 use super::census::LogSize;
 use super::effect::{ConnectionId, ShardId};
 use super::record::{CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, Step};
-use super::{Key, Shard, ShardMessage};
+use super::{Key, Output, Shard, ShardMessage};
 use crate::message::{Message, Publication};
 use crate::proto::{PacketId, PacketType, ReasonCode};
 use crate::session::{Body, KeptId};
@@ -43,6 +43,8 @@ pub struct Journal {
     scratch: Vec<u8>,
     last_number: QueueNumber,
     last: Option<Sequence>,
+    /// Records that could not be read.
+    damages: u64,
 }
 
 /// A message in the log.
@@ -90,6 +92,10 @@ impl Told {
         Told { at: record.sequence, bytes: record_bytes(record.payload.len()) as u64 }
     }
 }
+
+/// The record at a place was whole once and is so no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged(pub Sequence);
 
 /// Something whose record compaction moves if it is still of use.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +154,7 @@ impl Journal {
             scratch: Vec::new(),
             last_number: 0,
             last: None,
+            damages: 0,
         }
     }
 
@@ -323,14 +330,14 @@ impl Journal {
     }
 
     /// The message, from memory or from the log.
-    pub fn load(&self, body: &Body) -> Arc<Message> {
+    pub fn load(&self, body: &Body) -> Result<Arc<Message>, Damaged> {
         match body {
-            Body::Held(message) => Arc::clone(message),
+            Body::Held(message) => Ok(Arc::clone(message)),
             Body::Kept(id) => {
                 let kept = self.kept.get((*id).into()).expect("what is named is kept");
                 match &kept.message {
-                    Some(message) => Arc::clone(message),
-                    None => self.read(kept.sequence).1,
+                    Some(message) => Ok(Arc::clone(message)),
+                    None => Ok(self.read(kept.sequence)?.1),
                 }
             }
             Body::Written => unreachable!("what is written for good is not asked for"),
@@ -346,14 +353,13 @@ impl Journal {
         }
     }
 
-    /// The message at a place, and what its record says of it.
-    pub fn read(&self, sequence: Sequence) -> (MessageHead, Arc<Message>) {
+    /// The message at a place, and what its record says of it. It can be read once it is durable.
+    pub fn read(&self, sequence: Sequence) -> Result<(MessageHead, Arc<Message>), Damaged> {
         let record = self.log.as_ref().and_then(|log| log.read(sequence));
-        let record = record.expect("a kept message can be read once it is durable");
-        let (head, body) = MessageHead::decode(record.payload)
-            .expect("the record of a kept message was written or checked by us");
+        let decoded = record.and_then(|record| MessageHead::decode(record.payload));
+        let (head, body) = decoded.ok_or(Damaged(sequence))?;
         let message = head.message(body);
-        (head, message)
+        Ok((head, message))
     }
 
     /// Whether a message has outlived the broker already.
@@ -490,6 +496,7 @@ impl Journal {
             live_bytes: self.live_bytes,
             messages: self.kept.len() as u64,
             is_full: log.is_full(),
+            damages: self.damages,
         }
     }
 
@@ -578,7 +585,7 @@ impl Journal {
         &self,
         id: KeptId,
         segment: SegmentNumber,
-    ) -> Option<(MessageHead, Arc<Message>)> {
+    ) -> Option<Result<(MessageHead, Arc<Message>), Damaged>> {
         let sequence = self.kept.get(id.into())?.sequence;
         self.is_in(sequence, segment).then(|| self.read(sequence))
     }
@@ -617,6 +624,13 @@ impl Shard {
             self.settle(now, waiter);
         }
         self.compact(now);
+    }
+
+    /// A message is lost to damage: the driver says where, and whether the broker goes on.
+    #[cold]
+    pub(super) fn found_damage(&mut self, Damaged(sequence): Damaged) {
+        self.journal.damages += 1;
+        self.outputs.push_back(Output::LogDamaged(sequence));
     }
 
     /// Lets the other shards know whether this one has room.

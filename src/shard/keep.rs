@@ -147,7 +147,12 @@ impl Shard {
 
     /// Writes a message of the oldest segment again, for those who are still owed it.
     pub(super) fn move_message(&mut self, now: Time, id: KeptId, segment: SegmentNumber) {
-        let Some((mut head, message)) = self.journal.read_in(id, segment) else { return };
+        let Some(read) = self.journal.read_in(id, segment) else { return };
+        let (mut head, message) = match read {
+            Ok(read) => read,
+            // Its segment stays until those who are owed it have come.
+            Err(damaged) => return self.found_damage(damaged),
+        };
         head.targets.retain(|target| self.owes(target));
         head.stored &= self.is_retained(message.topic(), id);
         // Which session took it is told of by the session.
@@ -354,8 +359,13 @@ impl Shard {
         self.keep_groups(now);
         for (_, retained) in image.retained {
             let id = self.adopt(retained.message, &mut places);
-            let message = self.journal.load(&Body::Kept(id));
-            self.insert_retained(Retained { message, kept: Some(id) });
+            match self.journal.load(&Body::Kept(id)) {
+                Ok(message) => self.insert_retained(Retained { message, kept: Some(id) }),
+                Err(damaged) => {
+                    self.found_damage(damaged);
+                    self.journal.release(&Body::Kept(id));
+                }
+            }
         }
         for (from, received) in image.received {
             self.note_received((from, received.through), received.told_at);
@@ -473,7 +483,13 @@ impl Shard {
     fn restore_spread(&mut self, sequence: Sequence, remote: u64) {
         let id = self.journal.adopt(sequence, 0);
         self.journal.refer(id);
-        let (head, message) = self.journal.read(sequence);
+        let (head, message) = match self.journal.read(sequence) {
+            Ok(read) => read,
+            Err(damaged) => {
+                self.journal.release(&Body::Kept(id));
+                return self.found_damage(damaged);
+            }
+        };
         let taken = head.taken.and_then(|taken| {
             Some((*self.session_by_number.get(&taken.session)?, taken.packet_id))
         });

@@ -471,8 +471,17 @@ impl Shard {
         loop {
             let Some(group) = self.groups.groups.get_mut(key) else { return };
             let Some(Waiting { body, origin, .. }) = group.queue.front() else { return };
-            let (message, origin) = (self.journal.load(body), *origin);
+            let (loaded, origin) = (self.journal.load(body), *origin);
             let log_number = group.log_number;
+            let message = match loaded {
+                Ok(message) => message,
+                Err(damaged) => {
+                    let lost = group.pop(&mut self.queue_memory).expect("the queue has a front");
+                    self.found_damage(damaged);
+                    self.waiting_over(log_number, &lost);
+                    continue;
+                }
+            };
             if message.expires <= now {
                 self.metrics.dropped_expired_total += 1;
                 let name = Arc::clone(&group.name);
@@ -709,8 +718,14 @@ impl Shard {
         let ShareTicket { group, number } = *share;
         let member = self.member_id(session);
         let to = self.place(&group);
-        let message = self.journal.load(&delivery.body);
-        self.send(to, ShardMessage::ShareReturn { group, member, message, number });
+        let message = match self.journal.load(&delivery.body) {
+            Ok(message) => ShardMessage::ShareReturn { group, member, message, number },
+            Err(damaged) => {
+                self.found_damage(damaged);
+                ShardMessage::ShareDone { group, member, number }
+            }
+        };
+        self.send(to, message);
     }
 
     /// The subscription ended: what was not sent goes back, what was sent is completed.
