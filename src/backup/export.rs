@@ -24,7 +24,10 @@ use crate::time::Time;
 pub fn export(pasts: &[Past], out: &mut dyn Write) -> io::Result<()> {
     let mut writer = Exporter { names: HashMap::new(), out, outcome: Ok(()) };
     writer.line(&Line::HawkerExport { format: FORMAT });
-    told_anew(pasts, |_| ShardId(0), &mut |_, kind, payload| writer.record(kind, payload));
+    // Each session is a line.
+    told_anew(pasts, |_| ShardId(0), u32::MAX, &mut |_, kind, payload| {
+        writer.record(kind, payload);
+    });
     writer.outcome?;
     out.flush()
 }

@@ -172,7 +172,9 @@ impl Importer {
             taken: line.unreleased_packet_ids,
             received: line.received_ordinals,
         };
-        self.log.append(CHANGE, &Change::Session(state).encode());
+        for change in state.into_changes(self.log.segment_bytes()) {
+            self.log.append(CHANGE, &change.encode());
+        }
         self.clients.insert(client_id, queue);
         self.imported.sessions += 1;
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::Durability;
 use super::draft::{Draft, DraftListener};
 use super::error::{Fault, Origin, Problem};
 use super::listener::{CertificateUser, ListenAddress, ListenerConfig, Scheme};
@@ -14,7 +15,12 @@ const CONNECT_BYTES_BESIDE_ID: u32 = 5 + 6 + 1 + 1 + 2 + 1 + 2;
 
 /// Every conflict of the draft.
 pub(super) fn conflicts(draft: &Draft) -> Vec<Problem> {
-    let alone = [connect_too_large(draft), idle_cpus(draft), too_many_cpus(draft)];
+    let alone = [
+        connect_too_large(draft),
+        packets_too_large(draft),
+        idle_cpus(draft),
+        too_many_cpus(draft),
+    ];
     let mut conflicts: Vec<Problem> = alone.into_iter().flatten().collect();
     listeners_twice(draft, &mut conflicts);
     missing_certificates(draft, &mut conflicts);
@@ -33,6 +39,27 @@ fn connect_too_large(draft: &Draft) -> Option<Problem> {
     );
     let keys = ["mqtt.packet_bytes_max", "mqtt.client_id_bytes_max"];
     (draft.mqtt.packet_bytes_max < needed).then(|| conflict(draft, keys, reason))
+}
+
+/// The largest packets that the log can keep: half a segment. The other half is for what a record
+/// says beside the message, which is those it is owed to.
+pub(super) fn packet_bytes_that_fit(draft: &Draft) -> u32 {
+    match draft.process.durability {
+        Durability::Memory => u32::MAX,
+        Durability::Fsync | Durability::Os => draft.storage.segment_bytes / 2,
+    }
+}
+
+fn packets_too_large(draft: &Draft) -> Option<Problem> {
+    let (allowed, segment_bytes) = (draft.mqtt.packet_bytes_max, draft.storage.segment_bytes);
+    let fits = packet_bytes_that_fit(draft);
+    let reason = format!(
+        "packets of {allowed} bytes are more than half of storage.segment_bytes = {segment_bytes}, \
+         so that the log could not keep their messages; allow {fits} or raise that to {}",
+        2 * u64::from(allowed)
+    );
+    let keys = ["mqtt.packet_bytes_max", "storage.segment_bytes"];
+    (allowed > fits).then(|| conflict(draft, keys, reason))
 }
 
 fn idle_cpus(draft: &Draft) -> Option<Problem> {

@@ -145,6 +145,10 @@ impl Draft {
 
     /// The configuration, if there is nothing to mend.
     pub(super) fn finish(mut self) -> Result<Config, ConfigError> {
+        if !self.origins.contains_key("mqtt.packet_bytes_max") {
+            let fits = check::packet_bytes_that_fit(&self);
+            self.mqtt.packet_bytes_max = self.mqtt.packet_bytes_max.min(fits);
+        }
         // Values that were not understood are still the defaults here; what these would collide
         // with may be innocent.
         if self.problems.is_empty() {

@@ -28,7 +28,9 @@ table! {
 
         /// Largest packet taken from a client; one that sends a larger one is disconnected
         /// (reason 0x95). A packet is held in memory until it is complete, so one client can
-        /// hold this much; 384 KiB until it is let in.
+        /// hold this much; 384 KiB until it is let in. With a log half of
+        /// `storage.segment_bytes` at most: where that is less and nothing is said here, that is
+        /// what is taken.
         pub packet_bytes_max: u32 = 16 << 20, bytes(128..=PACKET_BYTES_MAX), Connect;
 
         /// QoS 1 and 2 messages taken from a 5.0 client before the first is acknowledged

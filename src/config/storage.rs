@@ -8,8 +8,9 @@ table! {
     /// is none and nothing here counts.
     pub struct Storage in "storage" {
         /// Bytes of one segment, the unit in which the log grows and shrinks; each shard has at
-        /// least two. A message that does not fit into one is refused like one there is no room
-        /// for. With another value than before the log is written anew at the next start.
+        /// least two. `mqtt.packet_bytes_max` can be half of it at most. With another value than
+        /// before the log is written anew at the next start; a message in it that is longer than
+        /// a segment then keeps the broker from starting.
         pub segment_bytes: u32 = 32 << 20, bytes(64 << 10..=1 << 30), Restart;
 
         /// Bytes that the log of the whole broker may grow to. At the limit QoS 1 and 2 messages
@@ -20,9 +21,10 @@ table! {
         /// With `durability = "os"`: how long what was written may wait to be on stable storage.
         pub sync_interval_ms: u32 = 1_000, milliseconds(1..=3_600_000), Restart;
 
-        /// What happens at the start if something that was acknowledged is damaged: `refuse` says
-        /// what and ends; `quarantine` copies the damaged log aside, goes on with all that is
-        /// whole and says what is missing.
+        /// What happens if something that was acknowledged is damaged: `refuse` says what and ends;
+        /// `quarantine` copies the damaged log aside, goes on with all that is whole and says what
+        /// is missing. Of a message that is found damaged while the broker runs it says where it
+        /// was, and does not deliver it.
         pub on_damage: OnDamage = OnDamage::Refuse, Choice(OnDamage::WORDS), Restart;
     }
 }

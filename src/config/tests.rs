@@ -199,6 +199,12 @@ const REFUSED: &[(&str, &str)] = &[
          id has mqtt.client_id_bytes_max = 1024 bytes; allow 1042 or lower that",
     ),
     (
+        "[storage]\nsegment_bytes = 65_536\n[mqtt]\npacket_bytes_max = 70_000",
+        "hawker.toml:4: mqtt.packet_bytes_max: packets of 70000 bytes are more than half of \
+         storage.segment_bytes = 65536, so that the log could not keep their messages; allow 32768 \
+         or raise that to 140000",
+    ),
+    (
         "[mqtt]\nresponse_topic_prefix = \"a/#\"",
         "hawker.toml:2: mqtt.response_topic_prefix: found \"a/#\", expected the beginning of a \
          topic name, of 1 to 1024 bytes without +, # and control characters",
@@ -397,6 +403,15 @@ fn an_address_is_written_as_it_is_read() {
     for text in ["tcp://:1", "tcp://[1.2.3.4]:1", "tcp://a b:1", "tcp://[::1:1", "tcp://a:+1"] {
         assert!(text.parse::<ListenAddress>().is_err(), "{text}");
     }
+}
+
+#[test]
+fn packets_are_as_large_as_the_log_can_keep_where_nobody_says_how_large() {
+    let packet_bytes_max = |text| file(text).expect("taken").mqtt.packet_bytes_max;
+    assert_eq!(packet_bytes_max("[storage]\nsegment_bytes = 65_536"), 32 << 10);
+    assert_eq!(packet_bytes_max("[storage]\nsegment_bytes = 1_073_741_824"), 16 << 20);
+    let without_log = "durability = \"memory\"\n[storage]\nsegment_bytes = 65_536";
+    assert_eq!(packet_bytes_max(without_log), 16 << 20);
 }
 
 #[test]

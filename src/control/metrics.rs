@@ -17,7 +17,8 @@ pub(super) fn text(format: Format, counted: &[Counted], counter: &Counter) -> St
     let mut page = Exposition::new(format);
     drivers(&mut page, counted);
     cores(&mut page, counted);
-    broker(&mut page, counter);
+    let damages = counted.iter().map(|one| one.log.damages).sum();
+    broker(&mut page, counter, damages);
     process(&mut page, &Usage::read());
     page.end()
 }
@@ -49,9 +50,10 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     family("hawker_log_segments", Gauge, "Segments of the log.", &|c| c.log.segments);
     let help = "Bytes from the log's oldest record to its end.";
     family("hawker_log_bytes", Gauge, help, &|c| c.log.bytes);
-    let help = "Bytes of messages in the log that are owed or retained.";
+    let help = "Bytes of the log that are of use: messages owed or retained, sessions and groups.";
     family("hawker_log_live_bytes", Gauge, help, &|c| c.log.live_bytes);
-    family("hawker_log_messages", Gauge, "Those messages.", &|c| c.log.messages);
+    let help = "Messages in the log that are owed or retained.";
+    family("hawker_log_messages", Gauge, help, &|c| c.log.messages);
     let help = "1 while messages that must be kept are refused for want of room.";
     family("hawker_log_full", Gauge, help, &|c| u64::from(c.log.is_full));
     family("hawker_log_commits_total", Counter, "Commits of the log.", &|c| c.commits);
@@ -113,7 +115,7 @@ fn cores(page: &mut Exposition, counted: &[Counted]) {
 }
 
 /// What is known of the broker as a whole.
-fn broker(page: &mut Exposition, counter: &Counter) {
+fn broker(page: &mut Exposition, counter: &Counter, damages: u64) {
     let labels: [Label<'_>; 3] =
         [("version", &VERSION), ("rustc", &RUSTC), ("durability", &counter.durability)];
     let help = "What is running: always 1.";
@@ -124,7 +126,7 @@ fn broker(page: &mut Exposition, counter: &Counter) {
     in_force(page, &counter.in_force.figures());
     entrance(page, counter);
     if let Some(facts) = &counter.log {
-        log(page, facts);
+        log(page, facts, damages);
         backups(page, &counter.backups.figures());
     }
 }
@@ -165,14 +167,16 @@ fn entrance(page: &mut Exposition, counter: &Counter) {
     page.family("hawker_banned_addresses", Kind::Gauge, help).sample(&[], banned);
 }
 
-/// What does not change of the log. Without one there are no such figures.
-fn log(page: &mut Exposition, facts: &LogFacts) {
+/// What is known of the log as a whole: what does not change, and the `damages` found since the
+/// start. Without a log there are no such figures.
+fn log(page: &mut Exposition, facts: &LogFacts, damages: u64) {
     let help = "Bytes that the log may have, of all shards together; each has an equal part.";
     page.family("hawker_log_limit_bytes", Kind::Gauge, help).sample(&[], facts.bytes_max);
     let help = "Bytes of a segment.";
     page.family("hawker_log_segment_bytes", Kind::Gauge, help).sample(&[], facts.segment_bytes);
-    let help = "Damaged places of the log that were left out at the start.";
-    page.family("hawker_log_damages", Kind::Gauge, help).sample(&[], facts.damages);
+    let help = "Damaged places of the log that were left out, at the start and since.";
+    let damages = facts.damages as u64 + damages;
+    page.family("hawker_log_damages", Kind::Gauge, help).sample(&[], damages);
     let help = "How long the start took to read the log.";
     page.family("hawker_recovery_seconds", Kind::Gauge, help)
         .sample(&[], facts.read_in.as_secs_f64());

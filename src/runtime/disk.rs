@@ -23,8 +23,9 @@ use io_uring::{opcode, squeue};
 use super::directory::{segment_name, sync_folder};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::Ring;
+use crate::config::OnDamage;
 use crate::metrics::Durations;
-use crate::storage::{Commit, News, Order, SEGMENT_HEAD_BYTES, SegmentNumber};
+use crate::storage::{Commit, News, Order, SEGMENT_HEAD_BYTES, SegmentNumber, Sequence};
 use crate::time::Time;
 
 /// How often a segment that could not be prepared is tried again.
@@ -65,8 +66,30 @@ impl fmt::Display for DiskFailure {
     }
 }
 
+/// A message that was acknowledged is damaged.
+#[derive(Debug)]
+pub(super) struct DiskDamage {
+    file: PathBuf,
+    offset: u64,
+}
+
+impl fmt::Display for DiskDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DiskDamage { file, offset } = self;
+        write!(
+            f,
+            "{}: the record at {offset} is damaged. Something that was acknowledged is damaged, so \
+             the broker ends. Look at the disk (dmesg, smartctl). `hawker log verify` shows the \
+             damage. Restore a backup, or `hawker log salvage`, or set \
+             storage.on_damage = \"quarantine\" to go on with all that is whole",
+            file.display()
+        )
+    }
+}
+
 /// One shard's disk.
 pub(super) struct Disk {
+    on_damage: OnDamage,
     folder: Arc<Path>,
     shard: usize,
     segment_bytes: u32,
@@ -148,8 +171,10 @@ impl Disk {
         promise: Promise,
         files: BTreeMap<SegmentNumber, File>,
         keeper: Keeper,
+        on_damage: OnDamage,
     ) -> Disk {
         Disk {
+            on_damage,
             folder: folder.into(),
             shard,
             segment_bytes,
@@ -274,6 +299,24 @@ impl Disk {
         }
         let submitted = self.submit(ring, token);
         submitted.map(|()| None).map_err(|error| self.failure("a write", error))
+    }
+
+    /// A record that was read at the start, or written since, cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// If the broker is not to go on without what is damaged.
+    pub(super) fn damaged(&self, sequence: Sequence) -> Result<(), DiskDamage> {
+        let segment_bytes = u64::from(self.segment_bytes);
+        let segment = SegmentNumber(sequence.0 / segment_bytes);
+        let file = self.folder.join(segment_name(segment));
+        let damage = DiskDamage { file, offset: sequence.0 % segment_bytes };
+        if self.on_damage == OnDamage::Refuse {
+            return Err(damage);
+        }
+        let DiskDamage { file, offset } = damage;
+        tracing::error!("{}: left out: the record at {offset} is damaged", file.display());
+        Ok(())
     }
 
     fn failure(&self, what: &'static str, error: io::Error) -> DiskFailure {
@@ -560,7 +603,8 @@ mod tests {
         let mut ring = Ring::new().expect("tests run where io_uring does");
         let files = BTreeMap::from([(SegmentNumber(1), file)]);
         let keeper = Keeper::start(Arc::new(Vec::new())).expect("a thread can start");
-        let mut disk = Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper);
+        let mut disk =
+            Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper, OnDamage::Refuse);
         let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];
         let commit = Order::Commit(Commit { writes, end: Sequence(1) });
         disk.carry_out(NOW, commit, &mut ring, |index| index as u64).expect("it fits");

@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -23,7 +24,7 @@ use zeroize::Zeroize as _;
 
 use super::buffers::Buffers;
 use super::clock::Clock;
-use super::disk::{Disk, DiskFailure};
+use super::disk::Disk;
 use super::doors::Entry;
 use super::gate::Gate;
 use super::inquiry::Kicked;
@@ -506,6 +507,10 @@ impl Driver {
                         tracing::warn!(%address, "kept out for auth.ban_s: too many failed logins");
                     }
                 }
+                Output::LogDamaged(sequence) => {
+                    let Some(disk) = &self.disk else { unreachable!("there is no log") };
+                    disk.damaged(sequence).unwrap_or_else(|damage| disk_failed(&damage));
+                }
                 Output::Log(order) => {
                     let Some(disk) = &mut self.disk else { unreachable!("there is no log") };
                     let token = |index| Operation::Disk.numbered(index);
@@ -582,7 +587,7 @@ impl Driver {
 }
 
 /// What was acknowledged is kept; nothing more can be. Whoever supervises the broker sees it end.
-fn disk_failed(failure: &DiskFailure) -> ! {
+fn disk_failed(failure: &dyn fmt::Display) -> ! {
     tracing::error!("{failure}");
     eprintln!("hawker: {failure}");
     std::process::exit(1);

@@ -626,7 +626,15 @@ fn open_stores(
     let segment_bytes = directory.layout().segment_bytes;
     let stores = shards.into_iter().enumerate().map(|(index, shard)| {
         let OpenedShard { folder, log, restored, files } = shard;
-        let disk = Disk::new(folder, index, segment_bytes, promise, files, keeper.clone());
+        let disk = Disk::new(
+            folder,
+            index,
+            segment_bytes,
+            promise,
+            files,
+            keeper.clone(),
+            config.storage.on_damage,
+        );
         ((log, restored), disk)
     });
     let stores = stores.collect();

@@ -379,7 +379,7 @@ fn write_anew(
     let mut writers: Vec<Writer> =
         writers.map(|(shard, folder)| Writer::new(folder, shard, layout.segment_bytes)).collect();
     let place = place(layout.placement, layout.shards);
-    told_anew(&pasts, place, &mut |shard, kind, payload| {
+    told_anew(&pasts, place, layout.segment_bytes, &mut |shard, kind, payload| {
         writers[shard.index()].append(kind, payload);
     });
     for writer in writers {
@@ -390,14 +390,16 @@ fn write_anew(
 }
 
 /// Tells all that logs keep as records of other logs, `place` being the new home of a client,
-/// topic or group.
+/// topic or group, and `segment_bytes` what each record has to fit into.
 pub fn told_anew(
     pasts: &[Past],
     place: impl Fn(&str) -> ShardId,
+    segment_bytes: u32,
     write: &mut dyn FnMut(ShardId, Kind, &[u8]),
 ) {
     let images = pasts.iter().map(|past| past.image.clone()).collect();
-    rehome(images, place, |shard, sequence| pasts[shard].payload(sequence), write);
+    let read = |shard: usize, sequence| pasts[shard].payload(sequence);
+    rehome(images, place, segment_bytes, read, write);
 }
 
 /// Everything that a data directory keeps, read under its lock and not changed.
@@ -450,6 +452,11 @@ impl NewLog {
         self.writer.append(kind, payload);
     }
 
+    /// Bytes of its segments, which each record has to fit into.
+    pub fn segment_bytes(&self) -> u32 {
+        self.layout.segment_bytes
+    }
+
     /// Makes all of it durable, then valid.
     ///
     /// # Errors
@@ -499,7 +506,13 @@ impl Writer {
                     false => Ok(()),
                 }
             }
-            Err(storage::Full) => Err(io::Error::other("a record is longer than a segment")),
+            Err(storage::Full) => {
+                let record = format!("a record of {} bytes", payload.len());
+                let error = format!(
+                    "{record} is longer than a segment; raise storage.segment_bytes to what it was"
+                );
+                Err(io::Error::other(error))
+            }
         };
     }
 

@@ -39,8 +39,10 @@ impl Shard {
             self.trace_delivered(now, id, packet_id, delivery.qos, &message);
         }
         if self.policy.consults.events && !matches!(body, Body::Written) {
-            let message = self.journal.load(body);
-            self.tell(id, |client| Event::Delivered(client, message));
+            match self.journal.load(body) {
+                Ok(message) => self.tell(id, |client| Event::Delivered(client, message)),
+                Err(damaged) => self.found_damage(damaged),
+            }
         }
     }
 

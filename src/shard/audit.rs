@@ -63,7 +63,7 @@ impl Shard {
 }
 
 fn audit_session(number: QueueNumber, seat: &Seat, image: &SessionImage) -> Vec<String> {
-    let mut told = image.state.clone();
+    let mut told = image.state();
     let mut known = SessionState::of(seat);
     for state in [&mut told, &mut known] {
         state.subscriptions.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));

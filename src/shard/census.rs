@@ -51,12 +51,14 @@ pub struct LogSize {
     pub segments: u64,
     /// Bytes from its oldest record to its end.
     pub bytes: u64,
-    /// Bytes of messages in it that are still owed or retained.
+    /// Bytes of it that are of use: messages that are owed or retained, sessions and groups.
     pub live_bytes: u64,
     /// Those messages.
     pub messages: u64,
     /// Whether what can be refused is refused for want of room.
     pub is_full: bool,
+    /// Records that were found damaged since the start.
+    pub damages: u64,
 }
 
 /// What a shard holds, as it keeps count of: nothing is walked to know it.

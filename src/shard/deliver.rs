@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connection::{Active, Connection};
 use super::effect::ConnectionId;
-use super::journal::{Journal, Waiter};
+use super::journal::{Damaged, Journal, Waiter};
 use super::limit::Limit;
 use super::record::Step;
 use super::witness::{Decision, Loss, Lost, Passage, Step as TraceStep, Why, Witness};
@@ -378,6 +378,9 @@ impl Shard {
         if pumped.wrote {
             self.mark_dirty(id);
         }
+        for damaged in std::mem::take(&mut pumped.damaged) {
+            self.found_damage(damaged);
+        }
         self.note_pumped(key, pumped);
         if is_over {
             // Stands in line for what is left.
@@ -431,8 +434,10 @@ impl Shard {
 #[derive(Debug, Default)]
 struct Pumped {
     wrote: bool,
-    /// Messages that are over: shared ones sent at QoS 0, expired ones, those too large.
+    /// Messages that are over: shared ones sent at QoS 0, expired ones, those too large, those
+    /// that are damaged.
     over: Vec<Delivery>,
+    damaged: Vec<Damaged>,
     /// The last message it sent.
     sent_through: u64,
     /// The queue waits for this to be durable.
@@ -511,7 +516,14 @@ fn pump_into(
         let message = match journal.in_memory(&delivery.body) {
             Some(message) => message,
             None => {
-                read = journal.load(&delivery.body);
+                match journal.load(&delivery.body) {
+                    Ok(message) => read = message,
+                    Err(damaged) => {
+                        pumped.damaged.push(damaged);
+                        pumped.over.extend(untracked.or_else(|| abandon(seat, packet_id)));
+                        continue;
+                    }
+                }
                 &read
             }
         };

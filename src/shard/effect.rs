@@ -11,7 +11,7 @@ use super::message::ShardMessage;
 use super::ruling::RuleQuestion;
 use super::witness::TraceOrder;
 use crate::auth::{Banned, CertificateNames, Login, Verdict};
-use crate::storage::{News, Order};
+use crate::storage::{News, Order, Sequence};
 
 /// A shard's number, 0 to 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -243,6 +243,9 @@ pub enum Output {
     LoginFailed(IpAddr),
     /// Carry out what the log asks for, then answer [`Input::Log`].
     Log(Order),
+    /// The record of a kept message, which begins here, is damaged. Unless damaged messages are to
+    /// be left out, end at once: what comes behind this says that the message is over.
+    LogDamaged(Sequence),
 }
 
 /// What is to be written to one connection, in order.

@@ -7,11 +7,13 @@ use super::arena::Arena;
 use super::census::LogSize;
 use super::effect::{ConnectionId, ShardId};
 use super::record::{CHANGE, Change, MESSAGE, MessageHead, PROGRESS, Progress, QueueNumber, Step};
-use super::{Key, Shard, ShardMessage};
+use super::{Key, Output, Shard, ShardMessage};
 use crate::message::{Message, Publication};
 use crate::proto::{PacketId, PacketType, ReasonCode};
 use crate::session::{Body, KeptId};
-use crate::storage::{Full, Log, News, Order, SegmentNumber, Sequence, Snapshot, Urgency};
+use crate::storage::{
+    Full, Log, News, Order, RecordRef, SegmentNumber, Sequence, Snapshot, Urgency, record_bytes,
+};
 use crate::time::Time;
 
 /// The log, the messages in it that somebody is owed, and who waits for it to be durable. Without
@@ -28,6 +30,7 @@ pub struct Journal {
     cached_bytes: usize,
     /// What was first written where, for compaction.
     contents: BTreeMap<SegmentNumber, Contents>,
+    /// Bytes of records that are of use: of messages, and of sessions and groups as a whole.
     live_bytes: u64,
     /// Steps of this turn, and who waits for them.
     progress: Vec<u8>,
@@ -40,6 +43,8 @@ pub struct Journal {
     scratch: Vec<u8>,
     last_number: QueueNumber,
     last: Option<Sequence>,
+    /// Records that could not be read.
+    damages: u64,
 }
 
 /// A message in the log.
@@ -71,6 +76,26 @@ impl Contents {
         self.others.pop().or_else(|| self.messages.pop().map(Item::Message))
     }
 }
+
+/// Where the log tells of a session or group as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its first record.
+    pub at: Sequence,
+    /// Of all its records.
+    pub bytes: u64,
+}
+
+impl Told {
+    /// By the record at a place.
+    pub fn by(record: &RecordRef<'_>) -> Told {
+        Told { at: record.sequence, bytes: record_bytes(record.payload.len()) as u64 }
+    }
+}
+
+/// The record at a place was whole once and is so no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged(pub Sequence);
 
 /// Something whose record compaction moves if it is still of use.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +154,7 @@ impl Journal {
             scratch: Vec::new(),
             last_number: 0,
             last: None,
+            damages: 0,
         }
     }
 
@@ -160,9 +186,12 @@ impl Journal {
 
     /// Adds a change of state; its sequence, or nothing if nothing is kept.
     pub fn append(&mut self, now: Time, change: &Change) -> Option<Sequence> {
+        self.append_encoded(now, &change.encode())
+    }
+
+    fn append_encoded(&mut self, now: Time, payload: &[u8]) -> Option<Sequence> {
         let log = self.log.as_deref_mut()?;
-        let payload = change.encode();
-        let appended = log.append(now.as_micros(), CHANGE, &[&payload], Urgency::Needed);
+        let appended = log.append(now.as_micros(), CHANGE, &[payload], Urgency::Needed);
         match appended {
             Ok(sequence) => {
                 self.last = Some(sequence);
@@ -176,10 +205,17 @@ impl Journal {
     }
 
     /// Adds the state of a session or group as a whole: it counts as live where it is now.
-    pub fn append_item(&mut self, now: Time, change: &Change, item: Item) -> Option<Sequence> {
-        let sequence = self.append(now, change)?;
-        self.hold(sequence, item);
-        Some(sequence)
+    pub fn append_item(&mut self, now: Time, changes: &[Change], item: Item) -> Option<Told> {
+        let (mut first, mut bytes) = (None, 0);
+        for change in changes {
+            let payload = change.encode();
+            let sequence = self.append_encoded(now, &payload)?;
+            first.get_or_insert(sequence);
+            bytes += record_bytes(payload.len()) as u64;
+        }
+        let told = Told { at: first?, bytes };
+        self.hold_item(told, item);
+        Some(told)
     }
 
     /// A kept session is over: until that is durable it may come back.
@@ -203,14 +239,26 @@ impl Journal {
         is_ending
     }
 
+    /// What is told of a session or group is of use.
+    pub fn hold_item(&mut self, told: Told, item: Item) {
+        self.live_bytes += told.bytes;
+        self.hold(told.at, item);
+    }
+
+    /// What was told of a session or group is of no use any more.
+    pub fn release_item(&mut self, told: Told) {
+        self.live_bytes -= told.bytes;
+        self.release_at(told.at);
+    }
+
     /// The item's record at `sequence` is of no use any more.
-    pub fn release_item(&mut self, sequence: Sequence) {
+    pub fn release_at(&mut self, sequence: Sequence) {
         if let Some(log) = self.log.as_deref_mut() {
             log.release(sequence, !self.progress.is_empty());
         }
     }
 
-    /// The item's record is of use.
+    /// The item's record at `sequence` is of use.
     pub fn hold(&mut self, sequence: Sequence, item: Item) {
         let Some(log) = self.log.as_deref_mut() else { return };
         log.hold(sequence);
@@ -230,7 +278,7 @@ impl Journal {
         let mut encoded = std::mem::take(&mut self.scratch);
         encoded.clear();
         head.encode(&mut encoded);
-        let record_bytes = (encoded.len() + message.bytes()) as u32;
+        let record_bytes = record_bytes(encoded.len() + message.bytes()) as u32;
         let log = self.log.as_deref_mut().ok_or(Full)?;
         let appended = log.append(now.as_micros(), MESSAGE, &[&encoded, message.body()], urgency);
         self.scratch = encoded;
@@ -282,14 +330,14 @@ impl Journal {
     }
 
     /// The message, from memory or from the log.
-    pub fn load(&self, body: &Body) -> Arc<Message> {
+    pub fn load(&self, body: &Body) -> Result<Arc<Message>, Damaged> {
         match body {
-            Body::Held(message) => Arc::clone(message),
+            Body::Held(message) => Ok(Arc::clone(message)),
             Body::Kept(id) => {
                 let kept = self.kept.get((*id).into()).expect("what is named is kept");
                 match &kept.message {
-                    Some(message) => Arc::clone(message),
-                    None => self.read(kept.sequence).1,
+                    Some(message) => Ok(Arc::clone(message)),
+                    None => Ok(self.read(kept.sequence)?.1),
                 }
             }
             Body::Written => unreachable!("what is written for good is not asked for"),
@@ -305,14 +353,13 @@ impl Journal {
         }
     }
 
-    /// The message at a place, and what its record says of it.
-    pub fn read(&self, sequence: Sequence) -> (MessageHead, Arc<Message>) {
+    /// The message at a place, and what its record says of it. It can be read once it is durable.
+    pub fn read(&self, sequence: Sequence) -> Result<(MessageHead, Arc<Message>), Damaged> {
         let record = self.log.as_ref().and_then(|log| log.read(sequence));
-        let record = record.expect("a kept message can be read once it is durable");
-        let (head, body) = MessageHead::decode(record.payload)
-            .expect("the record of a kept message was written or checked by us");
+        let decoded = record.and_then(|record| MessageHead::decode(record.payload));
+        let (head, body) = decoded.ok_or(Damaged(sequence))?;
         let message = head.message(body);
-        (head, message)
+        Ok((head, message))
     }
 
     /// Whether a message has outlived the broker already.
@@ -449,6 +496,7 @@ impl Journal {
             live_bytes: self.live_bytes,
             messages: self.kept.len() as u64,
             is_full: log.is_full(),
+            damages: self.damages,
         }
     }
 
@@ -480,10 +528,18 @@ fn cached_bytes(message: &Message) -> usize {
 /// Compaction: what is still of use in the oldest segment is written again at the end, so that
 /// the segment can go.
 impl Journal {
-    /// Whether the log is mostly of no use.
+    /// Whether the log is mostly of no use. Where there is no room for more, less of no use is
+    /// worth the writing.
     pub fn wants_compaction(&self) -> bool {
         let Some(log) = self.log.as_deref() else { return false };
-        log.segments() > 2 && log.bytes() > 2 * self.live_bytes + 2 * log.segment_bytes()
+        let useless = if log.is_full() { self.live_bytes / 4 } else { self.live_bytes };
+        let bytes_max = self.live_bytes + useless + 2 * log.segment_bytes();
+        log.segments() > 2 && log.record_bytes() > bytes_max
+    }
+
+    /// The segment size that records have to fit into.
+    pub fn segment_bytes(&self) -> Option<u32> {
+        self.log.as_deref().map(|log| log.segment_bytes() as u32)
     }
 
     /// Something in the oldest segment that may have to move.
@@ -529,7 +585,7 @@ impl Journal {
         &self,
         id: KeptId,
         segment: SegmentNumber,
-    ) -> Option<(MessageHead, Arc<Message>)> {
+    ) -> Option<Result<(MessageHead, Arc<Message>), Damaged>> {
         let sequence = self.kept.get(id.into())?.sequence;
         self.is_in(sequence, segment).then(|| self.read(sequence))
     }
@@ -539,7 +595,7 @@ impl Journal {
         let mut encoded = std::mem::take(&mut self.scratch);
         encoded.clear();
         head.encode(&mut encoded);
-        let record_bytes = (encoded.len() + message.bytes()) as u32;
+        let record_bytes = record_bytes(encoded.len() + message.bytes()) as u32;
         let Some(log) = self.log.as_deref_mut() else { return };
         let parts = [&encoded[..], message.body()];
         let appended = log.append(now.as_micros(), MESSAGE, &parts, Urgency::Needed);
@@ -568,6 +624,13 @@ impl Shard {
             self.settle(now, waiter);
         }
         self.compact(now);
+    }
+
+    /// A message is lost to damage: the driver says where, and whether the broker goes on.
+    #[cold]
+    pub(super) fn found_damage(&mut self, Damaged(sequence): Damaged) {
+        self.journal.damages += 1;
+        self.outputs.push_back(Output::LogDamaged(sequence));
     }
 
     /// Lets the other shards know whether this one has room.

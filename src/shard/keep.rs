@@ -1,7 +1,7 @@
 //! What of a shard outlives the broker, and how it comes back.
 //!
 //! A session that may outlive its connection gets a number in the log. The log tells of it as a
-//! whole once (`told_at`), then of each change; what it is owed are the records of the messages
+//! whole once (`told`), then of each change; what it is owed are the records of the messages
 //! themselves. As long as a session lives, the segment that tells of it as a whole stays, and with
 //! it everything behind; compaction tells of it again.
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::deliver::Granted;
 use super::effect::{ConnectionId, ShardId};
 use super::image::{Image, MessagePlace, Owed, SessionImage};
-use super::journal::{Item, Journal, Waiter};
+use super::journal::{Item, Journal, Told, Waiter};
 use super::message::{Member, MemberId};
 use super::record::{
     Change, MessageHead, QueueNumber, SessionState, Step, SubscriptionState, Target, WillState,
@@ -41,15 +41,15 @@ impl Shard {
                 expiry_interval: session.expiry_interval,
                 will: session.will.as_deref().map(WillState::of),
             };
-            self.journal.append(now, &attach)
+            self.journal.append(now, &attach).is_some()
         } else if seat.session.is_persistent() {
             seat.number = self.journal.next_number();
             self.session_by_number.insert(seat.number, key);
-            self.tell_session(now, key)
+            self.tell_session(now, key).is_some()
         } else {
             return;
         };
-        if appended.is_some() {
+        if appended {
             self.hold_output(id);
         }
     }
@@ -66,19 +66,20 @@ impl Shard {
     }
 
     /// Tells the log of a session as a whole.
-    fn tell_session(&mut self, now: Time, key: Key) -> Option<Sequence> {
+    fn tell_session(&mut self, now: Time, key: Key) -> Option<Told> {
         let seat = self.sessions.get_mut(key)?;
-        let change = Change::Session(SessionState::of(seat));
-        let told_at = self.journal.append_item(now, &change, Item::Session(key))?;
-        if let Some(earlier) = seat.told_at.replace(told_at) {
+        let changes = SessionState::of(seat).into_changes(self.journal.segment_bytes()?);
+        let told = self.journal.append_item(now, &changes, Item::Session(key))?;
+        // Not before all of it is told: the segment of the earlier one can go once that is durable.
+        if let Some(earlier) = seat.told.replace(told) {
             self.journal.release_item(earlier);
         }
-        Some(told_at)
+        Some(told)
     }
 
     pub(super) fn move_session(&mut self, now: Time, key: Key, segment: SegmentNumber) {
-        let told_at = self.sessions.get(key).and_then(|seat| seat.told_at);
-        if told_at.is_some_and(|told_at| self.journal.is_in(told_at, segment)) {
+        let told = self.sessions.get(key).and_then(|seat| seat.told);
+        if told.is_some_and(|told| self.journal.is_in(told.at, segment)) {
             self.tell_session(now, key);
         }
     }
@@ -90,8 +91,8 @@ impl Shard {
         }
         self.session_by_number.remove(&seat.number);
         self.journal.end_session(now, seat.number, &seat.session.client_id);
-        if let Some(told_at) = seat.told_at {
-            self.journal.release_item(told_at);
+        if let Some(told) = seat.told {
+            self.journal.release_item(told);
         }
     }
 
@@ -146,7 +147,12 @@ impl Shard {
 
     /// Writes a message of the oldest segment again, for those who are still owed it.
     pub(super) fn move_message(&mut self, now: Time, id: KeptId, segment: SegmentNumber) {
-        let Some((mut head, message)) = self.journal.read_in(id, segment) else { return };
+        let Some(read) = self.journal.read_in(id, segment) else { return };
+        let (mut head, message) = match read {
+            Ok(read) => read,
+            // Its segment stays until those who are owed it have come.
+            Err(damaged) => return self.found_damage(damaged),
+        };
         head.targets.retain(|target| self.owes(target));
         head.stored &= self.is_retained(message.topic(), id);
         // Which session took it is told of by the session.
@@ -290,13 +296,13 @@ pub fn restore(mut images: Vec<Image>, place: impl Fn(&str) -> ShardId) -> Vec<R
         images.iter().map(|_| BTreeMap::new()).collect();
     for (shard, image) in images.iter_mut().enumerate() {
         // A session that was to end with its connection has ended.
-        let is_over = |session: &SessionImage| session.state.expiry_interval == 0;
+        let is_over = |session: &SessionImage| session.rest().expiry_interval == 0;
         let over = image.sessions.iter().filter(|(_, session)| is_over(session));
         ended.push(over.map(|(number, _)| *number).collect::<Vec<_>>());
         image.sessions.retain(|_, session| !is_over(session));
         for (index, session) in image.sessions.values().enumerate() {
             let id = MemberId { shard: ShardId(shard as u8), session: Key::nth(index as u32) };
-            for subscription in &session.state.subscriptions {
+            for subscription in &session.state().subscriptions {
                 let filter = &subscription.filter;
                 let Some(Subscription { options, subscription_id }) = subscription.subscription()
                 else {
@@ -354,8 +360,13 @@ impl Shard {
         self.keep_groups(now);
         for (_, retained) in image.retained {
             let id = self.adopt(retained.message, &mut places);
-            let message = self.journal.load(&Body::Kept(id));
-            self.insert_retained(Retained { message, kept: Some(id) });
+            match self.journal.load(&Body::Kept(id)) {
+                Ok(message) => self.insert_retained(Retained { message, kept: Some(id) }),
+                Err(damaged) => {
+                    self.found_damage(damaged);
+                    self.journal.release(&Body::Kept(id));
+                }
+            }
         }
         for (from, received) in image.received {
             self.note_received((from, received.through), received.told_at);
@@ -375,7 +386,8 @@ impl Shard {
         image: SessionImage,
         places: &mut BTreeMap<Sequence, KeptId>,
     ) {
-        let SessionImage { told_at, state, queue } = image;
+        let state = image.state();
+        let SessionImage { told, queue, .. } = image;
         let client_id: Arc<str> = state.client_id.as_str().into();
         let mut session =
             Session::new(Arc::clone(&client_id), state.expiry_interval, self.hasher.clone());
@@ -406,7 +418,7 @@ impl Shard {
         self.inflight_count += session.outbox.inflight.len();
         let mut seat = Box::new(Seat::new(session));
         seat.number = state.number;
-        seat.told_at = Some(told_at);
+        seat.told = Some(told);
         seat.sent_through = seat.session.outbox.inflight.last_ordinal().max(state.sent_through);
         for subscription in &state.subscriptions {
             let Some(wanted) = subscription.subscription() else { continue };
@@ -420,7 +432,7 @@ impl Shard {
                 self.restore_subscription(key, &filter, wanted);
             }
         }
-        self.journal.hold(told_at, Item::Session(key));
+        self.journal.hold_item(told, Item::Session(key));
         self.session_by_client_id.insert(client_id, key);
         self.session_by_number.insert(state.number, key);
         if was_connected {
@@ -472,7 +484,13 @@ impl Shard {
     fn restore_spread(&mut self, sequence: Sequence, remote: u64) {
         let id = self.journal.adopt(sequence, 0);
         self.journal.refer(id);
-        let (head, message) = self.journal.read(sequence);
+        let (head, message) = match self.journal.read(sequence) {
+            Ok(read) => read,
+            Err(damaged) => {
+                self.journal.release(&Body::Kept(id));
+                return self.found_damage(damaged);
+            }
+        };
         let taken = head.taken.and_then(|taken| {
             Some((*self.session_by_number.get(&taken.session)?, taken.packet_id))
         });

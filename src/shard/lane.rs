@@ -102,7 +102,7 @@ impl Shard {
         if !earlier.is_some_and(|earlier| self.journal.share_segment(earlier, at)) {
             self.journal.hold(at, Item::Received(from));
             if let Some(earlier) = earlier {
-                self.journal.release_item(earlier);
+                self.journal.release_at(earlier);
             }
         }
     }

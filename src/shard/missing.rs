@@ -85,7 +85,7 @@ impl Missing {
         let mut lines = Vec::new();
         let mut nameless = 0;
         for (number, seen) in &self.queues {
-            let session = image.sessions.get(number).map(|session| &session.state.client_id);
+            let session = image.sessions.get(number).map(|session| &session.rest().client_id);
             let group = image.groups.get(number).map(|group| &group.name);
             let (what, name) = match (session, group) {
                 (Some(client_id), _) => ("session", client_id),

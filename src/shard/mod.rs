@@ -91,7 +91,7 @@ use self::arena::Arena;
 use self::connection::{Connections, Pause};
 use self::image::ReceivedImage;
 use self::interest::Interests;
-use self::journal::Journal;
+use self::journal::{Journal, Told};
 use self::limit::Reached;
 use self::publish::{PendingPublish, PendingSpread};
 use self::record::QueueNumber;
@@ -264,7 +264,7 @@ struct Seat {
     /// Its number in the log; 0 if it never outlived a connection.
     number: QueueNumber,
     /// Where the log tells of it as a whole.
-    told_at: Option<Sequence>,
+    told: Option<Told>,
     /// Messages that may wait for it, by the rules of its last connection in this life.
     queue_messages_max: u32,
     /// Who left its will.
@@ -285,7 +285,7 @@ impl Seat {
             armed_for: Time::NEVER,
             shares: 0,
             number: 0,
-            told_at: None,
+            told: None,
             queue_messages_max: u32::MAX,
             will_author: WillAuthor::default(),
             sent_through: 0,
@@ -500,6 +500,7 @@ impl Shard {
             match timer {
                 Timer::Connection(id) => self.check_connection(now, id),
                 Timer::Session(key) => self.check_session(now, key),
+                Timer::Retained => self.expire_retained(now),
                 Timer::Rate(id) => self.unpause(now, id, Pause::Rate),
             }
         }
@@ -547,6 +548,7 @@ impl Shard {
         self.timers.arm(deadline, timer);
         if self.timers.is_to_be_swept() {
             let (connections, sessions) = (&self.connections, &self.sessions);
+            let retained_armed_for = self.retention.armed_for;
             self.timers.sweep(|at, timer| match timer {
                 Timer::Connection(id) => connections
                     .get(id)
@@ -554,6 +556,7 @@ impl Shard {
                 Timer::Session(key) => {
                     sessions.get(key).is_some_and(|seat| at == Timers::fires_at(seat.armed_for))
                 }
+                Timer::Retained => at == Timers::fires_at(retained_armed_for),
                 Timer::Rate(id) => connections.get(id).is_some(),
             });
         }

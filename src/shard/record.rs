@@ -53,6 +53,8 @@ pub enum Change {
     GroupEnd { group: QueueNumber },
     /// All that shard `from` handed over of its log, up to this record, has come.
     Received { from: u8, through: u64 },
+    /// A part of a session that is told as a whole.
+    SessionPart(SessionPart),
 }
 
 /// What is kept of a session, beside its messages.
@@ -72,6 +74,18 @@ pub struct SessionState {
     /// QoS 2 messages taken from the client and not released.
     pub taken: Vec<u16>,
     /// QoS 2 messages sent to it whose PUBREC has come, by ordinal.
+    pub received: Vec<u64>,
+}
+
+/// What of a session would make its record too long: it comes before that, and counts once that is
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct SessionPart {
+    pub session: QueueNumber,
+    /// Parts before this one are of no use: their session did not follow.
+    pub is_first: bool,
+    pub subscriptions: Vec<SubscriptionState>,
+    pub taken: Vec<u16>,
     pub received: Vec<u64>,
 }
 
@@ -112,6 +126,53 @@ impl Change {
         aligned.extend_from_slice(payload);
         rkyv::from_bytes::<Change, rancor::Error>(&aligned).ok()
     }
+}
+
+impl SessionState {
+    /// The session as records of a log with segments of `segment_bytes` tell it: what its lists
+    /// have too much of in parts, and then the rest.
+    pub fn into_changes(mut self, segment_bytes: u32) -> Vec<Change> {
+        // Beside lists there is what came in a CONNECT, which half a segment has room for.
+        let bytes_max = segment_bytes as usize / 256;
+        let mut parts = Vec::new();
+        for subscriptions in split(&mut self.subscriptions, bytes_max, SubscriptionState::bytes) {
+            parts.push(SessionPart { subscriptions, ..SessionPart::default() });
+        }
+        for taken in split(&mut self.taken, bytes_max, |_| size_of::<u16>()) {
+            parts.push(SessionPart { taken, ..SessionPart::default() });
+        }
+        for received in split(&mut self.received, bytes_max, |_| size_of::<u64>()) {
+            parts.push(SessionPart { received, ..SessionPart::default() });
+        }
+        for (index, part) in parts.iter_mut().enumerate() {
+            (part.session, part.is_first) = (self.number, index == 0);
+        }
+        parts.into_iter().map(Change::SessionPart).chain([Change::Session(self)]).collect()
+    }
+}
+
+impl SubscriptionState {
+    /// About what it takes in a record.
+    fn bytes(&self) -> usize {
+        self.filter.len() + size_of::<ArchivedSubscriptionState>()
+    }
+}
+
+/// Takes the beginning of a list in pieces of `bytes_max`, each of one item at least, and leaves
+/// the last one.
+fn split<T>(list: &mut Vec<T>, bytes_max: usize, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut pieces = Vec::new();
+    let (mut piece, mut piece_bytes) = (Vec::new(), 0);
+    for item in list.drain(..) {
+        piece_bytes += bytes(&item);
+        if piece_bytes > bytes_max && !piece.is_empty() {
+            piece_bytes = bytes(&item);
+            pieces.push(std::mem::take(&mut piece));
+        }
+        piece.push(item);
+    }
+    *list = piece;
+    pieces
 }
 
 /// Who is owed a message: a session or a group.

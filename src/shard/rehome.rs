@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::effect::ShardId;
 use super::image::Image;
 use super::record::{CHANGE, Change, MESSAGE, MessageHead, QueueNumber, Target};
-use crate::proto::{QoS, SubscriptionFilter};
+use crate::proto::QoS;
 use crate::storage::{Kind, Sequence};
 
 /// Where everything goes, and what every queue is called there.
@@ -14,21 +14,23 @@ struct Rehoming<'a, P> {
     /// By shard and number of the earlier life.
     queues: BTreeMap<(usize, QueueNumber), (ShardId, QueueNumber)>,
     numbers: BTreeMap<ShardId, QueueNumber>,
+    segment_bytes: u32,
     write: &'a mut dyn FnMut(ShardId, Kind, &[u8]),
 }
 
 /// Tells what `images` describe as records of other logs: `place` is the new home of a client,
-/// topic or group, `read` gives a record's payload from a shard's log, and `write` takes a record
-/// for a shard's new one.
+/// topic or group, `segment_bytes` what records have to fit into there, `read` gives a record's
+/// payload from a shard's log, and `write` takes a record for a shard's new one.
 pub fn rehome(
     mut images: Vec<Image>,
     place: impl Fn(&str) -> ShardId,
+    segment_bytes: u32,
     read: impl Fn(usize, Sequence) -> Option<Vec<u8>>,
     write: &mut dyn FnMut(ShardId, Kind, &[u8]),
 ) {
     let spread = finish_spreading(&mut images, &read);
     let (queues, numbers) = (BTreeMap::new(), BTreeMap::new());
-    let mut rehoming = Rehoming { place, queues, numbers, write };
+    let mut rehoming = Rehoming { place, queues, numbers, segment_bytes, write };
     for (shard, image) in images.iter().enumerate() {
         rehoming.tell_queues(shard, image);
     }
@@ -47,10 +49,12 @@ impl<P: Fn(&str) -> ShardId> Rehoming<'_, P> {
 
     fn tell_queues(&mut self, shard: usize, image: &Image) {
         for (number, session) in &image.sessions {
-            let mut state = session.state.clone();
+            let mut state = session.state();
             let home = (self.place)(&state.client_id);
             state.number = self.number(shard, *number, home);
-            (self.write)(home, CHANGE, &Change::Session(state).encode());
+            for change in state.into_changes(self.segment_bytes) {
+                (self.write)(home, CHANGE, &change.encode());
+            }
         }
         for (number, group) in &image.groups {
             let home = (self.place)(&group.name);
@@ -149,21 +153,14 @@ fn finish_spreading(
 fn owe(image: &mut Image, head: &MessageHead, topic: &str) -> Vec<Target> {
     let mut targets = Vec::new();
     for (number, session) in &mut image.sessions {
-        let matching = session.state.subscriptions.iter().filter(|subscription| {
-            matches!(
-                SubscriptionFilter::parse(&subscription.filter),
-                Ok(SubscriptionFilter::Plain(filter)) if filter.matches(topic)
-            )
-        });
         let (mut qos, mut subscription_ids) = (QoS::AtMostOnce, Vec::new());
-        for subscription in matching {
-            let granted = QoS::from_bits(subscription.options & 3).unwrap_or_default();
+        for (options, id) in session.subscriptions_to(topic) {
+            let granted = QoS::from_bits(options & 3).unwrap_or_default();
             qos = qos.max(granted.min(head.qos));
-            subscription_ids.extend(Some(subscription.id).filter(|id| *id != 0));
+            subscription_ids.extend(Some(id).filter(|id| *id != 0));
         }
         if qos > QoS::AtMostOnce {
-            session.state.last_ordinal += 1;
-            let ordinal = session.state.last_ordinal;
+            let ordinal = session.next_ordinal();
             let (queue, retain) = (*number, false);
             targets.push(Target { queue, ordinal, qos, retain, subscription_ids });
         }

@@ -12,6 +12,7 @@
 //!    everything older than what was found has arrived. What was found and is newer than the
 //!    noted stamp of its topic is delivered.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::arena::Arena;
 use super::effect::ShardId;
 use super::limit::Limit;
 use super::record::Change;
+use super::timers::Timer;
 use super::witness::Why;
 use super::{Key, Shard, ShardMessage};
 use crate::message::{Message, Publication, Stamp};
@@ -37,6 +39,10 @@ pub struct Retention {
     bytes: u64,
     /// Those that the broker says of itself, which neither limits nor `bytes` count.
     own: usize,
+    /// Those that expire, soonest first.
+    expiring: BTreeSet<Expiring>,
+    /// The deadline in the timers that counts for them.
+    pub(super) armed_for: Time,
     cleared: Cleared,
     /// Questions that are answered when the round in progress is over.
     asked: Vec<Question>,
@@ -77,12 +83,46 @@ struct Question {
 
 /// Topics that were cleared a short while ago, and by which publication: an older message for one
 /// of them may still be on its way from another shard, and must not rise again.
+///
+/// A topic is known by its hash: topics can be long, and all that two of one hash would have in
+/// common is that an older message for the one is not retained, either.
 #[derive(Debug)]
 struct Cleared {
+    hasher: ahash::RandomState,
     /// By topic; and when, for `oldest_first` has an entry for every time a topic was cleared.
-    last: HashMap<Arc<str>, (Stamp, Time), ahash::RandomState>,
-    oldest_first: VecDeque<(Time, Arc<str>)>,
+    last: HashMap<u64, (Stamp, Time), ahash::RandomState>,
+    oldest_first: VecDeque<(Time, u64)>,
 }
+
+/// A message that expires, in the order in which they do.
+#[derive(Debug)]
+struct Expiring(Arc<Message>);
+
+impl Expiring {
+    fn of(message: &Arc<Message>) -> Option<Expiring> {
+        (message.expires != Time::NEVER).then(|| Expiring(Arc::clone(message)))
+    }
+}
+
+impl Ord for Expiring {
+    fn cmp(&self, other: &Expiring) -> Ordering {
+        (self.0.expires, self.0.topic()).cmp(&(other.0.expires, other.0.topic()))
+    }
+}
+
+impl PartialOrd for Expiring {
+    fn partial_cmp(&self, other: &Expiring) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Expiring {
+    fn eq(&self, other: &Expiring) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Expiring {}
 
 /// Subscriptions that are reading retained messages of other shards.
 #[derive(Debug)]
@@ -109,12 +149,15 @@ struct Read {
 impl Retention {
     pub fn new(hash_keys: [u64; 4]) -> Retention {
         let [a, b, c, d] = hash_keys;
-        let last = HashMap::with_hasher(ahash::RandomState::with_seeds(a, b, c, d));
-        let cleared = Cleared { last, oldest_first: VecDeque::new() };
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        let last = HashMap::with_hasher(hasher.clone());
+        let cleared = Cleared { hasher, last, oldest_first: VecDeque::new() };
         Retention {
             store: RetainedStore::new(hash_keys),
             bytes: 0,
             own: 0,
+            expiring: BTreeSet::new(),
+            armed_for: Time::NEVER,
             cleared,
             asked: Vec::new(),
             asked_later: Vec::new(),
@@ -140,11 +183,12 @@ impl Retention {
     /// The latest publication that is known to have set or cleared the topic.
     fn last_stamp(&self, topic: &str) -> Stamp {
         let kept = self.store.get(topic).map_or(Stamp::NONE, |retained| retained.message.stamp);
-        kept.max(self.cleared.last.get(topic).map_or(Stamp::NONE, |(stamp, _)| *stamp))
+        kept.max(self.cleared.stamp(topic))
     }
 
     fn remove(&mut self, topic: &str) -> Option<Retained> {
         let removed = self.store.remove(topic)?;
+        self.forget_expiry(&removed.message);
         match is_own(topic) {
             true => self.own -= 1,
             false => self.bytes -= removed.message.bytes() as u64,
@@ -156,6 +200,10 @@ impl Retention {
         let message = Arc::clone(&retained.message);
         let is_own = is_own(message.topic());
         let earlier = self.store.insert(message.topic(), retained);
+        if let Some(earlier) = &earlier {
+            self.forget_expiry(&earlier.message);
+        }
+        self.expiring.extend(Expiring::of(&message));
         if is_own {
             self.own += usize::from(earlier.is_none());
         } else {
@@ -163,6 +211,18 @@ impl Retention {
             self.bytes -= earlier.as_ref().map_or(0, |earlier| earlier.message.bytes() as u64);
         }
         earlier
+    }
+
+    fn forget_expiry(&mut self, message: &Arc<Message>) {
+        if let Some(expiring) = Expiring::of(message) {
+            self.expiring.remove(&expiring);
+        }
+    }
+
+    /// One that has expired.
+    fn expired(&self, now: Time) -> Option<Arc<Message>> {
+        let Expiring(message) = self.expiring.first()?;
+        (message.expires <= now).then(|| Arc::clone(message))
     }
 
     /// Messages that match and are still of use.
@@ -183,6 +243,10 @@ impl Cleared {
     /// More than a shard clears in that time, unless somebody means harm.
     const TOPICS_MAX: usize = 1 << 16;
 
+    fn stamp(&self, topic: &str) -> Stamp {
+        self.last.get(&self.hasher.hash_one(topic)).map_or(Stamp::NONE, |(stamp, _)| *stamp)
+    }
+
     fn insert(&mut self, now: Time, topic: &str, stamp: Stamp) {
         while let Some((at, _)) = self.oldest_first.front()
             && (now.since(*at) > Self::KEPT || self.oldest_first.len() >= Self::TOPICS_MAX)
@@ -192,8 +256,8 @@ impl Cleared {
                 self.last.remove(&topic);
             }
         }
-        let topic: Arc<str> = topic.into();
-        self.last.insert(Arc::clone(&topic), (stamp, now));
+        let topic = self.hasher.hash_one(topic);
+        self.last.insert(topic, (stamp, now));
         self.oldest_first.push_back((now, topic));
     }
 }
@@ -282,12 +346,7 @@ impl Shard {
                 self.insert_retained(Retained { message, kept });
                 None
             }
-            RetainedVerdict::Clear => {
-                if self.count > 1 {
-                    self.retention.cleared.insert(now, topic, publication.stamp);
-                }
-                self.remove_retained(now, topic, publication.stamp)
-            }
+            RetainedVerdict::Clear => self.clear_retained(now, topic, publication.stamp),
             // The topic's earlier message is not the last one any more.
             RetainedVerdict::Refuse => {
                 self.metrics.retained_refused_total += 1;
@@ -302,6 +361,36 @@ impl Shard {
         if let Some(Some(earlier)) = self.retention.insert(retained).map(|earlier| earlier.kept) {
             self.journal.release(&Body::Kept(earlier));
         }
+        self.arm_expiry();
+    }
+
+    /// No deadline is armed for a message that is not the first to expire.
+    fn arm_expiry(&mut self) {
+        let first = self.retention.expiring.first();
+        let first = first.map_or(Time::NEVER, |first| first.0.expires);
+        if first < self.retention.armed_for {
+            self.retention.armed_for = first;
+            self.arm(first, Timer::Retained);
+        }
+    }
+
+    /// Forgets messages that have expired, so that they make room.
+    pub(super) fn expire_retained(&mut self, now: Time) {
+        // Those that are left have their turn with the next deadline, which has come already.
+        const EXPIRED_PER_STEP: usize = 32;
+        self.retention.armed_for = Time::NEVER;
+        for _ in 0..EXPIRED_PER_STEP {
+            let Some(message) = self.retention.expired(now) else { break };
+            self.clear_retained(now, message.topic(), message.stamp);
+        }
+        self.arm_expiry();
+    }
+
+    fn clear_retained(&mut self, now: Time, topic: &str, stamp: Stamp) -> Option<Sequence> {
+        if self.count > 1 {
+            self.retention.cleared.insert(now, topic, stamp);
+        }
+        self.remove_retained(now, topic, stamp)
     }
 
     fn remove_retained(&mut self, now: Time, topic: &str, stamp: Stamp) -> Option<Sequence> {
@@ -475,5 +564,59 @@ impl Shard {
         if let Some(subscription) = seat.session.subscriptions.get(filter) {
             self.deliver_retained(now, session, *subscription, message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::QoS;
+
+    fn retained(topic: &str, expires: Time) -> Retained {
+        let (topic_bytes, body) = (topic.len() as u16, topic.as_bytes().to_vec().into());
+        let (qos, stamp) = (QoS::AtLeastOnce, Stamp(1));
+        let message = Message::from_body(body, (topic_bytes, 0), qos, true, expires, stamp);
+        Retained { message: Arc::new(message), kept: None }
+    }
+
+    #[test]
+    fn only_messages_that_expire_are_looked_at_and_each_once() {
+        let at = Time::from_micros;
+        let mut retention = Retention::new([1, 2, 3, 4]);
+        retention.insert(retained("never", Time::NEVER));
+        for expires in (1..100).rev() {
+            retention.insert(retained("often/set", at(expires)));
+        }
+        retention.insert(retained("later", at(2)));
+        retention.insert(retained("replaced", at(1)));
+        retention.insert(retained("replaced", Time::NEVER));
+        assert_eq!(retention.expiring.len(), 2);
+        let mut expired = Vec::new();
+        while let Some(message) = retention.expired(at(2)) {
+            expired.push(message.topic().to_owned());
+            retention.remove(message.topic());
+        }
+        assert_eq!(expired, ["often/set", "later"]);
+        assert_eq!((retention.len(), retention.expiring.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_topic_that_was_cleared_is_known_for_a_while_whatever_its_length() {
+        let mut cleared = Retention::new([1, 2, 3, 4]).cleared;
+        let at = Time::from_micros;
+        cleared.insert(at(0), "a", Stamp(7));
+        cleared.insert(at(1), "b", Stamp(8));
+        assert_eq!((cleared.stamp("a"), cleared.stamp("c")), (Stamp(7), Stamp::NONE));
+        cleared.insert(at(Cleared::KEPT.as_micros() as u64 + 1), "c", Stamp(9));
+        assert_eq!((cleared.stamp("a"), cleared.stamp("b")), (Stamp::NONE, Stamp(8)));
+        for number in 0..2 * Cleared::TOPICS_MAX as u64 {
+            cleared.insert(
+                at(Cleared::KEPT.as_micros() as u64),
+                &number.to_string(),
+                Stamp(number),
+            );
+        }
+        assert!(cleared.last.len() <= Cleared::TOPICS_MAX);
+        assert_eq!(size_of_val(&cleared.oldest_first[0]), 16, "whatever a topic's length");
     }
 }

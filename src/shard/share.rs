@@ -13,7 +13,7 @@ use super::consult::{Forward, Name};
 use super::effect::ShardId;
 use super::image::GroupImage;
 use super::interest::Waiter;
-use super::journal::Item;
+use super::journal::{Item, Told};
 use super::limit::Limit;
 use super::message::{Handed, Member, MemberId};
 use super::record::{Change, QueueNumber, Step, Target};
@@ -53,7 +53,7 @@ struct Group {
     queue_bytes: u64,
     /// Its number in the log, once a member's session outlives the broker; 0 before.
     log_number: QueueNumber,
-    told_at: Option<Sequence>,
+    told: Option<Told>,
     /// Messages in the log that were handed to a member and are not done, by number.
     handed: BTreeMap<u64, KeptId>,
     /// Where the next round-robin search begins.
@@ -324,7 +324,7 @@ impl Shard {
             queue: VecDeque::new(),
             queue_bytes: 0,
             log_number: 0,
-            told_at: None,
+            told: None,
             handed: BTreeMap::new(),
             turn: 0,
             favourite: None,
@@ -498,8 +498,17 @@ impl Shard {
         loop {
             let Some(group) = self.groups.groups.get_mut(key) else { return };
             let Some(Waiting { body, origin, .. }) = group.queue.front() else { return };
-            let (message, origin) = (self.journal.load(body), *origin);
+            let (loaded, origin) = (self.journal.load(body), *origin);
             let log_number = group.log_number;
+            let message = match loaded {
+                Ok(message) => message,
+                Err(damaged) => {
+                    let lost = group.pop(&mut self.queue_memory).expect("the queue has a front");
+                    self.found_damage(damaged);
+                    self.waiting_over(log_number, &lost);
+                    continue;
+                }
+            };
             if message.expires <= now {
                 self.metrics.dropped_expired_total += 1;
                 let name = Arc::clone(&group.name);
@@ -614,7 +623,7 @@ impl Shard {
         image: GroupImage,
         places: &mut BTreeMap<Sequence, KeptId>,
     ) -> bool {
-        let GroupImage { told_at, name, queue, .. } = image;
+        let GroupImage { told, name, queue, .. } = image;
         let Some(key) = self.groups.by_name.get(name.as_str()).copied() else { return false };
         for (ordinal, owed) in queue {
             let body = Body::Kept(self.adopt(owed.message, places));
@@ -623,10 +632,10 @@ impl Shard {
             let waiting = Waiting { number: ordinal, body, bytes, origin: 0 };
             group.insert(waiting, &mut self.queue_memory);
         }
-        self.journal.hold(told_at, Item::Group(key));
+        self.journal.hold_item(told, Item::Group(key));
         let Some(group) = self.groups.groups.get_mut(key) else { return false };
         group.log_number = number;
-        group.told_at = Some(told_at);
+        group.told = Some(told);
         true
     }
 
@@ -645,16 +654,16 @@ impl Shard {
             name: group.name.to_string(),
             filter: group.filter.to_string(),
         };
-        let told_at = self.journal.append_item(now, &change, Item::Group(key));
-        if let Some(earlier) = std::mem::replace(&mut group.told_at, told_at) {
+        let told = self.journal.append_item(now, &[change], Item::Group(key));
+        if let Some(earlier) = std::mem::replace(&mut group.told, told) {
             self.journal.release_item(earlier);
         }
     }
 
     /// Tells of a group again, so that the segment it was told of in can go.
     pub(super) fn move_group(&mut self, now: Time, key: Key, segment: SegmentNumber) {
-        let told_at = self.groups.groups.get(key).and_then(|group| group.told_at);
-        if told_at.is_some_and(|told_at| self.journal.is_in(told_at, segment)) {
+        let told = self.groups.groups.get(key).and_then(|group| group.told);
+        if told.is_some_and(|told| self.journal.is_in(told.at, segment)) {
             self.tell_group(now, key);
         }
     }
@@ -670,8 +679,8 @@ impl Shard {
         for id in group.handed.values() {
             self.journal.release(&Body::Kept(*id));
         }
-        if let Some(told_at) = group.told_at {
-            self.journal.release_item(told_at);
+        if let Some(told) = group.told {
+            self.journal.release_item(told);
         }
     }
 
@@ -764,8 +773,14 @@ impl Shard {
         let ShareTicket { group, number } = *share;
         let member = self.member_id(session);
         let to = self.place(&group);
-        let message = self.journal.load(&delivery.body);
-        self.send(to, ShardMessage::ShareReturn { group, member, message, number });
+        let message = match self.journal.load(&delivery.body) {
+            Ok(message) => ShardMessage::ShareReturn { group, member, message, number },
+            Err(damaged) => {
+                self.found_damage(damaged);
+                ShardMessage::ShareDone { group, member, number }
+            }
+        };
+        self.send(to, message);
     }
 
     /// The subscription ended: what was not sent goes back, what was sent is completed.

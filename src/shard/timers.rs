@@ -20,6 +20,8 @@ pub enum Timer {
     Rate(ConnectionId),
     /// When to publish a will or to end a session whose client is away.
     Session(Key),
+    /// When to forget retained messages that have expired.
+    Retained,
 }
 
 /// Deadlines, soonest first.

@@ -234,6 +234,7 @@ impl World {
             }
             Output::Lane { to, message } => self.send_lane(shard, to.index(), message),
             Output::Log(order) => self.order(shard, order),
+            Output::LogDamaged(at) => panic!("the record at {} is damaged", at.0),
             Output::LoginFailed(_) | Output::Event(_) => {}
             Output::Consult { .. } | Output::AskRules { .. } => {
                 unreachable!("nobody is to be asked")

@@ -47,6 +47,8 @@ pub struct Log {
     durable: Sequence,
     /// Checksum of the last record.
     checksum: u32,
+    /// Bytes of all records, those of no use included.
+    record_bytes: u64,
     watermarks: u64,
     watermark_written: Sequence,
     is_committing: bool,
@@ -113,6 +115,11 @@ impl Segment {
             died_at: Sequence(0),
         }
     }
+
+    /// Bytes of those records that are written.
+    fn record_bytes(&self) -> u64 {
+        u64::from(self.waiting_at) - SEGMENT_HEAD_BYTES as u64
+    }
 }
 
 impl Log {
@@ -128,6 +135,7 @@ impl Log {
             let mut segment = Segment::new(used.number, Readiness::Ready);
             segment.head_written = true;
             segment.waiting_at = used.bytes;
+            log.record_bytes += segment.record_bytes();
             log.segments.push_front(segment);
             log.current += 1;
         }
@@ -146,6 +154,7 @@ impl Log {
             end: Sequence(start),
             durable: Sequence(start),
             checksum,
+            record_bytes: 0,
             watermarks: 0,
             watermark_written: Sequence(0),
             is_committing: false,
@@ -190,6 +199,7 @@ impl Log {
         };
         self.checksum = write_record(&mut segment.waiting, head, parts);
         self.end.0 += bytes as u64;
+        self.record_bytes += bytes as u64;
         Ok(sequence)
     }
 
@@ -253,6 +263,7 @@ impl Log {
         if !is_dead {
             return None;
         }
+        self.record_bytes -= oldest.record_bytes();
         self.current -= 1;
         self.segments.pop_front().map(|segment| segment.number)
     }
@@ -429,6 +440,12 @@ impl Log {
     pub fn bytes(&self) -> u64 {
         let sealed = self.current as u64 * self.segment_bytes();
         sealed + self.end.0 % self.segment_bytes()
+    }
+
+    /// Bytes of all records in it: without heads, and without the ends of segments that a record
+    /// did not fit into.
+    pub fn record_bytes(&self) -> u64 {
+        self.record_bytes
     }
 
     fn left_in_current(&self) -> usize {

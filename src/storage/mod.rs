@@ -35,7 +35,7 @@ mod snapshot;
 
 pub use log::{Full, Log, LogOptions, Urgency};
 pub use order::{Commit, News, Order, SegmentNumber, Write};
-pub use record::{Kind, RecordRef, read_at};
+pub use record::{Kind, RecordRef, read_at, record_bytes};
 pub use recovery::{
     Cut, Damage, DamageKind, Decision, Facts, Loss, OnDamage, RecoveredLog, UsedSegment, recover,
 };

@@ -37,7 +37,7 @@ pub(super) struct RecordHead {
 }
 
 /// Bytes that a record takes in its segment.
-pub(super) fn record_bytes(payload_bytes: usize) -> usize {
+pub fn record_bytes(payload_bytes: usize) -> usize {
     (RECORD_HEAD_BYTES + payload_bytes).next_multiple_of(RECORD_ALIGNMENT)
 }
 

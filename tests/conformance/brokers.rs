@@ -137,7 +137,9 @@ fn start(shards: usize, config: &str) -> Broker {
     if std::env::var_os("HAWKER_TEST_BROKER").is_some() {
         return Broker(support::Broker::start(shards));
     }
-    let config = format!("{config}\n[storage]\nsegment_bytes = 2097152\n");
+    let small = "[storage]\nsegment_bytes = 2097152\n";
+    let storage = if config.contains("[storage]") { "" } else { small };
+    let config = format!("{config}\n{storage}");
     let setup = support::Setup::shards(shards).config(&config);
     Broker(setup.argument("--durability").argument(durability(shards)).start())
 }

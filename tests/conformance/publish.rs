@@ -1,6 +1,8 @@
 //! PUBLISH and what becomes of it: chapter 3.3.
 
-use super::brokers::{on_every_broker, on_every_version};
+use std::time::{Duration, Instant};
+
+use super::brokers::{on_every_broker, on_every_broker_with, on_every_version};
 use super::client::{Arrival, Client, PATIENCE};
 use super::packet::Packet;
 use super::wire::Version::{self, V5, V31, V311};
@@ -283,16 +285,45 @@ fn a_topic_name_may_have_65_535_bytes() {
 #[test]
 fn a_large_message_arrives_whole() {
     // [v3.1.1 MQTT-4.5.0-1] [v5 MQTT-4.5.0-1]
-    on_every_version(|broker, version: Version| {
+    // A packet may be half as long as a segment.
+    on_every_broker_with("[storage]\nsegment_bytes = 12_582_912\n", |broker| {
+        for version in Version::ALL {
+            let topic = broker.unique();
+            let mut subscriber = Client::start(broker, version);
+            subscriber.subscribe(&topic, 2);
+            let mut publisher = Client::start(broker, version);
+            // Around every length at which the remaining length grows, and more than any buffer.
+            for size in [0, 1, 100, 127, 128, 16_383, 16_384, 65_536, 2_097_152, 5_000_000] {
+                let payload: Vec<u8> = (0..size).map(|index: u32| index.to_be_bytes()[3]).collect();
+                publisher.publish(publisher.message(&topic, &payload), 1);
+                assert!(subscriber.receive().payload == payload, "{size} bytes changed on the way");
+            }
+        }
+    });
+}
+
+#[test]
+fn retained_messages_that_expired_make_room() {
+    // One for each shard.
+    on_every_broker_with("[mqtt]\nretained_messages_max = 1\n", |broker| {
         let topic = broker.unique();
-        let mut subscriber = Client::start(broker, version);
-        subscriber.subscribe(&topic, 2);
-        let mut publisher = Client::start(broker, version);
-        // Around every length at which the remaining length grows, and more than any buffer.
-        for size in [0, 1, 100, 127, 128, 16_383, 16_384, 65_536, 2_097_152, 5_000_000] {
-            let payload: Vec<u8> = (0..size).map(|index: u32| index.to_be_bytes()[3]).collect();
-            publisher.publish(publisher.message(&topic, &payload), 1);
-            assert!(subscriber.receive().payload == payload, "{size} bytes changed on the way");
+        let mut client = Client::start(broker, V5);
+        let retained = |client: &Client, topic: &str| client.message(topic, "set").retain();
+        for number in 0..64 {
+            let message = retained(&client, &format!("{topic}/{number}"));
+            let expires = wire::four(wire::id::MESSAGE_EXPIRY, 1);
+            client.publish(message.property(expires), 1);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            client.publish(retained(&client, &topic), 1);
+            let mut reader = Client::start(broker, V5);
+            reader.subscribe(&topic, 1);
+            if let Arrival::Packet(found) = reader.poll(Duration::from_millis(100)) {
+                assert!(matches!(found, Packet::Publish(publish) if publish.topic == topic));
+                break;
+            }
+            assert!(Instant::now() < deadline, "there is no room for it");
         }
     });
 }

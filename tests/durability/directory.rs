@@ -1,12 +1,12 @@
 //! The data directory: what the broker refuses to start on, and what it says then.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::client::{Publisher, Subscriber};
-use super::support::{Directory, Setup};
+use super::client::{Link, Publisher, Subscriber};
+use super::support::{Broker, Directory, Setup};
 
 const CONFIG: &str = "[storage]\nsegment_bytes = 131072\n";
 
@@ -112,4 +112,45 @@ fn damage_to_what_was_acknowledged_is_refused_and_can_be_quarantined() {
     assert!((480..500).contains(&heard.len()), "{} of 500 were whole", heard.len());
     assert!(heard.is_sorted(), "what is whole comes in order");
     assert!(broker.log().contains("left out"), "{}", broker.log());
+}
+
+/// A broker that owes 40 messages, more than it holds in memory, one of which is damaged on the
+/// disk.
+fn damaged_while_it_runs(config: &str) -> (Broker, Subscriber) {
+    let broker = Setup::shards(1).config(config).start();
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    for number in 0..40u64 {
+        let packet_id = (number as u16 + 1).to_be_bytes();
+        let mut body = [b"\0\x08load/one", &packet_id[..], &number.to_be_bytes()].concat();
+        body.resize(50_000, b'z');
+        link.send(0x32, &body).expect("the broker reads");
+        while link.poll().expect("the broker goes on").is_none() {}
+    }
+    let segment = broker.directory().join("data/1/shard-0/00000000000000000001.log");
+    let file = fs::File::options().write(true).open(segment).expect("the broker wrote it");
+    // In the midst of the first message.
+    file.write_all_at(b"Y", 4096 + 20_000).expect("it is ours");
+    (broker, owed)
+}
+
+#[test]
+fn damage_found_while_the_broker_runs_ends_it_with_the_place() {
+    let (mut broker, mut owed) = damaged_while_it_runs(CONFIG);
+    owed.listen(broker.address(), std::time::Duration::from_secs(60));
+    assert_eq!(broker.await_exit().code(), Some(1));
+    let said = broker.log();
+    assert!(said.contains("00000000000000000001.log: the record at"), "{said}");
+    assert!(said.contains("quarantine") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn damage_found_while_the_broker_runs_is_left_out_if_so_wished() {
+    let config = format!("{CONFIG}on_damage = \"quarantine\"\n");
+    let (broker, mut owed) = damaged_while_it_runs(&config);
+    owed.listen(broker.address(), std::time::Duration::from_secs(1));
+    assert!(owed.heard["load/one"].iter().copied().eq(1..40), "{:?}", owed.heard);
+    let said = broker.log();
+    assert!(said.contains("00000000000000000001.log: left out: the record at"), "{said}");
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::client::{Link, Subscriber};
 use super::support::Setup;
 
+/// As small as segments can be.
+const SMALL: &str = "[storage]\nsegment_bytes = 65536\nlog_bytes_max = 4194304\n";
 const CONFIG: &str = "[storage]\nsegment_bytes = 131072\nlog_bytes_max = 524288\n";
 const MESSAGES: u16 = 20_000;
 
@@ -51,4 +53,54 @@ fn a_full_log_refuses_what_must_be_kept_until_there_is_room() {
     // The segments it lay in are given back, and there is room.
     publish(&mut link, MESSAGES + 1);
     assert_eq!(acknowledged(&mut link), [MESSAGES + 1]);
+}
+
+#[test]
+fn a_session_longer_than_a_segment_holds_up_no_segment_and_moves_to_other_shards() {
+    let broker = Setup::shards(1).config(SMALL).start();
+    let filters: Vec<_> = (0..100).map(|n| format!("{n}/{}", "x".repeat(1000))).collect();
+    let mut large = Subscriber::new("large");
+    for filter in &filters {
+        large.subscribe(broker.address(), filter);
+    }
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    // Twice what the log may hold, if what is over does not go.
+    for round in 1..=4 {
+        let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+        for packet_id in 1..=MESSAGES {
+            publish(&mut link, packet_id);
+        }
+        assert_eq!(acknowledged(&mut link).len(), usize::from(MESSAGES), "round {round}");
+        owed.listen(broker.address(), Duration::from_millis(200));
+    }
+    let directory = broker.kill();
+    let broker = Setup::shards(3).config(SMALL).start_in(directory);
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    for (packet_id, filter) in (1u16..).zip(&filters) {
+        let topic_bytes = (filter.len() as u16).to_be_bytes();
+        let number = 0u64.to_be_bytes();
+        let packet_id = packet_id.to_be_bytes();
+        let body = [&topic_bytes, filter.as_bytes(), &packet_id, &number].concat();
+        link.send(0x32, &body).expect("the broker reads");
+    }
+    assert_eq!(acknowledged(&mut link).len(), filters.len());
+    large.listen(broker.address(), Duration::from_millis(200));
+    assert_eq!(large.heard.len(), filters.len(), "every subscription is there");
+}
+
+#[test]
+fn a_packet_that_no_segment_holds_ends_its_connection_and_is_not_sent_for_ever() {
+    let broker = Setup::shards(1).config(SMALL).start();
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    let mut body = b"\0\x08load/one\0\x01".to_vec();
+    body.resize(33 << 10, 0);
+    // The broker may end the connection before all of it is written.
+    let _ = link.send(0x32, &body);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while link.poll().is_ok() {
+        assert!(Instant::now() < deadline, "it is left without an answer");
+    }
 }

@@ -73,9 +73,10 @@ pub(super) async fn log(call: Call) -> Answer {
         log["shard"] = json!(one.shard);
         log
     };
+    let at_start = call.api.desk.counter.log.map_or(0, |log| log.damages as u64);
     ok(&json!({
         "durability": call.api.config.durability.name(),
-        "damages": call.api.desk.counter.log.map_or(0, |log| log.damages),
+        "damages": at_start + counted.iter().map(|one| one.log.damages).sum::<u64>(),
         "shards": counted.iter().map(shard).collect::<Vec<_>>(),
     }))
 }
