@@ -301,8 +301,8 @@ def too_slow(broker, name):
     slow = Client(broker.address, name, receive_bytes=4096)
     slow.subscribe(f"{name}/#")
     publisher = Client(broker.address, f"{name}-p")
-    for _ in range(200):
-        publisher.publish(f"{name}/a", bytes(60000))
+    for _ in range(400):
+        publisher.publish(f"{name}/a", bytes(30000))
     publisher.publish(f"{name}-end", qos=1)
     publisher.disconnect()
     slow.drop()
@@ -426,9 +426,9 @@ def no_room(broker, name):
     for one in names:
         leave_behind(broker, one, f"{one}/#")
     publisher = Client(broker.address, f"{name}-p", version=5)
-    for _ in range(8):
+    for _ in range(16):
         for one in names:
-            publisher.publish(f"{one}/a", bytes(40000), qos=1)
+            publisher.publish(f"{one}/a", bytes(20000), qos=1)
     publisher.disconnect()
     # The metric is seen by a scrape.
     time.sleep(2.5)

@@ -99,12 +99,14 @@ pub enum Paused {
     Login,
     /// It sent more than it may.
     Rate,
+    /// What it published went to so many that others had their turn first.
+    Spread,
 }
 
 impl Label for Paused {
     const NAME: &'static str = "cause";
     const VALUES: &'static [&'static str] =
-        &["lane", "acknowledgements", "replies", "subscribing", "login", "rate"];
+        &["lane", "acknowledgements", "replies", "subscribing", "login", "rate", "spread"];
 
     fn index(self) -> usize {
         self as usize

@@ -75,6 +75,8 @@ pub enum Pause {
     Verdict = 16,
     /// It sent more than it may.
     Rate = 32,
+    /// What it published this turn goes to so many that others have their turn first.
+    Spread = 64,
 }
 
 impl From<Pause> for Paused {
@@ -86,6 +88,7 @@ impl From<Pause> for Paused {
             Pause::Subscribing => Paused::Subscribing,
             Pause::Verdict => Paused::Login,
             Pause::Rate => Paused::Rate,
+            Pause::Spread => Paused::Spread,
         }
     }
 }

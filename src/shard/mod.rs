@@ -244,6 +244,10 @@ pub struct Shard {
     inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
+    /// What the messages of this turn cost their receivers, see [`publish::SPREAD_MAX`].
+    spread: usize,
+    /// Connections whose publishing goes on with the next timeout, in its order.
+    spent: VecDeque<ConnectionId>,
     /// Whose client completed messages with the packets being read: it is sent more after them all.
     has_room: Option<Key>,
     /// Sessions whose queues go on at the next one.
@@ -356,6 +360,8 @@ impl Shard {
             subscription_count: 0,
             inflight_count: 0,
             pumped_bytes: 0,
+            spread: 0,
+            spent: VecDeque::new(),
             has_room: None,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
@@ -370,7 +376,9 @@ impl Shard {
 
     /// Something happened at `now`, which never goes back.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
-        self.now = now;
+        if now != self.now {
+            (self.now, self.spread) = (now, 0);
+        }
         match input {
             Input::Accepted { connection, peer, certificate } => {
                 self.handle_accepted(now, connection, peer, certificate);
@@ -440,7 +448,8 @@ impl Shard {
 
     /// When [`Input::Timeout`] is due at the latest; absent if nothing is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        if self.unpumped.is_empty() { self.timers.next() } else { Some(self.now) }
+        let is_idle = self.unpumped.is_empty() && self.spent.is_empty();
+        if is_idle { self.timers.next() } else { Some(self.now) }
     }
 
     /// What was counted so far.
@@ -495,6 +504,7 @@ impl Shard {
 
     fn handle_timeout(&mut self, now: Time) {
         self.pump_on(now);
+        self.publish_on(now);
         for _ in 0..TIMERS_PER_TURN {
             let Some(timer) = self.timers.pop_due(now) else { return };
             match timer {

@@ -99,7 +99,35 @@ impl Owed {
     }
 }
 
+/// What one turn spreads before others have theirs: bytes of messages times those who get them. What
+/// is read of a connection in a turn is bounded, and not how many it goes to.
+pub(super) const SPREAD_MAX: usize = 16 << 20;
+
+/// What a delivery counts for beside its bytes.
+pub(super) const DELIVERY_BYTES: usize = 512;
+
 impl Shard {
+    /// A connection is read from again when others had their turn.
+    #[cold]
+    pub(super) fn give_way(&mut self, id: ConnectionId) {
+        if self.connections.get(id).is_some() {
+            self.pause(id, Pause::Spread);
+            self.spent.push_back(id);
+        }
+    }
+
+    /// Goes on with those who gave way.
+    pub(super) fn publish_on(&mut self, now: Time) {
+        self.spread = 0;
+        for _ in 0..self.spent.len() {
+            if self.spread >= SPREAD_MAX {
+                return;
+            }
+            let Some(id) = self.spent.pop_front() else { return };
+            self.unpause(now, id, Pause::Spread);
+        }
+    }
+
     pub(super) fn handle_publish(&mut self, now: Time, id: ConnectionId, publish: &Publish<'_>) {
         let alias_topic = match self.resolve_alias(id, publish) {
             Ok(topic) => topic,
@@ -733,5 +761,84 @@ impl Shard {
             }
         }
         self.write_acknowledgement(id, packet_type, ack.packet_id, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::proto::{Connect, Version};
+    use crate::shard::{Input, Listener, Peer, Policy, Seed, ShardId, ShardOptions};
+
+    const NOW: Time = Time::from_micros(1_790_000_000_000_000);
+
+    fn connection(number: usize) -> ConnectionId {
+        ConnectionId { slot: number as u32, generation: 1 }
+    }
+
+    fn connect(shard: &mut Shard, number: usize) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
+        let connection = connection(number);
+        shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
+        let mut connect = Vec::new();
+        Connect::new(Version::V311, &format!("c{number}")).encode(&mut connect);
+        shard.handle(NOW, Input::Received { connection, bytes: &connect });
+    }
+
+    /// How often the publisher is paused and read from again.
+    fn pauses(shard: &mut Shard) -> [usize; 2] {
+        let mut pauses = [0; 2];
+        while let Some(output) = shard.poll() {
+            match output {
+                Output::PauseReading(id) if id == connection(0) => pauses[0] += 1,
+                Output::ResumeReading(id) if id == connection(0) => pauses[1] += 1,
+                _ => {}
+            }
+        }
+        pauses
+    }
+
+    #[test]
+    fn who_publishes_to_many_gives_way_to_others_and_goes_on() {
+        const RECEIVERS: usize = 40;
+        const MESSAGES: usize = 200;
+        let seed = Seed { placement: [1; 4], private: [2; 4] };
+        let policy = Arc::new(Policy::default());
+        let options = ShardOptions { id: ShardId(0), count: 1, policy, log: None, seed, now: NOW };
+        let mut shard = Shard::new(options);
+        for number in 0..=RECEIVERS {
+            connect(&mut shard, number);
+        }
+        let subscribe = [0x82, 6, 0, 1, 0, 1, b't', 0];
+        for number in 1..=RECEIVERS {
+            shard
+                .handle(NOW, Input::Received { connection: connection(number), bytes: &subscribe });
+        }
+        assert_eq!(pauses(&mut shard), [0, 0]);
+
+        let payload = [0; 4096];
+        let message = [&[0x30, 0x83, 0x20, 0, 1, b't'], &payload[..]].concat();
+        let bytes = message.repeat(MESSAGES);
+        shard.handle(NOW, Input::Received { connection: connection(0), bytes: &bytes });
+        let sent = |shard: &Shard| shard.metrics().publishes_sent_qos0_total as usize;
+        assert_eq!(pauses(&mut shard), [1, 0]);
+        let first = sent(&shard);
+        let spread = first * (payload.len() + 1 + DELIVERY_BYTES);
+        assert!((SPREAD_MAX..SPREAD_MAX + SPREAD_MAX / 10).contains(&spread), "{spread}");
+        let mut turns = 1;
+        while shard.poll_timeout().is_some_and(|at| at <= NOW) {
+            let before = sent(&shard);
+            shard.handle(NOW, Input::Timeout);
+            assert!((before + 1..=before + first).contains(&sent(&shard)));
+            turns += 1;
+            if turns == 2 {
+                assert_eq!(pauses(&mut shard), [1, 0], "it gives way again");
+            }
+        }
+        assert_eq!((sent(&shard), turns), (MESSAGES * RECEIVERS, 3));
+        assert_eq!(pauses(&mut shard), [0, 1], "all of it is read");
     }
 }

@@ -7,6 +7,7 @@ use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
 use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
+use super::publish::SPREAD_MAX;
 use super::witness::Decision;
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};
@@ -125,7 +126,11 @@ impl Shard {
                 Err(error) => self.reject(now, id, &error),
             };
             match next {
-                Next::Packet => {}
+                Next::Packet if self.spread < SPREAD_MAX => {}
+                Next::Packet => {
+                    self.give_way(id);
+                    break;
+                }
                 Next::Stop => break,
                 Next::Move(to) => {
                     self.connections.remove(id);

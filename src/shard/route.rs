@@ -3,6 +3,7 @@
 use super::announce::is_own;
 use super::deliver::Granted;
 use super::effect::ShardId;
+use super::publish::DELIVERY_BYTES;
 use super::record::{MessageHead, QueueNumber, Taken, Target};
 use super::retained::RetainedVerdict;
 use super::witness::Why;
@@ -326,6 +327,7 @@ impl Shard {
         kept: Option<KeptId>,
     ) -> bool {
         self.witness.publisher = origin.session;
+        self.spread += scratch.matches.len() * (publication.bytes() + DELIVERY_BYTES);
         for index in 0..scratch.matches.len() {
             let Match { session, qos, retain_as_published, merged, ordinal, .. } =
                 scratch.matches[index];
