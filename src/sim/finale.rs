@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::client::State;
-use super::host::News;
+use super::host::{Host, News};
 use super::network::{Owner, Place};
 use super::oracle::{FilterKey, Options};
 use super::plan::{Delays, SESSION_EXPIRY_S_MAX};
@@ -10,6 +10,7 @@ use super::workload::Workload;
 use super::world::{Event, Phase, World};
 use crate::config::Mqtt;
 use crate::shard::Census;
+use crate::time::Time;
 
 impl World {
     /// Plays the run; what broke is in the oracle.
@@ -94,9 +95,18 @@ impl World {
         self.reconfigure_to(Mqtt { outbox_bytes_max: 1 << 20, ..self.plan.mqtt.clone() });
     }
 
+    /// Whether nothing is under way, nor would be if timers were not late.
+    fn is_at_rest(&self) -> bool {
+        let is_due = |host: &Host| {
+            let due = host.shard.poll_timeout();
+            due.is_some_and(|due| due != Time::NEVER && due.as_micros() <= self.now)
+        };
+        self.busy == 0 && !self.hosts.iter().any(is_due)
+    }
+
     /// Runs until nothing is under way.
     fn rest(&mut self, when: &str) {
-        self.run_until(|world| world.busy == 0);
+        self.run_until(World::is_at_rest);
         if self.plan.disk_fills && self.phase == Phase::Calm {
             self.ask_again();
         }
@@ -123,7 +133,7 @@ impl World {
                 self.plan_event(self.now, Event::Act(client));
             }
         }
-        self.run_until(|world| world.busy == 0);
+        self.run_until(World::is_at_rest);
     }
 
     /// Lets time pass.
