@@ -668,6 +668,8 @@ impl Shard {
     fn release_output(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_held = false;
+            // Until now it did not know that it was let in.
+            connection.last_received = self.now;
             self.mark_dirty(id);
         }
     }

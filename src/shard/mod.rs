@@ -376,9 +376,7 @@ impl Shard {
 
     /// Something happened at `now`, which never goes back.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
-        if now != self.now {
-            (self.now, self.spread) = (now, 0);
-        }
+        self.now = now;
         match input {
             Input::Accepted { connection, peer, certificate } => {
                 self.handle_accepted(now, connection, peer, certificate);
@@ -434,7 +432,11 @@ impl Shard {
             if let Some(order) = self.journal.poll() {
                 return Some(Output::Log(order));
             }
-            let id = self.dirty.pop()?;
+            let Some(id) = self.dirty.pop() else {
+                // The turn is over.
+                self.spread = 0;
+                return None;
+            };
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.dirty = false;
             if connection.out.is_ready() && !connection.is_held {
@@ -522,9 +524,9 @@ impl Shard {
         if connection.armed_for > now {
             return;
         }
-        // A connection that is not read from is not silent: the silence is ours, unless it is
-        // not read from because it does not read.
-        if connection.paused & !(Pause::Replies as u8) != 0 {
+        // A connection that is not read from, or whose CONNACK is held back, is not silent: the
+        // silence is ours, unless it is not read from because it does not read.
+        if connection.paused & !(Pause::Replies as u8) != 0 || connection.is_held {
             connection.last_received = now;
         }
         let deadline = connection.deadline(connect_timeout_ms);
