@@ -76,7 +76,7 @@ impl World {
                 Output::Write { connection, batch } => self.written.push((connection, batch)),
                 Output::Close { connection, .. } => self.forget(connection),
                 Output::Move { .. } | Output::Lane { .. } => unreachable!("there is one shard"),
-                Output::Log(_) => unreachable!("there is no log"),
+                Output::Log(_) | Output::LogDamaged(_) => unreachable!("there is no log"),
                 Output::Ask { .. } | Output::Consult { .. } | Output::AskRules { .. } => {
                     unreachable!("nobody is asked")
                 }
