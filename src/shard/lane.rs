@@ -138,35 +138,22 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
     use std::sync::Arc;
 
     use super::*;
     use crate::proto::{Connect, QoS, SubscriptionOptions, Version};
-    use crate::shard::{
-        ConnectionId, Handed, Input, Listener, Member, MemberId, Output, Peer, Policy, Seed,
-        ShardOptions,
-    };
+    use crate::shard::fixture::{self, NOW};
+    use crate::shard::{ConnectionId, Handed, Input, Member, MemberId, Output};
 
     const OTHER: ShardId = ShardId(1);
     const PUBLISHER: ConnectionId = ConnectionId { slot: 0, generation: 1 };
-    const NOW: Time = Time::from_micros(1_790_000_000_000_000);
 
     /// The first of two shards, with a client of its own.
     fn shard() -> Shard {
-        let seed = Seed { placement: [1; 4], private: [2; 4] };
-        let policy = Arc::new(Policy::default());
-        let options = ShardOptions { id: ShardId(0), count: 2, policy, log: None, seed, now: NOW };
-        let mut shard = Shard::new(options);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
-        let connection = PUBLISHER;
-        shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
+        let mut shard = fixture::shard(2, None);
         let client_id = (0..).map(|n| format!("c{n}")).find(|id| shard.place(id) == ShardId(0));
         let client_id = client_id.expect("half of them");
-        let mut connect = Vec::new();
-        Connect::new(Version::V311, &client_id).encode(&mut connect);
-        shard.handle(NOW, Input::Received { connection, bytes: &connect });
+        fixture::connect(&mut shard, PUBLISHER, &Connect::new(Version::V311, &client_id), &[]);
         shard
     }
 

@@ -31,6 +31,8 @@ mod connection;
 mod consult;
 mod deliver;
 mod effect;
+#[cfg(test)]
+mod fixture;
 mod gatekeeper;
 mod image;
 mod interest;

@@ -766,26 +766,13 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
     use super::*;
     use crate::proto::{Connect, Version};
-    use crate::shard::{Input, Listener, Peer, Policy, Seed, ShardId, ShardOptions};
-
-    const NOW: Time = Time::from_micros(1_790_000_000_000_000);
+    use crate::shard::Input;
+    use crate::shard::fixture::{self, NOW};
 
     fn connection(number: usize) -> ConnectionId {
         ConnectionId { slot: number as u32, generation: 1 }
-    }
-
-    fn connect(shard: &mut Shard, number: usize) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
-        let connection = connection(number);
-        shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
-        let mut connect = Vec::new();
-        Connect::new(Version::V311, &format!("c{number}")).encode(&mut connect);
-        shard.handle(NOW, Input::Received { connection, bytes: &connect });
     }
 
     /// How often the publisher is paused and read from again.
@@ -805,12 +792,11 @@ mod tests {
     fn who_publishes_to_many_gives_way_to_others_and_goes_on() {
         const RECEIVERS: usize = 40;
         const MESSAGES: usize = 200;
-        let seed = Seed { placement: [1; 4], private: [2; 4] };
-        let policy = Arc::new(Policy::default());
-        let options = ShardOptions { id: ShardId(0), count: 1, policy, log: None, seed, now: NOW };
-        let mut shard = Shard::new(options);
+        let mut shard = fixture::shard(1, None);
         for number in 0..=RECEIVERS {
-            connect(&mut shard, number);
+            let client_id = format!("c{number}");
+            let connect = Connect::new(Version::V311, &client_id);
+            fixture::connect(&mut shard, connection(number), &connect, &[]);
         }
         let subscribe = [0x82, 6, 0, 1, 0, 1, b't', 0];
         for number in 1..=RECEIVERS {

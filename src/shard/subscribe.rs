@@ -438,19 +438,15 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
     use bytes::Bytes;
 
     use super::*;
     use crate::proto::Connect;
-    use crate::shard::{
-        Input, Listener, Output, Peer, Policy, Restored, Seed, ShardId, ShardOptions,
-    };
+    use crate::shard::fixture::{self, NOW};
+    use crate::shard::{Input, Output, Restored};
     use crate::storage::{Log, LogOptions, News, Order};
 
     const CLIENT: ConnectionId = ConnectionId { slot: 0, generation: 1 };
-    const NOW: Time = Time::from_micros(1_790_000_000_000_000);
     const SEGMENT_BYTES: u32 = 16 << 10;
 
     /// What came of a shard's orders: whether it reads from the client, and what is not done yet.
@@ -498,29 +494,22 @@ mod tests {
 
     #[test]
     fn who_ends_subscriptions_waits_for_the_disk_to_keep_up() {
-        let seed = Seed { placement: [1; 4], private: [2; 4] };
         let log = LogOptions { shard: 0, segment_bytes: SEGMENT_BYTES, segments_max: 4 };
         let log = Some((Log::new(log), Restored::default()));
-        let policy = Arc::new(Policy::default());
-        let options = ShardOptions { id: ShardId(0), count: 1, policy, log, seed, now: NOW };
-        let (mut shard, mut seen) = (Shard::new(options), Seen::default());
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
-        let connection = CLIENT;
-        shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
+        let (mut shard, mut seen) = (fixture::shard(1, log), Seen::default());
         let connect = Connect::new(Version::V5, "client");
-        let mut bytes = Vec::new();
-        Connect { session_expiry_interval: Some(1000), ..connect }.encode(&mut bytes);
+        let connect = Connect { session_expiry_interval: Some(1000), ..connect };
         // SUBSCRIBE to "a".
-        bytes.extend([0x82, 7, 0, 1, 0, 0, 1, b'a', 0]);
-        shard.handle(NOW, Input::Received { connection, bytes: &bytes });
+        let subscribe = [0x82, 7, 0, 1, 0, 0, 1, b'a', 0];
+        fixture::connect(&mut shard, CLIENT, &connect, &subscribe);
         seen.look(&mut shard);
         seen.carry_out(&mut shard);
         assert!(!seen.is_paused);
         let before = seen.sent_bytes;
         const COUNT: usize = 10 * SUBSCRIBING_MAX;
         let unsubscribe = [0xA2, 6, 0, 2, 0, 0, 1, b'a'];
-        shard.handle(NOW, Input::Received { connection, bytes: &unsubscribe.repeat(COUNT) });
+        shard
+            .handle(NOW, Input::Received { connection: CLIENT, bytes: &unsubscribe.repeat(COUNT) });
         seen.look(&mut shard);
         assert!(seen.is_paused);
         let waits = shard.connections.get(CLIENT).and_then(|client| client.active());
