@@ -529,9 +529,10 @@ impl Shard {
             }
             self.disconnect(now, older, ReasonCode::SessionTakenOver);
         }
-        // The older connection's end may have ended the session.
-        self.sessions.get(key)?;
-        if clean_start {
+        // The older connection's end may have ended the session, or it waits for an answer about its
+        // will alone.
+        let is_over = self.sessions.get(key)?.session.expires_at() <= now;
+        if clean_start || is_over {
             self.end_session(now, key);
             return None;
         }

@@ -93,15 +93,13 @@ impl Shard {
 
     /// Publishes a will that is due, ends a session that has expired, or sees to it later.
     pub(super) fn check_session(&mut self, now: Time, key: Key) {
-        let Some(seat) = self.sessions.get_mut(key) else { return };
+        let Some(seat) = self.sessions.get(key) else { return };
         if seat.connection.is_some() {
             return;
         }
-        if seat.session.will_due_at() <= now
-            && let Some(will) = seat.session.will.take()
-            && self.publish_will(now, key, &will)
-        {
-            self.note_will_published(now, key);
+        // The answer comes back here.
+        if seat.session.will_due_at() <= now && self.publish_will(now, key) {
+            return;
         }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         if seat.session.expires_at() <= now {
@@ -119,9 +117,7 @@ impl Shard {
     /// Ends a session: its will is published, its subscriptions end, what it was owed is gone.
     /// [MQTT-3.1.2-8, 4.1.0-2]
     pub(super) fn end_session(&mut self, now: Time, key: Key) {
-        if let Some(will) = self.sessions.get_mut(key).and_then(|seat| seat.session.will.take()) {
-            self.publish_will(now, key, &will);
-        }
+        self.publish_will(now, key);
         self.give_back_shares(key);
         let Some(seat) = self.sessions.get(key) else { return };
         debug_assert!(seat.connection.is_none(), "a connected session does not end");

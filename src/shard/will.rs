@@ -12,7 +12,6 @@ use super::{Key, Shard};
 use crate::auth::Grants;
 use crate::message::{Message, Publication};
 use crate::proto::{Connect, ReasonCode, TopicName};
-use crate::session::Will;
 use crate::time::Time;
 
 /// Who left a will.
@@ -25,7 +24,7 @@ pub(super) enum WillAuthor {
     Trusted,
     /// This client; what is asked is empty where rules have decided.
     Known(Box<RuleQuestion>),
-    /// Nobody any more: the will that the log has is asked about.
+    /// Somebody who is gone: it is asked about.
     Asked(Key),
 }
 
@@ -65,23 +64,29 @@ impl Shard {
         }
     }
 
-    /// Publishes a will that is due; whether that is done, as nobody is asked about it.
-    pub(super) fn publish_will(&mut self, now: Time, key: Key, will: &Will) -> bool {
-        let origin = self.origin(key);
-        let expiry_interval = will.message_expiry_interval;
-        let Some(question) = self.will_question(key, &will.message) else {
-            let publication = Publication::of(&will.message);
-            self.send_will(now, key, publication, expiry_interval, origin);
+    /// Publishes the will of a session, if there is one. Returns whether somebody is asked about it
+    /// first: until there is an answer the session has it, and so has the log.
+    pub(super) fn publish_will(&mut self, now: Time, key: Key) -> bool {
+        let Some(seat) = self.sessions.get_mut(key) else { return false };
+        if matches!(seat.will_author, WillAuthor::Asked(_)) {
             return true;
+        }
+        let Some(will) = &seat.session.will else { return false };
+        let message_expiry_interval = will.message_expiry_interval;
+        let message = Arc::clone(&will.message);
+        let origin = self.origin(key);
+        let Some(question) = self.will_question(key, &message) else {
+            if let Some(seat) = self.sessions.get_mut(key) {
+                seat.session.will = None;
+            }
+            let publication = Publication::of(&message);
+            self.send_will(now, key, publication, message_expiry_interval, origin);
+            self.note_will_published(now, key);
+            return false;
         };
-        let (client, message) = (question.client.clone(), Arc::clone(&will.message));
-        let pending = PendingWill {
-            session: key,
-            origin,
-            client,
-            message,
-            message_expiry_interval: expiry_interval,
-        };
+        let client = question.client.clone();
+        let pending =
+            PendingWill { session: key, origin, client, message, message_expiry_interval };
         let ticket = self.wills.insert(pending);
         if let Some(seat) = self.sessions.get_mut(key) {
             seat.will_author = WillAuthor::Asked(ticket);
@@ -93,7 +98,7 @@ impl Shard {
             let question = Box::new(RuleQuestion { will: Some(ticket), ..question });
             self.outputs.push_back(Output::AskRules { connection, question });
         }
-        false
+        true
     }
 
     /// What is asked about a will before it is published; nothing if nobody is asked.
@@ -146,7 +151,8 @@ impl Shard {
         }
     }
 
-    /// A will is published as it is, as another message, or not at all.
+    /// A will is published as it is, as another message, or not at all, and its session ends if it
+    /// waited for that alone.
     pub(super) fn handle_will_advice(
         &mut self,
         now: Time,
@@ -154,17 +160,33 @@ impl Shard {
         advice: Result<Option<Replacement>, ReasonCode>,
     ) {
         let Some(pending) = self.wills.remove(ticket) else { return };
-        let PendingWill { session, mut origin, client, message, message_expiry_interval } = pending;
-        if self.sessions.get(session).is_none() {
-            // Its place may be another session's by now.
-            origin.session = None;
-        }
+        let key = pending.session;
         // A client that came back meanwhile may have left another, which is not published by this,
         // asked about or not.
         let is_last =
             |author: &WillAuthor| matches!(author, WillAuthor::Asked(it) if *it == ticket);
-        if self.sessions.get(session).is_some_and(|seat| is_last(&seat.will_author)) {
-            self.note_will_published(now, session);
+        let seat = self.sessions.get_mut(key).filter(|seat| is_last(&seat.will_author));
+        let is_last = seat.is_some();
+        if let Some(seat) = seat {
+            (seat.session.will, seat.will_author) = (None, WillAuthor::default());
+            self.note_will_published(now, key);
+        }
+        self.publish_advised(now, pending, advice);
+        if is_last {
+            self.check_session(now, key);
+        }
+    }
+
+    fn publish_advised(
+        &mut self,
+        now: Time,
+        pending: PendingWill,
+        advice: Result<Option<Replacement>, ReasonCode>,
+    ) {
+        let PendingWill { session, mut origin, client, message, message_expiry_interval } = pending;
+        if self.sessions.get(session).is_none() {
+            // Its place may be another session's by now.
+            origin.session = None;
         }
         let refused = match &advice {
             Err(reason) => Some(*reason),
@@ -212,5 +234,81 @@ impl Shard {
             Publication::new(will.topic, will.properties, will.payload, will.qos, expires);
         publication.retain = will.retain;
         self.publish(now, &mut publication, origin, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{Connect, QoS, Version, Will};
+    use crate::shard::consult::{Advice, Consults};
+    use crate::shard::fixture::{self, NOW};
+    use crate::shard::{Input, Policy};
+
+    /// The tickets of wills that are asked about, and the CONNACKs.
+    fn told(shard: &mut Shard) -> (Vec<Key>, Vec<Vec<u8>>) {
+        let (mut tickets, mut connacks) = (Vec::new(), Vec::new());
+        while let Some(output) = shard.poll() {
+            match output {
+                Output::Consult { question: Question::Will(_, ticket), .. } => tickets.push(ticket),
+                Output::Write { batch, .. } | Output::Close { last: batch, .. } => {
+                    connacks.extend(batch.slices().map(<[u8]>::to_vec));
+                }
+                _ => {}
+            }
+        }
+        (tickets, connacks)
+    }
+
+    #[test]
+    fn a_session_whose_will_is_asked_about_ends_with_the_answer() {
+        let mut shard = fixture::shard(1, None);
+        let consults = Consults { publish: true, ..Consults::default() };
+        shard.policy = Arc::new(Policy { consults, ..Policy::default() });
+        let will = Will {
+            topic: TopicName::new("gone").expect("a topic"),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            delay_interval: 0,
+            properties: Default::default(),
+            payload: b"w",
+        };
+        let mut connect = Connect::new(Version::V5, "ann");
+        connect.clean_start = false;
+        connect.session_expiry_interval = Some(10);
+        connect.will = Some(will);
+        let later = NOW.after_seconds(20);
+        let mut generation = 0;
+        let mut leave = |shard: &mut Shard, disconnect: &[u8]| {
+            generation += 1;
+            let connection = ConnectionId { slot: 0, generation };
+            fixture::connect(shard, connection, &connect, disconnect);
+            let (mut tickets, connacks) = told(shard);
+            if disconnect.is_empty() {
+                shard.handle(NOW, Input::Closed { connection });
+                tickets = told(shard).0;
+            }
+            assert_eq!(tickets.len(), 1, "it is asked about once");
+            (tickets[0], connacks[0][2])
+        };
+        let published = |shard: &Shard| shard.metrics().wills_published_total;
+
+        let (ticket, _) = leave(&mut shard, &[]);
+        shard.handle(later, Input::Timeout);
+        assert_eq!(shard.session_count(), 1, "the log has the will as long as the session");
+        assert_eq!(shard.poll_timeout().filter(|at| *at <= later), None);
+        let advice = Advice::Will(ticket, Ok(None));
+        shard.handle(later, Input::Advice { connection: ConnectionId::NOBODY, advice });
+        assert_eq!((published(&shard), shard.session_count()), (1, 0));
+
+        // Who comes back meanwhile finds no session that is over.
+        let end_session = [0xE0, 7, 4, 5, 17, 0, 0, 0, 0];
+        let (ticket, _) = leave(&mut shard, &end_session);
+        assert_eq!(shard.session_count(), 1);
+        let (_, session_present) = leave(&mut shard, &end_session);
+        assert_eq!((session_present, shard.session_count()), (0, 1));
+        let advice = Advice::Will(ticket, Ok(None));
+        shard.handle(NOW, Input::Advice { connection: ConnectionId::NOBODY, advice });
+        assert_eq!((published(&shard), shard.session_count()), (2, 1), "the other is asked about");
     }
 }

@@ -221,6 +221,23 @@ fn two_wills_of_a_session_that_are_asked_about_leave_each_other_alone() {
     await_asked(&service, "second", 2);
 }
 
+#[test]
+fn a_will_that_is_asked_about_outlives_the_broker_though_its_session_is_over() {
+    let directory = Directory::new();
+    let service = Service::start(vec![(0, String::new())]);
+    users(&directory);
+    let toml = config(&service, &directory.join("passwords"), "http_timeout_ms = 8000\n", "");
+    let toml = format!("{toml}\n[mqtt]\nsession_expiry_s_max = 1\n");
+    let broker = Setup::shards(2).config(&toml).start();
+    let leaving = Entrance { will: Some("gone"), clean: false, ..Entrance::of(4, "w", "ann") };
+    drop(Client::come(broker.connect(), &leaving).expect("a right password"));
+    await_asked(&service, "gone", 1);
+    // By then the session would have ended.
+    std::thread::sleep(Duration::from_secs(2));
+    let _again = Setup::shards(2).config(&toml).start_in(broker.kill());
+    await_asked(&service, "gone", 2);
+}
+
 /// Comes back once a service was asked so often about a topic.
 fn await_asked(service: &Service, topic: &str, count: usize) {
     let is_about = |(_, question): &&(String, serde_json::Value)| question["topic"] == topic;
