@@ -182,15 +182,16 @@ pub struct Reauthentication {
 pub struct Aliases {
     /// The client's: topic by alias - 1.
     inbound: Vec<Option<Arc<str>>>,
-    /// Ours: alias by topic.
-    outbound: HashMap<Box<str>, u16, ahash::RandomState>,
+    /// Ours: alias by topic; absent: the client takes none.
+    outbound: Option<Box<HashMap<Box<str>, u16, ahash::RandomState>>>,
     /// How many we may set.
-    pub outbound_max: u16,
+    outbound_max: u16,
 }
 
 impl Aliases {
     pub fn new(outbound_max: u16, hasher: ahash::RandomState) -> Aliases {
-        Aliases { inbound: Vec::new(), outbound: HashMap::with_hasher(hasher), outbound_max }
+        let outbound = (outbound_max > 0).then(|| Box::new(HashMap::with_hasher(hasher)));
+        Aliases { inbound: Vec::new(), outbound, outbound_max }
     }
 
     /// The client sets or changes an alias. The caller checked it against the maximum.
@@ -211,19 +212,19 @@ impl Aliases {
 
     /// The alias to send for a topic, and whether the client knows it already.
     pub fn outbound(&self, topic: &str) -> Option<(u16, bool)> {
-        if self.outbound_max == 0 {
-            return None;
-        }
-        if let Some(alias) = self.outbound.get(topic) {
+        let known = self.outbound.as_deref()?;
+        if let Some(alias) = known.get(topic) {
             return Some((*alias, true));
         }
-        let next = u16::try_from(self.outbound.len()).unwrap_or(u16::MAX);
+        let next = u16::try_from(known.len()).unwrap_or(u16::MAX);
         (next < self.outbound_max).then(|| (next + 1, false))
     }
 
     /// The client has been sent an alias with its topic.
     pub fn set_outbound(&mut self, alias: u16, topic: &str) {
-        self.outbound.insert(topic.into(), alias);
+        if let Some(known) = &mut self.outbound {
+            known.insert(topic.into(), alias);
+        }
     }
 }
 
