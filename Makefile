@@ -12,6 +12,8 @@ SEED ?=
 SEEDS ?= 1000
 # How often `crash-soak` kills the broker, for each of its tests.
 CRASHES ?= 250
+# Where `audit` finds a copy of the advisories; from their own place if that is not said.
+ADVISORIES ?=
 # The brokers that `compare` measures, such as mosquitto; none for all that are installed, and
 # --install to get them first.
 PEERS ?=
@@ -28,7 +30,7 @@ HAWKER = $(CARGO) run --profile $(PROFILE) --bin hawker --
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test clients formatted fmt lint core doctest loom instructions tests bench fuzz sim crash-soak hostile soak compare \
-    observe observe-check web dashboard docs site deb deb-try
+    observe observe-check web dashboard docs site audit deb deb-try
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -125,6 +127,9 @@ docs: ## build the documentation of the code
 site: ## build the pages of docs as a site in target/site (needs mdbook)
 	@command -v mdbook >/dev/null || { echo 'mdbook is missing: cargo install mdbook' >&2; exit 1; }
 	mdbook build
+
+audit: ## compare what the broker is built of with RustSec's advisories (needs cargo-audit; ADVISORIES=FOLDER for a copy of them)
+	$(CARGO) audit --deny warnings $(if $(ADVISORIES),--db $(ADVISORIES) --no-fetch --stale)
 
 deb: build ## make a Debian package in target/debian
 	BINARIES=$(BUILT) packaging/debian/build
