@@ -1,8 +1,8 @@
 //! What clients may do: rules, and what they come to for one client.
 //!
-//! Where there is no rule everybody may do everything; once there is one, only what a rule allows
-//! and none denies. A subscription is allowed if a rule covers every topic it can match, and
-//! denied if one that denies meets any of them.
+//! Where there is no rule everybody may do everything; once there is one, be it a list of nothing,
+//! only what a rule allows and none denies. A subscription is allowed if a rule covers every topic
+//! it can match, and denied if one that denies meets any of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +17,8 @@ use crate::proto::QoS;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// Only what is allowed may be done, even where nothing is.
+    decides: bool,
     groups: BTreeMap<String, Vec<String>>,
     /// How much those may send whom they are about, and what else they are held to.
     limits: Vec<(Whom, Rates, ClientLimits)>,
@@ -96,8 +98,9 @@ pub struct Grants(Vec<Entry>);
 impl Rules {
     /// Those of a configuration, whose groups have these users.
     pub fn of(configs: &[RuleConfig], groups: &BTreeMap<String, Vec<String>>) -> Rules {
-        let (mut rules, mut limits) = (Vec::new(), Vec::new());
+        let (mut rules, mut limits, mut decides) = (Vec::new(), Vec::new(), false);
         for (index, config) in configs.iter().enumerate() {
+            decides |= config.decides();
             let whom = Whom {
                 users: config.users.clone(),
                 anonymous: false,
@@ -129,16 +132,18 @@ impl Rules {
                 }
             }
         }
-        Rules { rules, groups: groups.clone(), limits }
+        Rules { rules, decides, groups: groups.clone(), limits }
     }
 
     /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
-    /// `user NAME` for that user, and `pattern` lines for everybody.
+    /// `user NAME` for that user, and `pattern` lines for everybody. A file that allows nobody
+    /// anything does just that, as there: it may have been cut short.
     ///
     /// # Errors
     ///
     /// The first line that is wrong.
     pub fn add_acl(&mut self, text: &str) -> Result<(), LineFault> {
+        self.decides = true;
         let nobody = Whom { anonymous: true, ..Whom::default() };
         let mut whom = nobody;
         for (index, line) in text.lines().enumerate() {
@@ -194,15 +199,9 @@ impl Rules {
         Ok(())
     }
 
-    /// A rule with which nothing is allowed.
-    pub fn nothing() -> Rules {
-        let rule = RuleConfig { deny_publish: vec!["#".into()], ..RuleConfig::default() };
-        Rules::of(&[rule], &BTreeMap::new())
-    }
-
     /// Whether there is none: everybody may do everything.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        !self.decides
     }
 
     /// How much one client may send, and what else it is held to: the tightest of all rules.
@@ -455,6 +454,24 @@ mod tests {
         assert!(ann.may_publish("own/ann/phone/x", QoS::AtMostOnce, false));
         assert!(!ann.may_publish("own/ann/tablet/x", QoS::AtMostOnce, false));
         assert_eq!(ann.may_subscribe("news/today"), None, "that was for those without a name");
+    }
+
+    #[test]
+    fn a_list_of_nothing_allows_nothing() {
+        let of = |config: RuleConfig| Rules::of(&[config], &BTreeMap::new());
+        for rules in [
+            of(RuleConfig { is_given: true, ..RuleConfig::default() }),
+            of(RuleConfig::parse("{ publish = [], subscribe = [] }").expect("a rule")),
+            acl(""),
+            acl("# topic #\nuser ann\n"),
+        ] {
+            assert!(!rules.is_empty());
+            let ann = rules.grants(actor(Some("ann"), "c"));
+            assert!(!ann.may_publish("x", QoS::AtMostOnce, false));
+            assert_eq!(ann.may_subscribe("x"), None);
+        }
+        assert!(of(RuleConfig::parse("{ connections_max = 1 }").expect("a limit")).is_empty());
+        assert!(Rules::default().is_empty());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct RuleConfig {
     pub bytes_per_s_max: u32,
     /// What else each of them is held to.
     pub limits: ClientLimits,
+    /// One of the lists of filters is there, if only to say that nothing is allowed.
+    pub is_given: bool,
 }
 
 impl Default for RuleConfig {
@@ -63,11 +65,18 @@ impl Default for RuleConfig {
             messages_per_s_max: 0,
             bytes_per_s_max: 0,
             limits: ClientLimits::default(),
+            is_given: false,
         }
     }
 }
 
 impl RuleConfig {
+    /// Whether it is about topics, rather than about limits alone.
+    pub fn decides(&self) -> bool {
+        let lists = [&self.publish, &self.subscribe, &self.deny_publish, &self.deny_subscribe];
+        self.is_given || lists.iter().any(|list| !list.is_empty())
+    }
+
     /// A rule as an inline table of TOML, as the lines of a password file have it.
     ///
     /// # Errors
@@ -236,6 +245,9 @@ const KEYS: [&str; 13] = [
     "bytes_per_s_max",
 ];
 
+/// Those of them that allow or deny topics.
+const LISTS: [&str; 4] = ["publish", "subscribe", "deny_publish", "deny_subscribe"];
+
 impl Kind for RuleList {
     type Value = Vec<RuleConfig>;
 
@@ -277,6 +289,7 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
         };
         let any = |text: &str| !text.is_empty();
         let filters = "topic filters, in which %u and %c stand for user and client id";
+        rule.is_given |= LISTS.contains(&name);
         match name {
             "users" => rule.users = texts("user names", any, problems),
             "groups" => rule.groups = texts("names of groups", any, problems),

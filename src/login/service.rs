@@ -52,14 +52,10 @@ struct Answer {
     user: Option<Box<str>>,
     #[serde(default)]
     groups: Vec<Box<str>>,
-    #[serde(default)]
-    publish: Vec<String>,
-    #[serde(default)]
-    subscribe: Vec<String>,
-    #[serde(default)]
-    deny_publish: Vec<String>,
-    #[serde(default)]
-    deny_subscribe: Vec<String>,
+    publish: Option<Vec<String>>,
+    subscribe: Option<Vec<String>>,
+    deny_publish: Option<Vec<String>>,
+    deny_subscribe: Option<Vec<String>>,
     expires_s: Option<u64>,
 }
 
@@ -145,11 +141,13 @@ fn said_itself(login: &Login) -> Identity {
 
 impl Answer {
     fn identity(self, login: &Login) -> Result<Identity, String> {
+        let lists = [&self.publish, &self.subscribe, &self.deny_publish, &self.deny_subscribe];
         let rule = RuleConfig {
-            publish: self.publish,
-            subscribe: self.subscribe,
-            deny_publish: self.deny_publish,
-            deny_subscribe: self.deny_subscribe,
+            is_given: lists.iter().any(|list| list.is_some()),
+            publish: self.publish.unwrap_or_default(),
+            subscribe: self.subscribe.unwrap_or_default(),
+            deny_publish: self.deny_publish.unwrap_or_default(),
+            deny_subscribe: self.deny_subscribe.unwrap_or_default(),
             ..RuleConfig::default()
         };
         let filters = [&rule.publish, &rule.subscribe, &rule.deny_publish, &rule.deny_subscribe];

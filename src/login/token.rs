@@ -163,10 +163,7 @@ fn rules(acl: &Value) -> Option<Rules> {
     let all = filters("all")?;
     publish.extend(all.iter().cloned());
     subscribe.extend(all);
-    if publish.is_empty() && subscribe.is_empty() {
-        // Nothing is granted, which is not the same as everything.
-        return Some(Rules::nothing());
-    }
-    let rule = RuleConfig { publish, subscribe, ..RuleConfig::default() };
+    // Nothing may be granted, which is not the same as everything.
+    let rule = RuleConfig { publish, subscribe, is_given: true, ..RuleConfig::default() };
     Some(Rules::of(&[rule], &Default::default()))
 }

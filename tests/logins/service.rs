@@ -142,6 +142,18 @@ fn a_service_decides() {
 }
 
 #[test]
+fn a_list_of_nothing_is_not_everything() {
+    let nothing = json!({"result": "allow", "publish": [], "subscribe": []});
+    let everything = json!({"result": "allow"});
+    let service = Service::start(vec![(200, nothing.to_string()), (200, everything.to_string())]);
+    let broker = broker(&service, "");
+    let mut client = ann(&broker).expect("it is allowed to enter");
+    assert_eq!((client.publish("x"), client.subscribe("#")), (0x87, 0x87));
+    let mut client = other(&broker).expect("it is allowed to enter");
+    assert_eq!((client.publish("x"), client.subscribe("#")), (0x10, 1));
+}
+
+#[test]
 fn what_is_allowed_is_remembered_if_asked_for() {
     let service = Service::start(vec![(200, json!({"result": "allow"}).to_string())]);
     let broker = broker(&service, "http_cache_s = 600\n");
