@@ -98,7 +98,10 @@ impl RuleConfig {
     pub fn inline(&self) -> String {
         let lists = [("publish", &self.publish), ("subscribe", &self.subscribe)];
         let lists = lists.iter().filter(|(_, filters)| !filters.is_empty());
-        let lists: Vec<String> = lists.map(|(key, list)| format!("{key} = {list:?}")).collect();
+        // Strings of JSON are strings of TOML, which those of Rust are not always.
+        let list = |list: &[String]| serde_json::json!(list).to_string();
+        let lists: Vec<String> =
+            lists.map(|(key, filters)| format!("{key} = {}", list(filters))).collect();
         format!("{{ {} }}", lists.join(", "))
     }
 }
@@ -383,6 +386,14 @@ mod tests {
         for wrong in wrong {
             assert!(RuleConfig::parse(&format!("{{ {wrong} }}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let publish = ["own/%u/#", "a\\\"b'c", "\u{200b}\u{e9}\u{1f980}", "a b"];
+        let publish = publish.map(str::to_owned).to_vec();
+        let rule = RuleConfig { publish, is_given: true, ..RuleConfig::default() };
+        assert_eq!(RuleConfig::parse(&rule.inline()), Ok(rule));
     }
 
     #[test]
