@@ -27,7 +27,7 @@ pub(super) struct Service {
 /// Its token does not belong in logs.
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("url", &self.web.url()).finish_non_exhaustive()
+        f.debug_struct("Service").field("url", &self.web.place()).finish_non_exhaustive()
     }
 }
 
@@ -97,7 +97,7 @@ impl Service {
             return Verdict::Allow(identity);
         }
         let verdict = self.ask(login).unwrap_or_else(|error| {
-            tracing::warn!(url = %self.web.url(), %error, "nobody is let in: the service does not answer");
+            tracing::warn!(url = %self.web.place(), %error, "nobody is let in: the service does not answer");
             Verdict::Unavailable
         });
         if let Verdict::Allow(identity) = &verdict

@@ -142,6 +142,20 @@ fn a_service_decides() {
 }
 
 #[test]
+fn a_password_in_a_url_is_not_in_the_log() {
+    let url = |password| format!("'http://me:{password}@127.0.0.1:1/'");
+    let (login, rules, keys) = (url("hunter2"), url("hunter3"), url("hunter4"));
+    let config =
+        format!("[auth]\nhttp_url = {login}\nhttp_rules_url = {rules}\njwt_keys = {keys}\n");
+    let broker = Setup::shards(1).config(&config).start();
+    assert_eq!(ann(&broker).err(), Some(0x88));
+    broker.await_log("the keys of tokens stay as they are");
+    broker.await_log("the service does not answer");
+    let log = broker.log();
+    assert!(log.contains("://...@127.0.0.1") && !log.contains("hunter"), "{log}");
+}
+
+#[test]
 fn a_list_of_nothing_is_not_everything() {
     let nothing = json!({"result": "allow", "publish": [], "subscribe": []});
     let everything = json!({"result": "allow"});
