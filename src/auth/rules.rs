@@ -217,7 +217,7 @@ impl Rules {
     pub fn grants(&self, actor: Actor<'_>) -> Grants {
         let applying = self.rules.iter().filter(|rule| rule.whom.includes(actor, &self.groups));
         let entries = applying.filter_map(|Rule { entry, .. }| {
-            Some(Entry { filter: filled(&entry.filter, actor)?.into(), ..entry.clone() })
+            Some(Entry { filter: filled(entry, actor)?.into(), ..entry.clone() })
         });
         Grants(entries.collect())
     }
@@ -246,9 +246,10 @@ impl Whom {
     }
 }
 
-/// The filter with names in place of their marks; nothing if they would make another filter of it.
-fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
-    let mut filled = filter.to_owned();
+/// The filter with names in place of their marks. Nothing is allowed by a name that would make
+/// another filter of it, and what is denied to anybody there is denied to that one.
+fn filled(entry: &Entry, actor: Actor<'_>) -> Option<String> {
+    let mut filled = entry.filter.to_string();
     let marks = [
         ("%u", actor.user.unwrap_or_default()),
         ("%{cert.cn}", actor.common_name.unwrap_or_default()),
@@ -256,8 +257,12 @@ fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
     ];
     for (mark, value) in marks {
         if filled.contains(mark) {
-            if value.is_empty() || value.contains(['+', '#', '/', '%']) {
+            if value.is_empty() {
                 return None;
+            }
+            if value.contains(['+', '#', '/', '%']) {
+                let before = entry.filter.split('/').take_while(|level| !level.contains('%'));
+                return entry.denies.then(|| before.chain(["#"]).collect::<Vec<_>>().join("/"));
             }
             filled = filled.replace(mark, value);
         }
@@ -484,6 +489,20 @@ mod tests {
             assert_eq!(rules.grants(actor(Some("u"), evil)).may_subscribe("by/#"), None, "{evil}");
         }
         assert!(!rules.grants(actor(None, "c")).may_publish("own//x", QoS::AtMostOnce, false));
+    }
+
+    #[test]
+    fn a_name_that_holds_wildcards_is_no_way_around_what_is_denied() {
+        let rules = acl("pattern own/#\npattern deny own/%u/%c/secret\n");
+        let may = |user, client_id, topic| {
+            rules.grants(actor(user, client_id)).may_publish(topic, QoS::AtMostOnce, false)
+        };
+        assert!(!may(Some("ann"), "c", "own/ann/c/secret"));
+        assert!(may(Some("ann"), "c", "own/bob/c/secret"));
+        assert!(!may(Some("a/b"), "c", "own/a/b/c/secret"));
+        assert!(!may(Some("%c"), "c", "own/%c/c/secret"));
+        assert!(!may(Some("ann"), "a/b", "own/ann/a/b/secret"));
+        assert!(may(None, "a/b", "own/bob/c/secret"), "there is no place of nobody's");
     }
 
     #[test]
