@@ -131,10 +131,12 @@ impl Shard {
             common_name: connection.common_name().map(Box::from),
         });
         let (connect, version) = (Zeroizing::new(packet.to_vec()), connect.version);
-        let verifying = Verifying { connect, version, since: now };
+        let awaited = Arc::new(());
+        let waits = Arc::downgrade(&awaited);
+        let verifying = Verifying { connect, version, since: now, awaited };
         connection.phase = Phase::Verifying(Box::new(verifying));
         self.pause(id, Pause::Verdict);
-        self.outputs.push_back(Output::Ask { connection: id, login });
+        self.outputs.push_back(Output::Ask { connection: id, login, awaited: waits });
         if self.witness.traces.is_on() {
             self.trace_decision(now, id, Decision::Asked, None, "who it is is being asked");
         }
@@ -148,7 +150,8 @@ impl Shard {
             connection.phase = phase;
             return;
         };
-        let Verifying { connect, version, since } = *verifying;
+        let Verifying { connect, version, since, awaited } = *verifying;
+        drop(awaited);
         self.metrics.login_seconds.observe(now.since(since).as_micros() as u64);
         self.metrics.logins_total.count(asked(&verdict));
         let connect = decoded(&connect, version);

@@ -122,6 +122,8 @@ pub struct Verifying {
     pub version: Version,
     /// When the question was asked.
     pub since: Time,
+    /// Whoever is asked sees by it that the answer is waited for.
+    pub awaited: Arc<()>,
 }
 
 /// A connection with a session.

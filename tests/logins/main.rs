@@ -183,6 +183,20 @@ fn who_has_a_line_and_knows_the_password_is_let_in() {
 }
 
 #[test]
+fn who_names_nobody_has_nothing_hashed() {
+    let directory = Directory::new();
+    // Some seconds of work.
+    let hash = format!("$7$10000000$AAAA${}==", "A".repeat(86));
+    let file = directory.write("passwords", &format!("ann:{hash}\n"));
+    permit(&file, 0o600);
+    let broker = broker(&file);
+    let start = std::time::Instant::now();
+    let refused = Client::enter(&broker, 5, (None, Some(b"guess")), None);
+    assert_eq!(refused.err(), Some(0x87));
+    assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
+}
+
+#[test]
 fn users_come_and_go_while_the_broker_runs() {
     let directory = Directory::new();
     let file = directory.join("passwords");
