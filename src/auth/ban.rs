@@ -1,7 +1,7 @@
 //! Whom a ban is about.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::config::Network;
 
@@ -87,5 +87,16 @@ impl Banned {
 impl fmt::Display for Banned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+/// What counts as one address: an IPv6 address with its network of 64 bits, as one machine has all
+/// of it.
+pub fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)))
+        }
+        address => address,
     }
 }

@@ -16,7 +16,7 @@ mod rate;
 mod rules;
 mod scram;
 
-pub use ban::Banned;
+pub use ban::{Banned, place};
 pub use certificate::{CertificateNames, Revoked, certificate_end, revocation_list_end};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};

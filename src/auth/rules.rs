@@ -1,8 +1,8 @@
 //! What clients may do: rules, and what they come to for one client.
 //!
-//! Where there is no rule everybody may do everything; once there is one, only what a rule allows
-//! and none denies. A subscription is allowed if a rule covers every topic it can match, and
-//! denied if one that denies meets any of them.
+//! Where there is no rule everybody may do everything; once there is one, be it a list of nothing,
+//! only what a rule allows and none denies. A subscription is allowed if a rule covers every topic
+//! it can match, and denied if one that denies meets any of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +17,8 @@ use crate::proto::QoS;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// Only what is allowed may be done, even where nothing is.
+    decides: bool,
     groups: BTreeMap<String, Vec<String>>,
     /// How much those may send whom they are about, and what else they are held to.
     limits: Vec<(Whom, Rates, ClientLimits)>,
@@ -96,8 +98,9 @@ pub struct Grants(Vec<Entry>);
 impl Rules {
     /// Those of a configuration, whose groups have these users.
     pub fn of(configs: &[RuleConfig], groups: &BTreeMap<String, Vec<String>>) -> Rules {
-        let (mut rules, mut limits) = (Vec::new(), Vec::new());
+        let (mut rules, mut limits, mut decides) = (Vec::new(), Vec::new(), false);
         for (index, config) in configs.iter().enumerate() {
+            decides |= config.decides();
             let whom = Whom {
                 users: config.users.clone(),
                 anonymous: false,
@@ -129,16 +132,18 @@ impl Rules {
                 }
             }
         }
-        Rules { rules, groups: groups.clone(), limits }
+        Rules { rules, decides, groups: groups.clone(), limits }
     }
 
     /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
-    /// `user NAME` for that user, and `pattern` lines for everybody.
+    /// `user NAME` for that user, and `pattern` lines for everybody. A file that allows nobody
+    /// anything does just that, as there: it may have been cut short.
     ///
     /// # Errors
     ///
     /// The first line that is wrong.
     pub fn add_acl(&mut self, text: &str) -> Result<(), LineFault> {
+        self.decides = true;
         let nobody = Whom { anonymous: true, ..Whom::default() };
         let mut whom = nobody;
         for (index, line) in text.lines().enumerate() {
@@ -194,15 +199,9 @@ impl Rules {
         Ok(())
     }
 
-    /// A rule with which nothing is allowed.
-    pub fn nothing() -> Rules {
-        let rule = RuleConfig { deny_publish: vec!["#".into()], ..RuleConfig::default() };
-        Rules::of(&[rule], &BTreeMap::new())
-    }
-
     /// Whether there is none: everybody may do everything.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        !self.decides
     }
 
     /// How much one client may send, and what else it is held to: the tightest of all rules.
@@ -218,7 +217,7 @@ impl Rules {
     pub fn grants(&self, actor: Actor<'_>) -> Grants {
         let applying = self.rules.iter().filter(|rule| rule.whom.includes(actor, &self.groups));
         let entries = applying.filter_map(|Rule { entry, .. }| {
-            Some(Entry { filter: filled(&entry.filter, actor)?.into(), ..entry.clone() })
+            Some(Entry { filter: filled(entry, actor)?.into(), ..entry.clone() })
         });
         Grants(entries.collect())
     }
@@ -247,9 +246,10 @@ impl Whom {
     }
 }
 
-/// The filter with names in place of their marks; nothing if they would make another filter of it.
-fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
-    let mut filled = filter.to_owned();
+/// The filter with names in place of their marks. Nothing is allowed by a name that would make
+/// another filter of it, and what is denied to anybody there is denied to that one.
+fn filled(entry: &Entry, actor: Actor<'_>) -> Option<String> {
+    let mut filled = entry.filter.to_string();
     let marks = [
         ("%u", actor.user.unwrap_or_default()),
         ("%{cert.cn}", actor.common_name.unwrap_or_default()),
@@ -257,8 +257,12 @@ fn filled(filter: &str, actor: Actor<'_>) -> Option<String> {
     ];
     for (mark, value) in marks {
         if filled.contains(mark) {
-            if value.is_empty() || value.contains(['+', '#', '/', '%']) {
+            if value.is_empty() {
                 return None;
+            }
+            if value.contains(['+', '#', '/', '%']) {
+                let before = entry.filter.split('/').take_while(|level| !level.contains('%'));
+                return entry.denies.then(|| before.chain(["#"]).collect::<Vec<_>>().join("/"));
             }
             filled = filled.replace(mark, value);
         }
@@ -458,6 +462,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_nothing_allows_nothing() {
+        let of = |config: RuleConfig| Rules::of(&[config], &BTreeMap::new());
+        for rules in [
+            of(RuleConfig { is_given: true, ..RuleConfig::default() }),
+            of(RuleConfig::parse("{ publish = [], subscribe = [] }").expect("a rule")),
+            acl(""),
+            acl("# topic #\nuser ann\n"),
+        ] {
+            assert!(!rules.is_empty());
+            let ann = rules.grants(actor(Some("ann"), "c"));
+            assert!(!ann.may_publish("x", QoS::AtMostOnce, false));
+            assert_eq!(ann.may_subscribe("x"), None);
+        }
+        assert!(of(RuleConfig::parse("{ connections_max = 1 }").expect("a limit")).is_empty());
+        assert!(Rules::default().is_empty());
+    }
+
+    #[test]
     fn a_name_that_holds_wildcards_matches_nothing() {
         let rules = acl("pattern own/%u/#\npattern by/%c/#\n");
         for evil in ["+", "#", "a/b", "%c"] {
@@ -467,6 +489,20 @@ mod tests {
             assert_eq!(rules.grants(actor(Some("u"), evil)).may_subscribe("by/#"), None, "{evil}");
         }
         assert!(!rules.grants(actor(None, "c")).may_publish("own//x", QoS::AtMostOnce, false));
+    }
+
+    #[test]
+    fn a_name_that_holds_wildcards_is_no_way_around_what_is_denied() {
+        let rules = acl("pattern own/#\npattern deny own/%u/%c/secret\n");
+        let may = |user, client_id, topic| {
+            rules.grants(actor(user, client_id)).may_publish(topic, QoS::AtMostOnce, false)
+        };
+        assert!(!may(Some("ann"), "c", "own/ann/c/secret"));
+        assert!(may(Some("ann"), "c", "own/bob/c/secret"));
+        assert!(!may(Some("a/b"), "c", "own/a/b/c/secret"));
+        assert!(!may(Some("%c"), "c", "own/%c/c/secret"));
+        assert!(!may(Some("ann"), "a/b", "own/ann/a/b/secret"));
+        assert!(may(None, "a/b", "own/bob/c/secret"), "there is no place of nobody's");
     }
 
     #[test]

@@ -36,7 +36,9 @@ impl fmt::Display for PasswdError {
                 f.write_str("a user name has 1 to 1024 bytes, no colon and no control characters")
             }
             PasswdError::Prompt(error) => error.fmt(f),
-            PasswdError::Filter(filter) => write!(f, "{filter:?} is no topic filter"),
+            PasswdError::Filter(filter) => {
+                write!(f, "{filter:?} is no topic filter, or has control characters")
+            }
             PasswdError::Mosca(file) => write!(
                 f,
                 "{}: a credentials.json of Mosca is read and not written; begin a new file",
@@ -66,7 +68,8 @@ pub(super) fn add(
     if !legal {
         return Err(PasswdError::User);
     }
-    if let Some(wrong) = publish.iter().chain(subscribe).find(|filter| !is_filter(filter)) {
+    let is_legal = |filter: &str| is_filter(filter) && !filter.contains(char::is_control);
+    if let Some(wrong) = publish.iter().chain(subscribe).find(|filter| !is_legal(filter)) {
         return Err(PasswdError::Filter(wrong.clone()));
     }
     let mut lines = if file.exists() { read(file)? } else { Vec::new() };

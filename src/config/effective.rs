@@ -98,7 +98,7 @@ fn table<T: Table>(values: &T, origins: &Origins, settings: &mut Vec<Setting>) {
         let value = (key.show)(values);
         let is_secret = SECRETS.contains(&name.as_str());
         let is_hidden = is_secret && value.is_some();
-        let value = value.filter(|_| !is_secret).map(without_password);
+        let value = value.filter(|_| !is_secret).map(|value| without_password(&value));
         let origin = origins.get(&name).cloned().unwrap_or(Origin::Default);
         let needs_restart = key.reload == Reload::Restart;
         settings.push(Setting { key: name, value, is_hidden, origin, needs_restart });
@@ -121,13 +121,13 @@ fn listener_settings(
     })
 }
 
-/// A URL without the user and password that may stand in it.
-fn without_password(value: String) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else { return value };
+/// A URL without the user and password that may stand in it, for those who read logs.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let host = &rest[..rest.find('/').unwrap_or(rest.len())];
     match host.rsplit_once('@') {
         Some((user, _)) => format!("{scheme}://...{}", &rest[user.len()..]),
-        None => value,
+        None => url.to_owned(),
     }
 }
 

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 pub use admin::{AdminToken, Role};
 pub use auth::{AuthConfig, RateExceeded, RefusedPublish, ScramVerifier, ScramVerifierError};
-pub use effective::{Origins, Setting};
+pub use effective::{Origins, Setting, without_password};
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use limits::ClientLimits;
 pub use listener::{

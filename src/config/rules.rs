@@ -44,6 +44,8 @@ pub struct RuleConfig {
     pub bytes_per_s_max: u32,
     /// What else each of them is held to.
     pub limits: ClientLimits,
+    /// One of the lists of filters is there, if only to say that nothing is allowed.
+    pub is_given: bool,
 }
 
 impl Default for RuleConfig {
@@ -63,11 +65,18 @@ impl Default for RuleConfig {
             messages_per_s_max: 0,
             bytes_per_s_max: 0,
             limits: ClientLimits::default(),
+            is_given: false,
         }
     }
 }
 
 impl RuleConfig {
+    /// Whether it is about topics, rather than about limits alone.
+    pub fn decides(&self) -> bool {
+        let lists = [&self.publish, &self.subscribe, &self.deny_publish, &self.deny_subscribe];
+        self.is_given || lists.iter().any(|list| !list.is_empty())
+    }
+
     /// A rule as an inline table of TOML, as the lines of a password file have it.
     ///
     /// # Errors
@@ -89,7 +98,10 @@ impl RuleConfig {
     pub fn inline(&self) -> String {
         let lists = [("publish", &self.publish), ("subscribe", &self.subscribe)];
         let lists = lists.iter().filter(|(_, filters)| !filters.is_empty());
-        let lists: Vec<String> = lists.map(|(key, list)| format!("{key} = {list:?}")).collect();
+        // Strings of JSON are strings of TOML, which those of Rust are not always.
+        let list = |list: &[String]| serde_json::json!(list).to_string();
+        let lists: Vec<String> =
+            lists.map(|(key, filters)| format!("{key} = {}", list(filters))).collect();
         format!("{{ {} }}", lists.join(", "))
     }
 }
@@ -236,6 +248,9 @@ const KEYS: [&str; 13] = [
     "bytes_per_s_max",
 ];
 
+/// Those of them that allow or deny topics.
+const LISTS: [&str; 4] = ["publish", "subscribe", "deny_publish", "deny_subscribe"];
+
 impl Kind for RuleList {
     type Value = Vec<RuleConfig>;
 
@@ -277,6 +292,7 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
         };
         let any = |text: &str| !text.is_empty();
         let filters = "topic filters, in which %u and %c stand for user and client id";
+        rule.is_given |= LISTS.contains(&name);
         match name {
             "users" => rule.users = texts("user names", any, problems),
             "groups" => rule.groups = texts("names of groups", any, problems),
@@ -370,6 +386,14 @@ mod tests {
         for wrong in wrong {
             assert!(RuleConfig::parse(&format!("{{ {wrong} }}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let publish = ["own/%u/#", "a\\\"b'c", "\u{200b}\u{e9}\u{1f980}", "a b"];
+        let publish = publish.map(str::to_owned).to_vec();
+        let rule = RuleConfig { publish, is_given: true, ..RuleConfig::default() };
+        assert_eq!(RuleConfig::parse(&rule.inline()), Ok(rule));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgo
 use jsonwebtoken::{Algorithm, DecodingKey};
 use ureq::Agent;
 
+use crate::config::without_password;
+
 /// Bytes of a secret: fewer can be guessed from one token (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -84,6 +86,7 @@ impl Keys {
                         refresh
                     }
                     Err(error) => {
+                        let url = without_password(&url);
                         tracing::warn!(%url, "the keys of tokens stay as they are: {error}");
                         FETCH_AGAIN.min(refresh)
                     }

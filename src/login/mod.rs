@@ -7,6 +7,7 @@
 
 mod keys;
 mod password;
+mod queue;
 mod remember;
 mod rules;
 pub(crate) mod secrets;

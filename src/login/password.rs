@@ -30,9 +30,11 @@ impl Users {
         Verdict::Allow(user.identity.clone())
     }
 
-    /// Takes as long as if the user existed.
+    /// Takes as long as if the user existed. Who names none asks for nobody's existence.
     pub(super) fn judge_in_vain(&self, login: &Login) {
-        if let (Some(user), Some(password)) = (self.passwords.any(), &login.password) {
+        if let (Some(user), Some(password), Some(_)) =
+            (self.passwords.any(), &login.password, &login.user)
+        {
             user.hash.verify(password);
         }
     }

@@ -58,7 +58,7 @@ impl RuleAdviser {
         match self.allows(question, act) {
             Ok(is_allowed) => Some(is_allowed),
             Err(error) => {
-                let url = self.0.url();
+                let url = self.0.place();
                 tracing::warn!(%url, %error, "refused: the service for rules does not answer");
                 None
             }

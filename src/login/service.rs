@@ -27,7 +27,7 @@ pub(super) struct Service {
 /// Its token does not belong in logs.
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("url", &self.web.url()).finish_non_exhaustive()
+        f.debug_struct("Service").field("url", &self.web.place()).finish_non_exhaustive()
     }
 }
 
@@ -52,14 +52,10 @@ struct Answer {
     user: Option<Box<str>>,
     #[serde(default)]
     groups: Vec<Box<str>>,
-    #[serde(default)]
-    publish: Vec<String>,
-    #[serde(default)]
-    subscribe: Vec<String>,
-    #[serde(default)]
-    deny_publish: Vec<String>,
-    #[serde(default)]
-    deny_subscribe: Vec<String>,
+    publish: Option<Vec<String>>,
+    subscribe: Option<Vec<String>>,
+    deny_publish: Option<Vec<String>>,
+    deny_subscribe: Option<Vec<String>>,
     expires_s: Option<u64>,
 }
 
@@ -101,7 +97,7 @@ impl Service {
             return Verdict::Allow(identity);
         }
         let verdict = self.ask(login).unwrap_or_else(|error| {
-            tracing::warn!(url = %self.web.url(), %error, "nobody is let in: the service does not answer");
+            tracing::warn!(url = %self.web.place(), %error, "nobody is let in: the service does not answer");
             Verdict::Unavailable
         });
         if let Verdict::Allow(identity) = &verdict
@@ -145,11 +141,13 @@ fn said_itself(login: &Login) -> Identity {
 
 impl Answer {
     fn identity(self, login: &Login) -> Result<Identity, String> {
+        let lists = [&self.publish, &self.subscribe, &self.deny_publish, &self.deny_subscribe];
         let rule = RuleConfig {
-            publish: self.publish,
-            subscribe: self.subscribe,
-            deny_publish: self.deny_publish,
-            deny_subscribe: self.deny_subscribe,
+            is_given: lists.iter().any(|list| list.is_some()),
+            publish: self.publish.unwrap_or_default(),
+            subscribe: self.subscribe.unwrap_or_default(),
+            deny_publish: self.deny_publish.unwrap_or_default(),
+            deny_subscribe: self.deny_subscribe.unwrap_or_default(),
             ..RuleConfig::default()
         };
         let filters = [&rule.publish, &rule.subscribe, &rule.deny_publish, &rule.deny_subscribe];

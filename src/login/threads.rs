@@ -2,17 +2,18 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use tokio::runtime::Handle;
 
 use super::Chain;
+use super::queue::{Putting, Queue};
 use crate::auth::{Login, Verdict};
 use crate::embed::Hooks;
 use crate::shard::{Advice, ConnectionId, RuleQuestion};
 
-/// Logins that wait; beyond them clients are told that the broker is busy.
+/// Logins that wait; beyond them clients are told that the broker is busy, those first from whose
+/// address most do.
 const WAITING_MAX: usize = 4096;
 
 /// Threads that hash passwords and check signatures.
@@ -32,12 +33,12 @@ pub(crate) struct Verifier {
     /// Where hooks run.
     handle: Handle,
     answer: Answer,
-    known: SyncSender<Question>,
+    known: Putting<Question>,
     /// To the threads that ask the service; there are none before there is one.
-    service: OnceLock<SyncSender<Question>>,
+    service: OnceLock<Putting<Question>>,
     advise: Advise,
     /// To the threads that ask what clients may do; as those.
-    rules: OnceLock<SyncSender<RulesAsked>>,
+    rules: OnceLock<Putting<RulesAsked>>,
 }
 
 struct RulesAsked {
@@ -53,7 +54,15 @@ struct Question {
     shard: usize,
     connection: ConnectionId,
     login: Arc<Login>,
+    awaited: Weak<()>,
     chain: Arc<Chain>,
+}
+
+impl Question {
+    /// Whether somebody waits for the answer: a connection has its time, and may be over.
+    fn is_awaited(&self) -> bool {
+        self.awaited.strong_count() > 0
+    }
 }
 
 impl Verifier {
@@ -65,13 +74,16 @@ impl Verifier {
         answer: Answer,
         advise: Advise,
     ) -> io::Result<Arc<Verifier>> {
-        let (known, questions) = sync_channel(WAITING_MAX);
+        let (known, questions) = Queue::new(WAITING_MAX);
         let chain = RwLock::new(Arc::new(chain));
         let (service, rules) = (OnceLock::new(), OnceLock::new());
         let verifier = Verifier { chain, hooks, handle, answer, known, service, advise, rules };
         let verifier = Arc::new(verifier);
         let weak = Arc::downgrade(&verifier);
         start("login", HASHERS, questions, move |question: Question| {
+            if !question.is_awaited() {
+                return;
+            }
             let verdict = question.chain.judge(&question.login);
             let Some(verifier) = weak.upgrade() else { return };
             if verdict == Verdict::Ignore && question.chain.service.is_some() {
@@ -95,15 +107,21 @@ impl Verifier {
     }
 
     /// Asks; the answer comes by [`Answer`].
-    pub(crate) fn ask(self: &Arc<Self>, shard: usize, connection: ConnectionId, login: Login) {
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        shard: usize,
+        connection: ConnectionId,
+        login: Login,
+        awaited: Weak<()>,
+    ) {
         let login = Arc::new(login);
         if !self.hooks.authenticates() {
-            return self.ask_known(shard, connection, login);
+            return self.ask_known(shard, connection, login, awaited);
         }
         let verifier = Arc::clone(self);
         let asked = Arc::clone(&login);
         self.hooks.authenticate(&self.handle, asked, move |verdict| match verdict {
-            Verdict::Ignore => verifier.ask_known(shard, connection, login),
+            Verdict::Ignore => verifier.ask_known(shard, connection, login, awaited),
             verdict => (verifier.answer)(shard, connection, login.address, verdict),
         });
     }
@@ -124,10 +142,8 @@ impl Verifier {
     /// Lets it wait behind what is asked about others. What is not asked about is not allowed.
     fn queue_rules(&self, asked: RulesAsked) {
         let Some(rules) = self.rules.get() else { return self.advise_rules(asked) };
-        if let Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) =
-            rules.try_send(asked)
-        {
-            self.advise_rules(asked);
+        if let Some(left_out) = rules.put(asked.question.client.address.ip(), asked) {
+            self.advise_rules(left_out);
         }
     }
 
@@ -153,15 +169,23 @@ impl Verifier {
         (self.advise)(shard, connection, Advice::Ruled { will: question.will, allowed });
     }
 
-    fn ask_known(&self, shard: usize, connection: ConnectionId, login: Arc<Login>) {
+    fn ask_known(
+        &self,
+        shard: usize,
+        connection: ConnectionId,
+        login: Arc<Login>,
+        awaited: Weak<()>,
+    ) {
         let address = login.address;
-        let question = Question { shard, connection, login, chain: self.chain() };
-        match self.known.try_send(question) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                (self.answer)(shard, connection, address, Verdict::Busy);
-            }
+        let question = Question { shard, connection, login, awaited, chain: self.chain() };
+        if let Some(left_out) = self.known.put(address, question) {
+            self.say_busy(&left_out);
         }
+    }
+
+    fn say_busy(&self, left_out: &Question) {
+        let Question { shard, connection, login, .. } = left_out;
+        (self.answer)(*shard, *connection, login.address, Verdict::Busy);
     }
 
     fn chain(&self) -> Arc<Chain> {
@@ -172,16 +196,19 @@ impl Verifier {
         let Some(service) = chain.service.as_ref().filter(|_| self.service.get().is_none()) else {
             return Ok(());
         };
-        let (sender, questions) = sync_channel(WAITING_MAX);
+        let (putting, questions) = Queue::new(WAITING_MAX);
         let answer = Arc::clone(&self.answer);
         start("login-http", service.connections(), questions, move |question: Question| {
+            if !question.is_awaited() {
+                return;
+            }
             let service = question.chain.service.as_ref();
             let verdict = service.map_or(Verdict::Ignore, |service| service.judge(&question.login));
             let Question { shard, connection, login, .. } = question;
             answer(shard, connection, login.address, verdict);
         })?;
         // Somebody who was quicker started as many.
-        let _ = self.service.set(sender);
+        let _ = self.service.set(putting);
         Ok(())
     }
 
@@ -189,7 +216,7 @@ impl Verifier {
         let Some(rules) = chain.rules.as_ref().filter(|_| self.rules.get().is_none()) else {
             return Ok(());
         };
-        let (sender, questions) = sync_channel(WAITING_MAX);
+        let (putting, questions) = Queue::new(WAITING_MAX);
         let weak = Arc::downgrade(self);
         start("rules-http", rules.connections(), questions, move |asked: RulesAsked| {
             if let Some(verifier) = weak.upgrade() {
@@ -197,16 +224,17 @@ impl Verifier {
             }
         })?;
         // Somebody who was quicker started as many.
-        let _ = self.rules.set(sender);
+        let _ = self.rules.set(putting);
         Ok(())
     }
 
     fn pass_on(&self, question: Question) {
-        let Question { shard, connection, .. } = question;
-        let address = question.login.address;
-        let sent = self.service.get().map(|service| service.try_send(question));
-        if !matches!(sent, Some(Ok(()))) {
-            (self.answer)(shard, connection, address, Verdict::Busy);
+        let left_out = match self.service.get() {
+            Some(service) => service.put(question.login.address, question),
+            None => Some(question),
+        };
+        if let Some(left_out) = left_out {
+            self.say_busy(&left_out);
         }
     }
 }
@@ -214,16 +242,13 @@ impl Verifier {
 fn start<T: Send + 'static>(
     name: &str,
     threads: usize,
-    questions: Receiver<T>,
+    questions: Arc<Queue<T>>,
     act: impl Fn(T) + Clone + Send + 'static,
 ) -> io::Result<()> {
-    let questions = Arc::new(Mutex::new(questions));
     for index in 0..threads {
         let (questions, act) = (Arc::clone(&questions), act.clone());
         std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
-            loop {
-                let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(question) = next else { return };
+            while let Some(question) = questions.take() {
                 act(question);
             }
         })?;

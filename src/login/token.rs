@@ -108,6 +108,12 @@ impl Tokens {
         };
         let groups = claims.get("groups").and_then(Value::as_array);
         let groups = groups.into_iter().flatten().filter_map(Value::as_str).map(Box::from);
+        // A time that is no number holds for nothing, rather than for ever.
+        let is_wrong = |name: &&str| claims.get(*name).is_some_and(|time| !time.is_number());
+        if let Some(claim) = ["exp", "nbf"].into_iter().find(is_wrong) {
+            tracing::info!(user, claim, "a token's time is no number");
+            return Verdict::Forbid;
+        }
         let expires = claims.get("exp").and_then(Value::as_f64);
         let expires = expires.map_or(Time::NEVER, |s| Time::from_micros((s * 1e6) as u64));
         // On that second it is over (RFC 7519, section 4.1.4).
@@ -163,10 +169,7 @@ fn rules(acl: &Value) -> Option<Rules> {
     let all = filters("all")?;
     publish.extend(all.iter().cloned());
     subscribe.extend(all);
-    if publish.is_empty() && subscribe.is_empty() {
-        // Nothing is granted, which is not the same as everything.
-        return Some(Rules::nothing());
-    }
-    let rule = RuleConfig { publish, subscribe, ..RuleConfig::default() };
+    // Nothing may be granted, which is not the same as everything.
+    let rule = RuleConfig { publish, subscribe, is_given: true, ..RuleConfig::default() };
     Some(Rules::of(&[rule], &Default::default()))
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 
 use super::secrets::{self, SecretsError};
-use crate::config::AuthConfig;
+use crate::config::{AuthConfig, without_password};
 
 /// Bytes of an answer that are read at most.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -34,7 +34,7 @@ pub(super) enum Reply<A> {
 /// Its token does not belong in logs.
 impl fmt::Debug for Web {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Web").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Web").field("url", &self.place()).finish_non_exhaustive()
     }
 }
 
@@ -56,8 +56,9 @@ impl Web {
         Ok(Web { url, agent: agent.into(), bearer, connections })
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// Where it is, for logs: without the password that may stand there.
+    pub(super) fn place(&self) -> String {
+        without_password(&self.url)
     }
 
     /// Requests at a time.

@@ -488,8 +488,8 @@ impl Driver {
                     let bytes = message.publication_bytes();
                     self.ends.send(to.index(), LaneItem::Message(message), bytes);
                 }
-                Output::Ask { connection, login } => {
-                    self.verifier.ask(self.index, connection, *login);
+                Output::Ask { connection, login, awaited } => {
+                    self.verifier.ask(self.index, connection, *login, awaited);
                 }
                 Output::Consult { connection, client, question } => {
                     let (mailboxes, index) = (Arc::clone(&self.mailboxes), self.index);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -157,8 +158,12 @@ fn open_path(
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = SockAddr::unix(path)?;
     patiently(|| {
-        // What an earlier broker left is in the way, unless somebody listens there.
-        if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+        // What an earlier broker left is in the way, unless somebody listens there. Any other file is
+        // somebody's, and connecting to it is refused, too.
+        if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+            && UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        {
             std::fs::remove_file(path)?;
         }
         socket.bind(&address)
@@ -242,6 +247,18 @@ mod tests {
             outcome
         });
         bound.expect("it is free at the second attempt");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("hawker-no-socket-{}", std::process::id()));
+        std::fs::write(&path, "somebody's").expect("a folder that can be written");
+        let address = format!("unix:{}", path.display()).parse().expect("an address");
+        let refused = open(&[ListenerConfig::plain(address, false)], 1).map(|(_, bound)| bound);
+        let refused = refused.expect_err("something is in the way");
+        assert_eq!(refused.source.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "somebody's");
+        std::fs::remove_file(&path).expect("it is there");
     }
 
     #[test]

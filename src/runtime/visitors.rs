@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::bans::{BanFile, Bans, By, Sentence};
 use super::failures::Failures;
-use crate::auth::Banned;
+use crate::auth::{Banned, place};
 use crate::config::ListenerConfig;
 use crate::login::SecretsError;
 use crate::metrics::Label;
@@ -437,16 +437,6 @@ impl Drop for Visit {
                 state.by_address.remove(&key);
             }
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the network of 64 bits, as one machine has all of it.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)))
-        }
-        address => address,
     }
 }
 

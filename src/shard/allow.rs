@@ -169,7 +169,9 @@ impl Shard {
             && let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
             && let Some(grants) = active.grants.as_deref()
         {
-            active.sifts |= grants.may_subscribe(filter.within_group().as_str()).is_none();
+            let is_part = grants.may_subscribe(filter.within_group().as_str()).is_none();
+            active.sifts |= is_part;
+            active.sifts_on |= is_part;
         }
     }
 
@@ -193,7 +195,7 @@ impl Shard {
         let Standing { grants, rates, limits } = standing;
         let active = self.connections.get_mut(id).and_then(|c| c.active_mut());
         let Some(active) = active else { return };
-        (active.grants, active.sifts) = (grants, false);
+        (active.grants, active.sifts, active.sifts_on) = (grants, false, false);
         active.limits = (!limits.is_unlimited()).then(|| Box::new(limits));
         let key = active.session;
         if let Some(seat) = self.sessions.get_mut(key) {
@@ -229,8 +231,10 @@ impl Shard {
         let mut forbidden: Vec<(Arc<str>, String)> = forbidden.map(explained).collect();
         forbidden.sort_unstable();
         let client_id = Arc::clone(&seat.session.client_id);
+        // What a service has allowed no rule does.
+        let is_owed = !seat.session.outbox.is_caught_up() && self.policy.rule_service.is_none();
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
-            active.sifts = sifts;
+            (active.sifts, active.sifts_on) = (sifts || is_owed, sifts);
         }
         if let Some((filter, why)) = forbidden.first() {
             tracing::warn!(%client_id, count = forbidden.len(), %filter, %why, "subscriptions ended by the rules");

@@ -131,10 +131,12 @@ impl Shard {
             common_name: connection.common_name().map(Box::from),
         });
         let (connect, version) = (Zeroizing::new(packet.to_vec()), connect.version);
-        let verifying = Verifying { connect, version, since: now };
+        let awaited = Arc::new(());
+        let waits = Arc::downgrade(&awaited);
+        let verifying = Verifying { connect, version, since: now, awaited };
         connection.phase = Phase::Verifying(Box::new(verifying));
         self.pause(id, Pause::Verdict);
-        self.outputs.push_back(Output::Ask { connection: id, login });
+        self.outputs.push_back(Output::Ask { connection: id, login, awaited: waits });
         if self.witness.traces.is_on() {
             self.trace_decision(now, id, Decision::Asked, None, "who it is is being asked");
         }
@@ -148,7 +150,8 @@ impl Shard {
             connection.phase = phase;
             return;
         };
-        let Verifying { connect, version, since } = *verifying;
+        let Verifying { connect, version, since, awaited } = *verifying;
+        drop(awaited);
         self.metrics.login_seconds.observe(now.since(since).as_micros() as u64);
         self.metrics.logins_total.count(asked(&verdict));
         let connect = decoded(&connect, version);
@@ -463,10 +466,16 @@ impl Shard {
             Ok(attendance) => attendance,
             Err(reason) => return self.refuse(now, id, connect, reason),
         };
-        let resumed = known.and_then(|key| self.take_over(now, key, connect.clean_start));
+        let is_begun = connect.clean_start || known.is_some_and(|key| self.is_anothers(key, user));
+        let resumed = known.and_then(|key| self.take_over(now, key, is_begun));
         // 3.1 has no such flag; its bit is reserved there.
         connack.session_present = resumed.is_some() && connect.version != Version::V31;
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
+        if self.subscriptions_are_asked_about()
+            && let Some(seat) = self.sessions.get_mut(key)
+        {
+            seat.last_user = Some(user.map(Box::from));
+        }
         self.attach(now, id, key, connect, &limits, proof.as_ref());
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             (active.identity, active.attendance) = (identity, attendance);
@@ -490,6 +499,18 @@ impl Shard {
             self.tell_connected(now, id, &client_id, connect, expiry_interval);
         }
         self.pump_connection(now, id);
+    }
+
+    /// Whether a service or a hook allows subscriptions: what rules allow is looked at again when a
+    /// session is resumed, what these have allowed is not.
+    fn subscriptions_are_asked_about(&self) -> bool {
+        self.policy.rule_service.is_some() || self.policy.consults.subscribe
+    }
+
+    /// Whether a session holds what was allowed to another user, who is not to have it.
+    fn is_anothers(&self, key: Key, user: Option<&str>) -> bool {
+        let last = self.sessions.get(key).and_then(|seat| seat.last_user.as_ref());
+        self.subscriptions_are_asked_about() && last.is_some_and(|last| last.as_deref() != user)
     }
 
     fn sessions_max(&self) -> usize {
@@ -570,6 +591,7 @@ impl Shard {
             consulting: None,
             grants: None,
             sifts: false,
+            sifts_on: false,
             version: connect.version,
             silence_micros_max: u64::from(keep_alive) * 1_500_000,
             taken_bytes_max: mqtt.packet_bytes_max.min(limits.packet_bytes_max),

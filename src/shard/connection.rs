@@ -122,6 +122,8 @@ pub struct Verifying {
     pub version: Version,
     /// When the question was asked.
     pub since: Time,
+    /// Whoever is asked sees by it that the answer is waited for.
+    pub awaited: Arc<()>,
 }
 
 /// A connection with a session.
@@ -146,6 +148,9 @@ pub struct Active {
     pub grants: Option<Box<Grants>>,
     /// A subscription of its reaches further than it may read: its messages are looked at.
     pub sifts: bool,
+    /// Whether that goes on once what waited for it when its rules were looked at is sent: it may
+    /// have been owed to another user, or by other rules.
+    pub sifts_on: bool,
     pub version: Version,
     /// Half as much again as the keep-alive, in microseconds; 0 is never. [MQTT-3.1.2-22]
     pub silence_micros_max: u64,

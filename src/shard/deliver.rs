@@ -373,6 +373,11 @@ impl Shard {
         );
         self.inflight_count += seat.session.outbox.inflight.len();
         self.inflight_count -= inflight;
+        if seat.session.outbox.is_caught_up()
+            && let Some(active) = connection.active_mut()
+        {
+            active.sifts = active.sifts_on;
+        }
         self.pumped_bytes += connection.out.bytes() - before;
         let is_over = self.pumped_bytes >= PUMPED_BYTES_MAX;
         if pumped.wrote {

@@ -1,7 +1,7 @@
 //! What a driver tells a shard and what a shard asks of its driver.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -220,6 +220,8 @@ pub enum Output {
         connection: ConnectionId,
         /// What it says of itself.
         login: Box<Login>,
+        /// Whether it still waits for the answer.
+        awaited: Weak<()>,
     },
     /// Ask about a client, then answer [`Input::Advice`].
     Consult {

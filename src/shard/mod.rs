@@ -275,6 +275,9 @@ struct Seat {
     queue_messages_max: u32,
     /// Who left its will.
     will_author: WillAuthor,
+    /// Whose connection was its last in this life, where somebody else than the rules allows
+    /// subscriptions.
+    last_user: Option<LastUser>,
     /// Messages up to this ordinal were sent; the log knows.
     sent_through: u64,
     /// Its queue waits for the log.
@@ -282,6 +285,9 @@ struct Seat {
     /// Its queue waits for its turn.
     waits_to_pump: bool,
 }
+
+/// The user of a session's last connection; nothing of who named none.
+type LastUser = Option<Box<str>>;
 
 impl Seat {
     fn new(session: Session) -> Seat {
@@ -294,6 +300,7 @@ impl Seat {
             told: None,
             queue_messages_max: u32::MAX,
             will_author: WillAuthor::default(),
+            last_user: None,
             sent_through: 0,
             waits_for_log: false,
             waits_to_pump: false,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::http;
+use super::{http, proxy};
 
 /// What a peer speaks instead of what the port does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Stray {
     MqttForWebSocket,
     /// HTTP as it is, where it is expected within TLS.
     HttpForTls,
+    /// The PROXY protocol, of somebody who is not to speak it.
+    Proxy,
 }
 
 impl fmt::Display for Stray {
@@ -36,6 +38,7 @@ impl fmt::Display for Stray {
             Stray::HttpForTls => {
                 "an HTTP client without TLS at a port for TLS; ws:// listeners take it"
             }
+            Stray::Proxy => "a PROXY header from an address that is not of proxy_from",
         })
     }
 }
@@ -50,17 +53,19 @@ impl Stray {
             Stray::HttpForTls => {
                 http::plain_answer("400 Bad Request", "This port speaks TLS: use wss.", &[])
             }
-            Stray::Tls | Stray::MqttForTls | Stray::MqttForWebSocket => Vec::new(),
+            Stray::Tls | Stray::MqttForTls | Stray::MqttForWebSocket | Stray::Proxy => Vec::new(),
         }
     }
 }
 
-/// Who comes to a port for plain MQTT and speaks something else, as its first bytes have it.
+/// Who speaks something else where MQTT is to begin, as its first bytes have it.
 pub fn stray(first: &[u8]) -> Option<Stray> {
     if is_tls(first) {
         Some(Stray::Tls)
     } else if is_http(first) {
         Some(Stray::Http)
+    } else if proxy::is_header(first) {
+        Some(Stray::Proxy)
     } else {
         None
     }
@@ -99,6 +104,8 @@ mod tests {
         assert_eq!(stray(&[0x16, 3, 1, 2, 0, 1]), Some(Stray::Tls));
         assert_eq!(stray(b"GET / HTTP/1.1\r\n"), Some(Stray::Http));
         assert_eq!(stray(b"POST /x"), Some(Stray::Http));
+        assert_eq!(stray(b"PROXY TCP4 1.2.3.4 "), Some(Stray::Proxy));
+        assert_eq!(stray(b"\r\n\r\n\0\r\nQUIT\n\x21"), Some(Stray::Proxy));
         // A PUBLISH or a PINGREQ is a wrong first packet of MQTT, and told so.
         assert_eq!(stray(&[0x30, 3, 0]), None);
         assert_eq!(stray(&[0xC0, 0]), None);

@@ -137,9 +137,10 @@ pub(super) fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer
     if STANDARD.decode(key).map_or(0, |key| key.len()) != 16 {
         return Err(Refusal::Key);
     }
-    if let Some(origin) = request.only("Origin")
-        && !options.origins.is_empty()
-        && !options.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    let is_allowed =
+        |origin: &str| options.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+    if !options.origins.is_empty()
+        && let Some(origin) = request.values("Origin").find(|origin| !is_allowed(origin))
     {
         return Err(Refusal::Origin(origin.chars().take(80).collect()));
     }
@@ -152,17 +153,23 @@ pub(super) fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {chosen}\r\n\r\n",
         accept(key)
     );
-    let forwarded_for = request.values("X-Forwarded-For").last();
-    let forwarded_for = forwarded_for.and_then(|list| list.rsplit(',').next()).and_then(address);
+    // What the client said before need be no text, and does not hide what the proxy added.
+    let forwarded_for = request.bytes("X-Forwarded-For").last();
+    let forwarded_for = forwarded_for.and_then(|list| list.rsplit(|byte| *byte == b',').next());
+    let forwarded_for = forwarded_for.and_then(|last| str::from_utf8(last).ok()).and_then(address);
     Ok(Some(Answer { length, answer: answer.into_bytes(), forwarded_for }))
 }
 
 struct Headers<'a>(&'a [httparse::Header<'a>]);
 
 impl<'a> Headers<'a> {
-    fn values(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    fn bytes(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let headers = self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-        headers.filter_map(|header| std::str::from_utf8(header.value).ok()).map(str::trim)
+        headers.map(|header| header.value)
+    }
+
+    fn values(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.bytes(name).filter_map(|value| str::from_utf8(value).ok()).map(str::trim)
     }
 
     /// The value of a header that is there once.
@@ -266,6 +273,11 @@ mod tests {
         assert_eq!(forwarded(&["2001:db8::1"]), address("[2001:db8::1]:0"));
         assert_eq!(forwarded(&["[2001:db8::1]:5"]), address("[2001:db8::1]:5"));
         assert_eq!(forwarded(&["10.1.2.3, unknown"]), None);
+        let mut bytes = request(&[&GOOD[..], &["X-Forwarded-For: ?, 10.1.2.3"]].concat());
+        let place = bytes.iter().rposition(|byte| *byte == b'?').expect("it is there");
+        bytes[place] = 0xFF;
+        let granted = answer(&bytes, &options()).unwrap().expect("it is whole");
+        assert_eq!(granted.forwarded_for, address("10.1.2.3:0"), "behind what is no text");
     }
 
     #[test]
@@ -313,5 +325,7 @@ mod tests {
         assert_eq!(from("https://good.example"), Ok(true));
         let evil = "https://evil.example".to_owned();
         assert_eq!(from(&evil), Err(Refusal::Origin(evil.clone())));
+        let both = format!("https://good.example\r\nOrigin: {evil}");
+        assert_eq!(from(&both), Err(Refusal::Origin(evil)), "not because it names two");
     }
 }

@@ -69,6 +69,8 @@ pub struct Transport {
     maybe_web: Option<Arc<WebOptions>>,
     tls: Option<Box<Tls>>,
     web: Option<Box<WebSocket>>,
+    /// Nothing has come through all layers yet.
+    is_fresh: bool,
 }
 
 /// What is known of a client's certificate.
@@ -128,6 +130,7 @@ impl Transport {
             maybe_web: None,
             tls: None,
             web: None,
+            is_fresh: true,
         };
         if door.is_mux {
             transport.undecided = Some(door.clone());
@@ -199,9 +202,6 @@ impl Transport {
         if let Some(tls) = &mut self.tls {
             tls.flush(out);
         }
-        if let Err(TransportError::Stray(stray)) = &outcome {
-            out.extend(stray.answer());
-        }
         outcome
     }
 
@@ -226,11 +226,11 @@ impl Transport {
             return Ok(());
         }
         if let Some(door) = self.undecided.take() {
-            self.decide(door, bytes)?;
+            self.decide(door, bytes).map_err(|stray| turned_away(stray, out))?;
         }
         let Some(tls) = &mut self.tls else { return self.take_inner(bytes, packets, out) };
         let (mut inner, mut answer) = (Vec::new(), Vec::new());
-        let outcome = tls.receive(bytes, &mut inner);
+        let outcome = tls.receive(bytes, &mut inner).map_err(|error| turned_away(error, out));
         let outcome = outcome.and_then(|()| self.take_inner(&inner, packets, &mut answer));
         if let Some(tls) = &mut self.tls {
             tls.send(&answer);
@@ -269,13 +269,18 @@ impl Transport {
         }
         match &mut self.web {
             Some(web) => {
-                web.receive(bytes, packets, out)?;
+                web.receive(bytes, packets, out).map_err(|error| turned_away(error, out))?;
                 if let Some(client) = web.take_client() {
                     self.client = Some(client);
                 }
                 Ok(())
             }
             None => {
+                if std::mem::take(&mut self.is_fresh)
+                    && let Some(stray) = stray(bytes)
+                {
+                    return Err(turned_away(TransportError::Stray(stray), out));
+                }
                 packets.extend_from_slice(bytes);
                 Ok(())
             }
@@ -330,4 +335,12 @@ impl Transport {
             None => out.extend_from_slice(&words),
         }
     }
+}
+
+/// An error, once a peer that speaks something else is told so, if it understands words.
+fn turned_away(error: TransportError, out: &mut Vec<u8>) -> TransportError {
+    if let TransportError::Stray(stray) = &error {
+        out.extend(stray.answer());
+    }
+    error
 }

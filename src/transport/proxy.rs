@@ -54,6 +54,11 @@ impl Proxy {
     }
 }
 
+/// Whether bytes begin as a header does. No packet of MQTT that begins so is a CONNECT.
+pub(super) fn is_header(first: &[u8]) -> bool {
+    [&SIGNATURE_V1[..5], &SIGNATURE_V2[..5]].iter().any(|signature| first.starts_with(signature))
+}
+
 /// The header at the front and its length; nothing if it is not whole.
 fn parse(bytes: &[u8]) -> Parsed {
     let begins = |signature: &[u8]| {

@@ -50,8 +50,24 @@ fn who_comes_to_the_wrong_port_is_named_in_the_log() {
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("wss"), "{answer}");
     assert_eq!(stray("tls", CONNECT, "an MQTT client without TLS"), "");
     assert_eq!(stray("ws", CONNECT, "an MQTT client without WebSocket"), "");
+    assert_eq!(stray("tcp", b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", "not of proxy_from"), "");
+    let post = HTTP.strip_prefix(b"GET").expect("it begins so");
+    let answer = stray("mux", &[b"POST", post].concat(), "an HTTP client at a port for MQTT");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     let answer = stray("ws", HTTP, "a WebSocket at the path");
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[test]
+fn who_speaks_http_within_tls_is_told_so_within_it() {
+    let broker = Setup::shards(1).scheme("tls").start();
+    let name = ServerName::from(broker.address().ip());
+    let connection = ClientConnection::new(client(&[&certificate()]), name).expect("a good name");
+    let mut stream = StreamOwned::new(connection, broker.connect());
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("the broker reads");
+    let answer = rest(&mut stream);
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&answer));
+    broker.await_log("an HTTP client at a port for MQTT");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Entrance<'_> {
         }
     }
 
-    fn packet(&self) -> Vec<u8> {
+    pub fn packet(&self) -> Vec<u8> {
         let Entrance { level, user, password, will, .. } = *self;
         let flag = |is_given, flag| if is_given { flag } else { 0 };
         let flags = flag(self.clean, 0x02)

@@ -16,7 +16,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use client::{Client, field};
+use client::{Client, Entrance, field};
 use support::{Broker, Directory, Setup, permit};
 
 /// `hawker passwd` with a line of standard input.
@@ -180,6 +180,20 @@ fn who_has_a_line_and_knows_the_password_is_let_in() {
     assert_eq!(connect(&broker, 4, Some(("ann", "Secret"))), 4);
     assert_eq!(connect(&broker, 5, None), 0x87, "nobody comes without a name");
     assert_eq!(connect(&broker, 4, None), 5);
+}
+
+#[test]
+fn who_names_nobody_has_nothing_hashed() {
+    let directory = Directory::new();
+    // Some seconds of work.
+    let hash = format!("$7$10000000$AAAA${}==", "A".repeat(86));
+    let file = directory.write("passwords", &format!("ann:{hash}\n"));
+    permit(&file, 0o600);
+    let broker = broker(&file);
+    let start = std::time::Instant::now();
+    let refused = Client::enter(&broker, 5, (None, Some(b"guess")), None);
+    assert_eq!(refused.err(), Some(0x87));
+    assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -368,6 +382,50 @@ fn rules_say_what_clients_may_do() {
         let code = Client::log_in(&broker, level, "eve", Some("chat/room")).err();
         assert_eq!(code, Some(if level == 5 { 0x87 } else { 5 }), "a will is a message, too");
     }
+}
+
+#[test]
+fn what_waits_goes_to_who_may_read_it_alone() {
+    let directory = Directory::new();
+    users(&directory);
+    let acl = directory.write("acl", "user ann\ntopic #\n\nuser bob\ntopic chat/#\n");
+    let config = format!(
+        "[auth]\npassword_file = '{}'\nacl_file = '{}'\n",
+        directory.join("passwords").display(),
+        acl.display()
+    );
+    let broker = Setup::shards(1).config(&config).start();
+    let device = |user| {
+        let entrance = Entrance { clean: false, ..Entrance::of(4, "device", user) };
+        Client::come(broker.connect(), &entrance).expect("a right password")
+    };
+    let mut eve = Client::log_in(&broker, 4, "ann", None).expect("a right password");
+    let leave = |user| {
+        let mut client = device(user);
+        assert_eq!((client.subscribe("secret"), client.subscribe("chat/room")), (1, 1));
+        client.leave();
+    };
+    // Another user comes by the client id.
+    leave("ann");
+    assert_eq!((eve.publish("secret"), eve.publish("chat/room")), (0, 0));
+    let mut bob = device("bob");
+    let (first, body) = bob.read();
+    assert!(first == 0x32 && body[2..].starts_with(b"chat/room"), "{body:?}");
+    bob.send(0x40, &[&body[11..13]]);
+    assert!(!bob.gets("secret"));
+    bob.leave();
+    // The rules change while its client is away.
+    leave("ann");
+    assert_eq!((eve.publish("secret"), eve.publish("chat/room")), (0, 0));
+    std::fs::write(&acl, "user ann\ntopic chat/#\n").expect("the directory is writable");
+    broker.signal("HUP");
+    broker.await_log("configuration reloaded");
+    while eve.subscribe("secret") != 0x80 {}
+    let mut ann = device("ann");
+    let (first, body) = ann.read();
+    assert!(first == 0x32 && body[2..].starts_with(b"chat/room"), "{body:?}");
+    ann.send(0x40, &[&body[11..13]]);
+    assert!(!ann.gets("secret"));
 }
 
 #[test]

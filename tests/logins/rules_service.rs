@@ -97,6 +97,29 @@ fn answers_are_remembered_for_the_same_client() {
 }
 
 #[test]
+fn what_one_user_was_allowed_is_not_anothers() {
+    let directory = Directory::new();
+    let service = Service::start(vec![says("allow")]);
+    let broker = broker(&service, &directory, "", "");
+    let device = |user| {
+        let entrance = Entrance { clean: false, ..Entrance::of(4, "device", user) };
+        Client::come(broker.connect(), &entrance).expect("a right password")
+    };
+    let mut ann = device("ann");
+    assert_eq!(ann.subscribe("secret"), 1);
+    ann.leave();
+    let ann = device("ann");
+    assert_eq!(ann.connack[0], 1, "her session goes on");
+    ann.leave();
+    let mut eve = enter(&broker, 4, "eve");
+    assert_eq!(eve.publish("secret"), 0);
+    let mut bob = device("bob");
+    assert_eq!(bob.connack[0], 0, "he begins one");
+    assert_eq!(eve.publish("secret"), 0);
+    assert!(!bob.gets("secret"));
+}
+
+#[test]
 fn who_waits_for_the_service_waits_alone() {
     let directory = Directory::new();
     let service = Service::start(vec![(0, String::new())]);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::add;
-use super::client::Client;
+use super::client::{Client, Entrance};
 use super::support::{Broker, Setup};
+use super::{add, from};
 use crate::support::{Directory, permit};
 
 /// Answers HTTP with what it was given, the last of it again and again, and remembers what it was
@@ -139,6 +139,82 @@ fn a_service_decides() {
         "address": "127.0.0.1", "listener": question["listener"], "common_name": null,
     });
     assert_eq!(question, expected);
+}
+
+#[test]
+fn a_password_in_a_url_is_not_in_the_log() {
+    let url = |password| format!("'http://me:{password}@127.0.0.1:1/'");
+    let (login, rules, keys) = (url("hunter2"), url("hunter3"), url("hunter4"));
+    let config =
+        format!("[auth]\nhttp_url = {login}\nhttp_rules_url = {rules}\njwt_keys = {keys}\n");
+    let broker = Setup::shards(1).config(&config).start();
+    assert_eq!(ann(&broker).err(), Some(0x88));
+    broker.await_log("the keys of tokens stay as they are");
+    broker.await_log("the service does not answer");
+    let log = broker.log();
+    assert!(log.contains("://...@127.0.0.1") && !log.contains("hunter"), "{log}");
+}
+
+/// A broker behind a proxy of this machine, that asks one at a time of a service which takes its
+/// time.
+fn one_by_one(service: &Service, more: &str) -> Broker {
+    let config = format!(
+        "{more}[auth]\nhttp_url = '{}'\nhttp_connections = 1\nban_failures = 0\n\
+         [[listeners]]\naddress = 'tcp://127.0.0.1:0'\nproxy_from = ['127.0.0.0/8']\n",
+        service.url()
+    );
+    Setup::shards(2).own_listeners().config(&config).start()
+}
+
+#[test]
+fn thousands_of_one_address_keep_nobody_else_out() {
+    const MANY: usize = 60;
+    let service = Service::slow(Duration::from_millis(50), vec![(403, String::new())]);
+    let broker = one_by_one(&service, "");
+    let guess = |number: usize| {
+        let mut stream = from(&broker, "10.9.8.7");
+        let client_id = format!("guess-{number}");
+        let entrance = Entrance::of(4, &client_id, "ann");
+        stream.write_all(&entrance.packet()).expect("the broker reads");
+        stream
+    };
+    let many: Vec<TcpStream> = (0..MANY).map(guess).collect();
+    while service.asked().is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let entrance = Entrance::of(4, "other", "bob");
+    assert_eq!(Client::come(from(&broker, "10.9.8.6"), &entrance).err(), Some(4));
+    let asked = service.asked().len();
+    assert!(asked < MANY / 2, "{asked} of {} were asked about before", many.len());
+}
+
+#[test]
+fn who_waits_no_longer_is_not_asked_about() {
+    let service = Service::slow(Duration::from_millis(400), vec![(403, String::new())]);
+    let broker = one_by_one(&service, "[mqtt]\nconnect_timeout_ms = 300\n");
+    let come = |address: &str| {
+        let mut stream = from(&broker, address);
+        stream.write_all(&Entrance::of(4, "c", "ann").packet()).expect("the broker reads");
+        stream
+    };
+    let mut many: Vec<TcpStream> = (0..8).map(|_| come("10.9.8.7")).collect();
+    for stream in &mut many {
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    std::thread::sleep(Duration::from_millis(1000));
+    assert!(service.asked().len() <= 2, "{} were asked about", service.asked().len());
+}
+
+#[test]
+fn a_list_of_nothing_is_not_everything() {
+    let nothing = json!({"result": "allow", "publish": [], "subscribe": []});
+    let everything = json!({"result": "allow"});
+    let service = Service::start(vec![(200, nothing.to_string()), (200, everything.to_string())]);
+    let broker = broker(&service, "");
+    let mut client = ann(&broker).expect("it is allowed to enter");
+    assert_eq!((client.publish("x"), client.subscribe("#")), (0x87, 0x87));
+    let mut client = other(&broker).expect("it is allowed to enter");
+    assert_eq!((client.publish("x"), client.subscribe("#")), (0x10, 1));
 }
 
 #[test]

@@ -67,6 +67,8 @@ fn a_token_says_who_it_is_and_what_it_may_do() {
     for (wrong, what) in [
         (with("exp", json!(now_s() - 10)), "expired"),
         (with("nbf", json!(now_s() + 600)), "not valid yet"),
+        (with("exp", json!((now_s() - 10).to_string())), "of no time"),
+        (with("nbf", json!((now_s() + 600).to_string())), "of no time either"),
         (with("iss", json!("them")), "of another issuer"),
         (with("aud", json!("web")), "for somebody else"),
         (with("sub", json!(7)), "without a user"),
