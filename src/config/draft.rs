@@ -126,6 +126,7 @@ impl Draft {
 
     /// Replaces the listeners by those at the addresses.
     pub(super) fn take_addresses(&mut self, origin: Origin, addresses: &[&str]) {
+        self.origins.retain(|key, _| !key.starts_with("listeners["));
         self.origins.insert("listeners".to_owned(), origin.clone());
         let mut listeners = Vec::new();
         for address in addresses {
@@ -189,10 +190,18 @@ impl Draft {
             }
             _ => self.refuse_unknown(found),
         }
-        let inner = found.entries().unwrap_or_default();
-        let inner = inner.into_iter().map(|(_, found)| (found.key, found.origin));
-        self.origins.extend(inner);
+        self.remember_entries(found);
+        let tables = found.items().unwrap_or_default();
+        tables.iter().for_each(|table| self.remember_entries(table));
         self.origins.insert(found.key.clone(), found.origin.clone());
+    }
+
+    fn remember_entries(&mut self, table: &Found<'_>) {
+        for (_, found) in table.entries().unwrap_or_default() {
+            let rules = found.items().filter(|_| found.key == "auth.rules");
+            rules.iter().flatten().for_each(|rule| self.remember_entries(rule));
+            self.origins.insert(found.key, found.origin);
+        }
     }
 
     fn take_listeners(&mut self, found: &Found<'_>) {

@@ -161,6 +161,12 @@ impl Scheme {
         }
     }
 
+    /// As an address begins with it.
+    pub(super) fn prefix(self) -> String {
+        let slashes = if self == Scheme::Unix { "" } else { "//" };
+        format!("{}:{slashes}", self.name())
+    }
+
     /// Whether a certificate is of use.
     pub fn may_have_tls(self) -> bool {
         self.has_tls() || self == Scheme::Mux

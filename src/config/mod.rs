@@ -33,7 +33,7 @@ pub use listener::{
 };
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
-pub use rules::{Network, RuleConfig, is_filter};
+pub use rules::{Network, RuleConfig, is_filter, is_filter_of_rule};
 pub use source::Source;
 pub use storage::{OnDamage, Storage};
 pub use tls::TlsConfig;

@@ -164,7 +164,7 @@ table! {
         pub(super) handshakes_max: u32 = ListenerConfig::HANDSHAKES_MAX,
             count(0..=u32::MAX), Restart;
 
-        /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
+        /// The path of a WebSocket, of `ws://`, `wss://` and `mux://` alone; any other is answered with 404.
         /// `"*"` is any, as Mosquitto has it.
         pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
 
