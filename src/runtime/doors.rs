@@ -31,6 +31,17 @@ pub enum DoorError {
     Unusable(PathBuf, TlsError),
 }
 
+impl DoorError {
+    /// Which file it is about, if it is about one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            DoorError::Unreadable(file, _) | DoorError::Unusable(file, _) => Some(file),
+            DoorError::Key(error) => Some(error.file()),
+            DoorError::Missing(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for DoorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
