@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::Seat;
 use super::arena::Key;
 use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
@@ -425,6 +426,11 @@ impl Connections {
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
         (connection.id == id).then_some(connection)
+    }
+
+    /// The one that a session is attached to.
+    pub fn of(&self, seat: &Seat) -> Option<&Connection> {
+        self.get(seat.connection?)
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
