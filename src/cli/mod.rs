@@ -60,6 +60,8 @@ pub fn main() -> ExitCode {
             }
         }
         Command::Ctl(ctl) => match ctl.run() {
+            // Whoever closed the pipe has seen enough.
+            Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let _ = writeln!(io::stderr(), "{error}");
