@@ -123,14 +123,13 @@ fn listener_settings(
     listener: &ListenerConfig,
     origins: &Origins,
 ) -> impl Iterator<Item = Setting> {
-    let table = ListenerTable::of(listener);
     ListenerTable::KEYS.iter().map(move |key| {
         let name = format!("listeners[{index}].{}", key.name);
         let origin = origins.get(&name).or_else(|| origins.get("listeners"));
         Setting {
             origin: origin.cloned().unwrap_or(Origin::Default),
             key: name,
-            value: (key.show)(&table),
+            value: (key.show)(&listener.terms),
             is_hidden: false,
             needs_restart: true,
         }

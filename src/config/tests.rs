@@ -335,14 +335,14 @@ fn every_table_can_be_written() {
     assert_eq!(config.mqtt.queue_bytes_max, 4096);
     assert_eq!(config.mqtt.anonymous_allowed, Some(true));
     let [lan, any] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
-    assert_eq!((lan.name.as_str(), lan.address.port, lan.optional), ("lan", 1883, false));
+    assert_eq!((lan.name.as_str(), lan.address.port, lan.terms.optional), ("lan", 1883, false));
     assert_eq!(
-        (any.name.as_str(), any.address.host.as_str(), any.optional),
+        (any.name.as_str(), any.address.host.as_str(), any.terms.optional),
         ("tcp://[::]:0", "::", true)
     );
-    assert_eq!(any.bind_interface.as_deref(), Some("eth1"));
-    assert_eq!((lan.anonymous_allowed, any.anonymous_allowed), (None, Some(false)));
-    assert_eq!(any.protocol_versions, [crate::proto::Version::V5]);
+    assert_eq!(any.terms.bind_interface.as_deref(), Some("eth1"));
+    assert_eq!((lan.terms.anonymous_allowed, any.terms.anonymous_allowed), (None, Some(false)));
+    assert_eq!(any.terms.protocol_versions, [crate::proto::Version::V5]);
     assert_eq!(config.auth.scram_users["alice"].iterations, 4096);
 }
 

@@ -246,12 +246,12 @@ pub(crate) fn policy(
 }
 
 fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
-    let is_shown = listener.clients.is_some() || !listener.proxy_from.is_empty();
+    let is_shown = listener.clients.is_some() || !listener.terms.proxy_from.is_empty();
     ListenerPolicy {
         name: listener.name.clone(),
-        certificate_user: if is_shown { listener.client_user } else { CertificateUser::None },
-        anonymous_allowed: listener.anonymous_allowed,
-        protocol_versions: listener.protocol_versions.clone(),
+        certificate_user: if is_shown { listener.terms.client_user } else { CertificateUser::None },
+        anonymous_allowed: listener.terms.anonymous_allowed,
+        protocol_versions: listener.terms.protocol_versions.clone(),
     }
 }
 
