@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::connection::Pause;
 use super::effect::{ConnectionId, Listener, Output};
-use super::publish::Owed;
+use super::owed::Owed;
 use super::witness::Why;
 use super::{Key, Shard};
 use crate::message::{Message, Publication};
