@@ -353,8 +353,9 @@ STORAGE = Page(
             ),
             figure(
                 "Damaged places",
-                "Places of the log that were left out at the last start (storage.on_damage = "
-                '"quarantine"). report.txt in quarantine-* of the data directory names them.',
+                "Places of the log that were left out, at the last start and since "
+                '(storage.on_damage = "quarantine"). The log of the broker names them all, '
+                "report.txt in quarantine-* of the data directory those of the start.",
                 "short",
                 Query(f'max ({chosen("hawker_log_damages")})', "places"),
                 warns=(1,),

@@ -236,6 +236,25 @@ fn the_broker_is_seen_as_a_whole_and_in_parts() {
     assert!(shards[0]["log"]["segments"].is_u64());
     let log = get(&broker, "/log");
     assert_eq!(log["shards"].as_array().map(Vec::len), Some(2));
+    assert!(overview["queue_memory_bytes"].is_u64() && overview["queued_bytes"].is_null());
+}
+
+#[test]
+fn what_a_query_cannot_say_is_named() {
+    let broker = in_memory(1).start();
+    for (verb, path, said) in [
+        (
+            "GET",
+            "/clients?limt=3&state=away&x",
+            "limt, x: unknown in this query, which takes state, search, limit, cursor",
+        ),
+        ("GET", "/overview?limit=3", "limit: unknown in this query, which takes nothing"),
+        ("DELETE", "/clients/a?forget=true", "forget: unknown in this query, which takes session"),
+    ] {
+        let answer = request(&broker, verb, path, &["X-Hawker: 1"], "");
+        assert_eq!((answer.status, answer.code()), (422, "unprocessable"), "{path}");
+        assert_eq!(answer.body["error"]["message"], said);
+    }
 }
 
 #[test]
@@ -753,9 +772,13 @@ fn a_terminal_shows_and_changes_the_same() {
     done(&["status"], "connections              1");
     done(&["status", "--json"], "\"sessions\": 1");
     done(&["clients", "--search", "TERM"], "term/1");
+    done(&["clients"], "CLIENT ID  USER  CONNECTED  ADDRESS");
     done(&["client", "term/1"], "a/#");
+    let (_, said, _) = ctl(&["client", "term/1"]);
+    let since = said.lines().find(|line| line.starts_with("connected_at ")).expect("it is told");
+    assert!(since.contains(" 20") && since.ends_with('Z'), "{since}");
     done(&["explain", "term/1", "a/b", "--qos", "1"], "everybody may do everything");
-    done(&["publish", "a/b", "hello", "--retain"], "success");
+    done(&["publish", "a/b", "hello", "-q", "2", "-r"], "success");
     assert_eq!(client.read().0 & 0xf0, 0x30);
     done(&["retained"], "a/b");
     done(&["retained", "a/b", "--show"], "hello");
@@ -784,16 +807,24 @@ fn a_terminal_shows_and_changes_the_same() {
         .args(["ctl", "--admin", &format!("http://{}", broker.admin().expect("it says so"))])
         .args(["subscribe", "news/#"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("it can be started");
     until(|| get(&broker, "/subscriptions?topic=news/x")["total"] == 1);
     done(&["publish", "news/x", "read all about it"], "success");
+    let mut lines = BufReader::new(follower.stdout.take().expect("it is piped"));
     let mut line = String::new();
-    let out = follower.stdout.take().expect("it is piped");
-    BufReader::new(out).read_line(&mut line).expect("a line");
+    lines.read_line(&mut line).expect("a line");
     assert_eq!(line, "news/x read all about it\n");
-    follower.kill().expect("it is ours");
-    follower.wait().expect("it ends");
+    let binary = json!({ "topic": "news/x", "payload_base64": "AP8Q" });
+    assert_eq!(post(&broker, "/publish", &binary).status, 200);
+    line.clear();
+    lines.read_line(&mut line).expect("a line");
+    assert_eq!(line, "news/x (3 bytes) 00ff10\n");
+    drop(lines);
+    done(&["publish", "news/x", "to nobody"], "success");
+    let ended = follower.wait_with_output().expect("it ends with who reads it");
+    assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), &b""[..]));
 }
 
 #[test]

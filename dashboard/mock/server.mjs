@@ -156,8 +156,9 @@ function api(state, method, place, query, body, watchers) {
       return { id: trace.id };
     }
     case 'GET drops': {
-      const search = (query.get('search') ?? '').toLowerCase();
-      const rows = state.drops.filter((row) => `${row.topic}\n${row.publisher ?? ''}\n${row.receiver ?? ''}`.toLowerCase().includes(search));
+      const [search, why] = [(query.get('search') ?? '').toLowerCase(), query.get('why') ?? ''];
+      const asked = (row) => why ? row.why === why : search !== '' || row.why !== 'away';
+      const rows = state.drops.filter((row) => asked(row) && `${row.topic}\n${row.publisher ?? ''}\n${row.receiver ?? ''}`.toLowerCase().includes(search));
       const [drops, next_cursor] = part(rows, query);
       return { drops, next_cursor, total: rows.length };
     }

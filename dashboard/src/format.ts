@@ -53,6 +53,11 @@ export function moment(ms: number | null | undefined): string {
   return `${day} ${clock(ms)}`;
 }
 
+/** A moment of today by its time alone. */
+export function lately(ms: number): string {
+  return new Date(ms).toDateString() === new Date().toDateString() ? clock(ms) : moment(ms);
+}
+
 export function clock(ms: number): string {
   const when = new Date(ms);
   return [when.getHours(), when.getMinutes(), when.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');

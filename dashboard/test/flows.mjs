@@ -140,7 +140,7 @@ export const FLOWS = {
     await tool(page, origin, label);
   },
 
-  async a_client_is_followed_stopped_and_forgotten({ page, origin, label, state }) {
+  async a_client_is_followed_stopped_and_forgotten({ page, origin, label, state, width }) {
     await visit(page, origin, 'clients/panel-hall-007');
     await page.getByRole('link', { name: 'Trace', exact: true }).and(page.locator('main a')).click();
     await page.getByRole('heading', { level: 1, name: 'Trace', exact: true }).waitFor();
@@ -172,7 +172,15 @@ export const FLOWS = {
     await page.getByLabel('Topic filter').fill('home/#/x');
     await page.getByRole('button', { name: 'Start' }).click();
     await page.getByText('is no topic filter').waitFor();
-    await page.getByText('25 of 61 losses').waitFor();
+    await page.getByText('25 of 40 losses').waitFor();
+    await page.getByText("the receiver's queue is full", { exact: false }).waitFor();
+    if (width > 860) {
+      const heights = await page.getByRole('table', { name: 'Lost lately' }).locator('tbody tr').evaluateAll((rows) => rows.filter((row) => !/\d{4}-/.test(row.textContent)).map((row) => row.offsetHeight));
+      assert.ok(Math.max(0, ...heights) < 50, `each loss is a line: ${heights}`);
+    }
+    await page.getByRole('button', { name: 'QoS 0 while away' }).click();
+    await page.getByText('21 of 21 losses').waitFor();
+    await page.getByRole('button', { name: 'Losses', exact: true }).click();
     await page.getByRole('searchbox', { name: 'Search what was lost' }).fill('secret');
     await page.getByText('20 of 20 losses').waitFor();
     await row(page, 'auth.rules[0] denies').first().waitFor();

@@ -23,6 +23,8 @@ export async function check(page, label) {
   await page.evaluate(() => scrollTo(0, 0));
   const [wide, shown] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   assert.ok(wide <= shown, `${label}: ${wide} px wide on ${shown}`);
+  const cut = await page.locator('.hint + .code').evaluateAll((blocks) => blocks.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent));
+  assert.deepEqual(cut, [], `${label}: commands are seen whole`);
   // Playwright's own evaluation is not subject to the page's policy.
   if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(await source());
   const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));

@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.lines().count();
-    if let Err(fault) = Rules::default().add_acl(&text) {
-        assert!((1..=lines).contains(&fault.line));
+    if let Err(faults) = Rules::default().add_acl(&text) {
+        assert!(faults.iter().all(|fault| (1..=lines).contains(&fault.line)));
     }
     // It reads every kind of hash and, behind it, a rule; and a `credentials.json` as a whole.
     if let Err(fault) = Passwords::parse(&text) {

@@ -141,34 +141,43 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// The first line that is wrong.
-    pub fn add_acl(&mut self, text: &str) -> Result<(), LineFault> {
+    /// The lines that are wrong, at least one.
+    pub fn add_acl(&mut self, text: &str) -> Result<(), Vec<LineFault>> {
         self.decides = true;
-        let nobody = Whom { anonymous: true, ..Whom::default() };
-        let mut whom = nobody;
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+        let mut whom = Whom { anonymous: true, ..Whom::default() };
+        let mut faults = Vec::new();
+        for (line, text) in (1..).zip(text.lines().map(str::trim)) {
+            if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            let fault = |reason| LineFault { line: index + 1, reason };
-            let (word, rest) = line.split_once(char::is_whitespace).ok_or(fault(
-                "expected \"user NAME\", \"topic [ACCESS] FILTER\" or \"pattern [ACCESS] FILTER\"",
-            ))?;
-            let rest = rest.trim();
-            match word {
-                "user" => whom = Whom { users: vec![rest.to_owned()], ..Whom::default() },
-                "topic" => self.add_acl_line(&whom, index + 1, rest).map_err(fault)?,
-                "pattern" => {
-                    self.add_acl_line(&Whom::default(), index + 1, rest).map_err(fault)?;
-                }
-                _ => return Err(fault("a line begins with user, topic or pattern")),
+            if let Err(reason) = self.add_acl_line(&mut whom, line, text) {
+                faults.push(LineFault { line, reason });
             }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// `whom` is whom the `topic` lines are about from here on.
+    fn add_acl_line(
+        &mut self,
+        whom: &mut Whom,
+        line: usize,
+        text: &str,
+    ) -> Result<(), &'static str> {
+        let (word, rest) = text.split_once(char::is_whitespace).ok_or(
+            "expected \"user NAME\", \"topic [ACCESS] FILTER\" or \"pattern [ACCESS] FILTER\"",
+        )?;
+        let rest = rest.trim();
+        match word {
+            "user" => *whom = Whom { users: vec![rest.to_owned()], ..Whom::default() },
+            "topic" => self.add_acl_rule(whom, line, rest)?,
+            "pattern" => self.add_acl_rule(&Whom::default(), line, rest)?,
+            _ => return Err("a line begins with user, topic or pattern"),
         }
         Ok(())
     }
 
-    fn add_acl_line(&mut self, whom: &Whom, line: usize, rest: &str) -> Result<(), &'static str> {
+    fn add_acl_rule(&mut self, whom: &Whom, line: usize, rest: &str) -> Result<(), &'static str> {
         let (access, filter) = match rest.split_once(char::is_whitespace) {
             Some((access @ ("read" | "write" | "readwrite" | "deny"), filter)) => {
                 (access, filter.trim())
@@ -178,7 +187,7 @@ impl Rules {
             None => ("readwrite", rest),
         };
         if !is_filter(filter) {
-            return Err("no topic filter");
+            return Err("not a topic filter: + has a level to itself, and so has #, the last one");
         }
         let actions: &[Action] = match access {
             "read" => &[Action::Subscribe],
@@ -436,7 +445,7 @@ mod tests {
 
     fn acl(text: &str) -> Rules {
         let mut rules = Rules::default();
-        rules.add_acl(text).unwrap_or_else(|fault| panic!("{fault}"));
+        rules.add_acl(text).unwrap_or_else(|faults| panic!("{faults:?}"));
         rules
     }
 
@@ -565,15 +574,19 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_named() {
-        let fault = |text: &str| Rules::default().add_acl(text).unwrap_err();
-        assert_eq!(
-            fault("topic a\n\ntopics b"),
-            LineFault { line: 3, reason: "a line begins with user, topic or pattern" }
-        );
-        assert_eq!(fault("topic read a/#/b").reason, "no topic filter");
-        assert!(fault("topic readwrit a/#").reason.starts_with("the access is none of"));
-        assert!(fault("user").reason.starts_with("expected"));
+    fn every_wrong_line_is_named() {
+        let text = "topic a\n\ntopics b\ntopic read a/#/b\ntopic readwrit a/#\nuser\n";
+        let faults = Rules::default().add_acl(text).expect_err("it is wrong");
+        let beginnings = [
+            (3, "a line begins with user, topic or pattern"),
+            (4, "not a topic filter"),
+            (5, "the access is none of"),
+            (6, "expected"),
+        ];
+        assert_eq!(faults.len(), beginnings.len());
+        for (fault, (line, beginning)) in faults.iter().zip(beginnings) {
+            assert!(fault.line == line && fault.reason.starts_with(beginning), "{fault}");
+        }
     }
 
     fn filter() -> impl Strategy<Value = String> {

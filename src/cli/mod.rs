@@ -60,6 +60,8 @@ pub fn main() -> ExitCode {
             }
         }
         Command::Ctl(ctl) => match ctl.run() {
+            // Whoever closed the pipe has seen enough.
+            Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let _ = writeln!(io::stderr(), "{error}");
@@ -100,8 +102,8 @@ fn passwd(action: &PasswdAction) -> ExitCode {
 }
 
 fn run(source: Source) -> ExitCode {
-    let config = match source.load() {
-        Ok(config) => config,
+    let (config, origins) = match source.load_with_origins() {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
     let _logging = logging::start(&config.log);
@@ -113,10 +115,10 @@ fn run(source: Source) -> ExitCode {
     if !can_run(&config) {
         return ExitCode::from(RUN_FAILED);
     }
-    match crate::runtime::run(config, source) {
+    match crate::runtime::run(&config, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("{}", config.blame(&origins, error.file(), &error));
             ExitCode::from(if error.is_of_configuration() { USAGE_WRONG } else { RUN_FAILED })
         }
     }
@@ -145,21 +147,24 @@ fn log_finding(finding: &Finding) {
 }
 
 fn check_config(file: &Path) -> ExitCode {
-    let config = match Source::new().file(file).load() {
-        Ok(config) => config,
+    let (config, origins) = match Source::new().file(file).load_with_origins() {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
-    let doors = doors::open(&config).map(drop).map_err(|error| refuse(&error));
-    let policy = runtime::policy(&config, &Hooks::default(), None);
-    let policy = policy.map(drop).map_err(|error| refuse(&error));
-    match doors.and(policy) {
-        Ok(()) => {
-            // Whoever closed the pipe has the exit code.
-            let _ = writeln!(io::stdout(), "{}: ok", file.display());
-            ExitCode::SUCCESS
-        }
-        Err(refused) => refused,
+    let doors = doors::open(&config)
+        .map(drop)
+        .map_err(|error| config.blame(&origins, error.file(), &error));
+    let policy = runtime::policy(&config, &Hooks::default(), None)
+        .map(drop)
+        .map_err(|error| config.blame(&origins, Some(error.file()), &error));
+    let wrong: Vec<String> = [doors, policy].into_iter().filter_map(Result::err).collect();
+    if !wrong.is_empty() {
+        let _ = writeln!(io::stderr(), "{}", wrong.join("\n"));
+        return ExitCode::from(USAGE_WRONG);
     }
+    // Whoever closed the pipe has the exit code.
+    let _ = writeln!(io::stdout(), "{}: ok", file.display());
+    ExitCode::SUCCESS
 }
 
 fn refuse(error: &dyn Error) -> ExitCode {

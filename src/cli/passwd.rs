@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::prompt::{self, PromptError};
 use crate::auth::{PasswordHash, Passwords};
-use crate::config::{RuleConfig, is_filter};
+use crate::config::{RuleConfig, is_filter_of_rule};
 use crate::sys::replace_file;
 
 /// Why a password file was left as it was.
@@ -36,9 +36,11 @@ impl fmt::Display for PasswdError {
                 f.write_str("a user name has 1 to 1024 bytes, no colon and no control characters")
             }
             PasswdError::Prompt(error) => error.fmt(f),
-            PasswdError::Filter(filter) => {
-                write!(f, "{filter:?} is no topic filter, or has control characters")
-            }
+            PasswdError::Filter(filter) => write!(
+                f,
+                "{filter:?} is no topic filter, in which %u, %c and %{{cert.cn}} alone stand for \
+                 something, or has control characters"
+            ),
             PasswdError::Mosca(file) => write!(
                 f,
                 "{}: a credentials.json of Mosca is read and not written; begin a new file",
@@ -68,7 +70,7 @@ pub(super) fn add(
     if !legal {
         return Err(PasswdError::User);
     }
-    let is_legal = |filter: &str| is_filter(filter) && !filter.contains(char::is_control);
+    let is_legal = |filter: &str| is_filter_of_rule(filter) && !filter.contains(char::is_control);
     if let Some(wrong) = publish.iter().chain(subscribe).find(|filter| !is_legal(filter)) {
         return Err(PasswdError::Filter(wrong.clone()));
     }

@@ -110,6 +110,7 @@ impl Kind for Tokens {
             return None;
         };
         let mut tokens: Vec<AdminToken> = Vec::new();
+        let before = problems.len();
         for item in items {
             let parsed = item.as_text().ok_or("a text").and_then(str::parse::<AdminToken>);
             let parsed = parsed.and_then(|token| {
@@ -121,11 +122,10 @@ impl Kind for Tokens {
                 Err(mend) => {
                     let expected = "\"NAME:ROLE:HASH\" as `hawker token add` prints it";
                     problems.push(item.unsuitable(expected.to_owned(), Some(mend.to_owned())));
-                    return None;
                 }
             }
         }
-        Some(tokens)
+        (problems.len() == before).then_some(tokens)
     }
 
     fn expected(&self) -> String {
@@ -149,13 +149,10 @@ impl Kind for Hosts {
             let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             (1..=253).contains(&text.len()) && text.bytes().all(is_part)
         };
-        let host =
-            |item: &Found<'_>| item.as_text().filter(legal).map(|text| text.to_ascii_lowercase());
-        let hosts = found.items().and_then(|items| items.iter().map(host).collect());
-        if hosts.is_none() {
-            problems.push(found.unsuitable(self.expected(), None));
-        }
-        hosts
+        let element = "the name of a host such as \"broker.example.org\", without a port";
+        found.each(&self.expected(), element, problems, |item| {
+            item.as_text().filter(legal).map(|text| text.to_ascii_lowercase())
+        })
     }
 
     fn expected(&self) -> String {

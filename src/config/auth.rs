@@ -135,11 +135,12 @@ table! {
         /// `[mqtt]` as the ceiling. A 5.0 client is told in CONNACK; what it was told there stays
         /// until it connects again. `%u`, `%c` and `%{cert.cn}` in a
         /// filter stand for user, client id and the common name of a client's certificate; a name
-        /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
-        /// may do everything; with one, only what is allowed. An empty list is one, and an empty
-        /// `acl_file`. A subscription has to be allowed for every topic it can match, and is refused
-        /// if any of them is denied; `wide_subscriptions` can have it otherwise. Subscriptions that
-        /// a changed rule forbids end with it.
+        /// with +, # or / in it matches nothing. `%` before any other letter or `{` is refused.
+        /// Without any rule, here or in `acl_file`, everybody may do everything; with one, only
+        /// what is allowed. An empty list is one, and an empty `acl_file`. A subscription has to be
+        /// allowed for every topic it can match, and is refused if any of them is denied;
+        /// `wide_subscriptions` can have it otherwise. Subscriptions that a changed rule forbids
+        /// end with it.
         pub rules: Vec<RuleConfig> = Vec::new(), RuleList, Live;
 
         /// What becomes of a subscription of which the rules allow a part: `refuse` refuses it, so

@@ -24,6 +24,7 @@ pub(super) fn conflicts(draft: &Draft) -> Vec<Problem> {
     let mut conflicts: Vec<Problem> = alone.into_iter().flatten().collect();
     listeners_twice(draft, &mut conflicts);
     missing_certificates(draft, &mut conflicts);
+    web_keys_elsewhere(draft, &mut conflicts);
     interface_of_a_path(draft, &mut conflicts);
     admin_on_listener(draft, &mut conflicts);
     rules_of_no_listener(draft, &mut conflicts);
@@ -83,16 +84,12 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
     let mut names: BTreeMap<&str, &Origin> = BTreeMap::new();
     let mut addresses: BTreeMap<(&str, u16, Option<&str>), &Origin> = BTreeMap::new();
     for listener in draft.listeners.iter().flatten() {
-        let report = |key: &str, reason: String| Problem {
-            origin: listener.origin.clone(),
-            key: format!("{}.{key}", listener.key),
-            fault: Fault::Conflict { reason },
-        };
+        let mut report =
+            |key: &str, reason| conflicts.push(of_listener(draft, listener, key, reason));
         if let Some(name) = &listener.table.name
             && let Some(first) = names.insert(name, &listener.origin)
         {
-            conflicts
-                .push(report("name", format!("\"{name}\" is the name of the listener at {first}")));
+            report("name", format!("\"{name}\" is the name of the listener at {first}"));
         }
         if let Some(address) = listener
             .table
@@ -101,8 +98,7 @@ fn listeners_twice(draft: &Draft, conflicts: &mut Vec<Problem>) {
             .filter(|address| address.port != 0 || address.path().is_some())
             && let Some(first) = addresses.insert(place(&listener.table, address), &listener.origin)
         {
-            let reason = format!("{address} is the address of the listener at {first}");
-            conflicts.push(report("address", reason));
+            report("address", format!("{address} is the address of the listener at {first}"));
         }
     }
 }
@@ -126,14 +122,17 @@ fn rules_of_no_listener(draft: &Draft, conflicts: &mut Vec<Problem>) {
         })
     };
     for (index, rule) in draft.auth.rules.iter().enumerate() {
-        for unknown in rule.listeners.iter().filter(|name| !is_known(name)) {
+        let key = format!("auth.rules[{index}].listeners");
+        let origin = draft.origins.get(&key).cloned().unwrap_or(Origin::Default);
+        let unknown = |(_, name): &(usize, &String)| !is_known(name);
+        for (place, unknown) in rule.listeners.iter().enumerate().filter(unknown) {
             let reason = format!(
                 "no listener is called {unknown:?}; there are \"{}\"",
                 names.join("\", \"")
             );
             conflicts.push(Problem {
-                origin: draft.origins.get("auth.rules").cloned().unwrap_or(Origin::Default),
-                key: format!("auth.rules[{index}].listeners"),
+                origin: origin.clone(),
+                key: format!("{key}[{place}]"),
                 fault: Fault::Conflict { reason },
             });
         }
@@ -153,11 +152,25 @@ fn interface_of_a_path(draft: &Draft, conflicts: &mut Vec<Problem>) {
         let is_path = listener.table.address.as_ref().is_some_and(|it| it.path().is_some());
         if is_path && listener.table.bind_interface.is_some() {
             let reason = "a socket in the file system is of no network; remove it".to_owned();
-            conflicts.push(Problem {
-                origin: listener.origin.clone(),
-                key: format!("{}.bind_interface", listener.key),
-                fault: Fault::Conflict { reason },
-            });
+            conflicts.push(of_listener(draft, listener, "bind_interface", reason));
+        }
+    }
+}
+
+/// What is about WebSocket alone says nothing to a listener that does not speak it.
+fn web_keys_elsewhere(draft: &Draft, conflicts: &mut Vec<Problem>) {
+    for listener in draft.listeners.iter().flatten() {
+        let scheme = listener.table.address.as_ref().map(|address| address.scheme);
+        let Some(scheme) = scheme.filter(|scheme| !scheme.has_web_socket()) else { continue };
+        for key in ["path", "request_bytes_max", "origins", "forwarded_from"] {
+            if draft.origins.contains_key(&format!("{}.{key}", listener.key)) {
+                let reason = format!(
+                    "it is about WebSocket, which a listener with {} does not speak; remove it, or \
+                     listen with ws://, wss:// or mux://",
+                    scheme.prefix()
+                );
+                conflicts.push(of_listener(draft, listener, key, reason));
+            }
         }
     }
 }
@@ -170,29 +183,27 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
         conflicts.push(conflict(draft, ["tls.certificate", "tls.key"], reason));
     }
     for listener in draft.listeners.iter().flatten() {
-        let report = |key: &str, reason: &str| Problem {
-            origin: listener.origin.clone(),
-            key: format!("{}.{key}", listener.key),
-            fault: Fault::Conflict { reason: reason.to_owned() },
+        let mut report = |key: &str, reason: &str| {
+            conflicts.push(of_listener(draft, listener, key, reason.to_owned()));
         };
         let table = &listener.table;
         let scheme = table.address.as_ref().map(|address| address.scheme);
         let own = table.certificate.is_some() && table.key.is_some();
         if table.certificate.is_some() != table.key.is_some() {
             let reason = "a certificate and its key belong together; give both";
-            conflicts.push(report("certificate", reason));
+            report("certificate", reason);
         } else if scheme.is_some_and(Scheme::has_tls) && !own && !for_all {
             let reason = "TLS needs a certificate; give certificate and key here or in [tls]";
-            conflicts.push(report("address", reason));
+            report("address", reason);
         } else if !scheme.is_some_and(Scheme::may_have_tls) && own {
             let reason = "a certificate is of use with tls://, wss:// and mux:// alone";
-            conflicts.push(report("certificate", reason));
+            report("certificate", reason);
         }
         let with_tls = own || for_all;
         if table.client_ca.is_some() && !(scheme.is_some_and(Scheme::may_have_tls) && with_tls) {
             let reason = "clients show certificates within TLS alone: tls://, wss:// or mux:// with a \
                           certificate";
-            conflicts.push(report("client_ca", reason));
+            report("client_ca", reason);
         }
         let has_proxy = !table.proxy_from.is_empty();
         let asked = table.client_certificate_optional
@@ -204,11 +215,11 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
         {
             let reason = "a proxy tells the common name of a certificate alone; ask for \
                           \"common-name\" or \"none\"";
-            conflicts.push(report("client_user", reason));
+            report("client_user", reason);
         }
         if table.client_ca.is_none() && asked {
             let reason = "no certificate is asked for; give client_ca, the issuers of those taken";
-            conflicts.push(report("client_ca", reason));
+            report("client_ca", reason);
         }
     }
 }
@@ -232,6 +243,13 @@ fn overlap(host: &str, admin: IpAddr) -> bool {
     let Ok(host) = host.parse::<IpAddr>() else { return false };
     let any = host.is_unspecified() || admin.is_unspecified();
     host == admin || (any && host.is_ipv4() == admin.is_ipv4())
+}
+
+/// A conflict of a listener's key, reported where that stands, or its listener if it does not.
+fn of_listener(draft: &Draft, listener: &DraftListener, key: &str, reason: String) -> Problem {
+    let key = format!("{}.{key}", listener.key);
+    let origin = draft.origins.get(&key).unwrap_or(&listener.origin).clone();
+    Problem { origin, key, fault: Fault::Conflict { reason } }
 }
 
 /// A conflict of two keys, reported where the last word on either was spoken.

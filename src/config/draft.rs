@@ -126,6 +126,7 @@ impl Draft {
 
     /// Replaces the listeners by those at the addresses.
     pub(super) fn take_addresses(&mut self, origin: Origin, addresses: &[&str]) {
+        self.origins.retain(|key, _| !key.starts_with("listeners["));
         self.origins.insert("listeners".to_owned(), origin.clone());
         let mut listeners = Vec::new();
         for address in addresses {
@@ -189,10 +190,18 @@ impl Draft {
             }
             _ => self.refuse_unknown(found),
         }
-        let inner = found.entries().unwrap_or_default();
-        let inner = inner.into_iter().map(|(_, found)| (found.key, found.origin));
-        self.origins.extend(inner);
+        self.remember_entries(found);
+        let tables = found.items().unwrap_or_default();
+        tables.iter().for_each(|table| self.remember_entries(table));
         self.origins.insert(found.key.clone(), found.origin.clone());
+    }
+
+    fn remember_entries(&mut self, table: &Found<'_>) {
+        for (_, found) in table.entries().unwrap_or_default() {
+            let rules = found.items().filter(|_| found.key == "auth.rules");
+            rules.iter().flatten().for_each(|rule| self.remember_entries(rule));
+            self.origins.insert(found.key, found.origin);
+        }
     }
 
     fn take_listeners(&mut self, found: &Found<'_>) {
@@ -250,34 +259,16 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
         free.expect("there are more numbers than listeners")
     };
     let with_name = |draft: DraftListener| {
-        let table = draft.table;
-        let address = table.address?;
-        let name = table.name.unwrap_or_else(|| name(&address));
-        let clients = table.client_ca.map(|issuers| ClientCertificates {
+        let mut terms = draft.table;
+        let address = terms.address.clone()?;
+        let name = terms.name.get_or_insert_with(|| name(&address)).clone();
+        let clients = terms.client_ca.clone().map(|issuers| ClientCertificates {
             issuers,
-            revoked: table.client_crl,
-            optional: table.client_certificate_optional,
+            revoked: terms.client_crl.clone(),
+            optional: terms.client_certificate_optional,
         });
-        Some(ListenerConfig {
-            name,
-            address,
-            optional: table.optional,
-            bind_interface: table.bind_interface,
-            anonymous_allowed: table.anonymous_allowed,
-            protocol_versions: table.protocol_versions,
-            certificate: table.certificate.zip(table.key),
-            clients,
-            client_user: table.client_user,
-            connections_max: table.connections_max,
-            connections_per_address_max: table.connections_per_address_max,
-            connections_per_s_max: table.connections_per_s_max,
-            handshakes_max: table.handshakes_max,
-            path: table.path,
-            request_bytes_max: table.request_bytes_max,
-            origins: table.origins,
-            proxy_from: table.proxy_from,
-            forwarded_from: table.forwarded_from,
-        })
+        let certificate = terms.certificate.clone().zip(terms.key.clone());
+        Some(ListenerConfig { name, address, certificate, clients, terms })
     };
     drafts.into_iter().filter_map(with_name).collect()
 }

@@ -1,10 +1,13 @@
 //! The configuration that is in force, key by key, with where each value comes from.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
 
 use super::Config;
 use super::auth::AuthConfig;
 use super::error::Origin;
+use super::kind::{self, Kind as _};
 use super::listener::ListenerConfig;
 use super::log::LogConfig;
 use super::mqtt::Mqtt;
@@ -60,6 +63,16 @@ impl Config {
         settings
     }
 
+    /// What is wrong with a file, after the place of the key that names it.
+    pub fn blame(&self, origins: &Origins, file: Option<&Path>, error: &dyn Error) -> String {
+        let shown = file.map(|file| kind::file().show(&file.to_path_buf()));
+        let names_it = |setting: &Setting| Some(&setting.value) == shown.as_ref();
+        match self.settings(origins).into_iter().find(names_it) {
+            Some(Setting { key, origin, .. }) => format!("{origin}: {key}: {error}"),
+            None => error.to_string(),
+        }
+    }
+
     /// Keys with values in the file that nobody else should read: verifiers of passwords, which
     /// can be guessed with them, and URLs with a password. Hashes of admin tokens are none: of 256
     /// bits nothing is guessed.
@@ -109,15 +122,17 @@ fn listener_settings(
     index: usize,
     listener: &ListenerConfig,
     origins: &Origins,
-) -> impl Iterator<Item = Setting> + use<> {
-    let origin = origins.get("listeners").cloned().unwrap_or(Origin::Default);
-    let table = ListenerTable::of(listener);
-    ListenerTable::KEYS.iter().map(move |key| Setting {
-        key: format!("listeners[{index}].{}", key.name),
-        value: (key.show)(&table),
-        is_hidden: false,
-        origin: origin.clone(),
-        needs_restart: true,
+) -> impl Iterator<Item = Setting> {
+    ListenerTable::KEYS.iter().map(move |key| {
+        let name = format!("listeners[{index}].{}", key.name);
+        let origin = origins.get(&name).or_else(|| origins.get("listeners"));
+        Setting {
+            origin: origin.cloned().unwrap_or(Origin::Default),
+            key: name,
+            value: (key.show)(&listener.terms),
+            is_hidden: false,
+            needs_restart: true,
+        }
     })
 }
 

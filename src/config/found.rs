@@ -87,6 +87,29 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// What becomes of each of its elements. `list` and `element` are what may stand there; every
+    /// element that cannot be taken is told by its own place.
+    pub(super) fn each<T>(
+        &self,
+        list: &str,
+        element: &str,
+        problems: &mut Vec<Problem>,
+        take: impl Fn(&Found<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(items) = self.items() else {
+            problems.push(self.unsuitable(list.to_owned(), None));
+            return None;
+        };
+        let mut taken = Vec::with_capacity(items.len());
+        for item in &items {
+            match take(item) {
+                Some(value) => taken.push(value),
+                None => problems.push(item.unsuitable(element.to_owned(), None)),
+            }
+        }
+        (taken.len() == items.len()).then_some(taken)
+    }
+
     /// The whole number it is.
     pub(super) fn integer(&self) -> Option<i128> {
         match self.value {

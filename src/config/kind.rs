@@ -326,13 +326,10 @@ impl Kind for Origins {
             let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
             rest.is_some_and(|host| !host.is_empty() && !host.contains('/'))
         };
-        let items = found.items();
-        let origin = |item: &Found<'_>| item.as_text().filter(legal).map(str::to_owned);
-        let origins = items.and_then(|items| items.iter().map(origin).collect());
-        if origins.is_none() {
-            problems.push(found.unsuitable(self.expected(), None));
-        }
-        origins
+        let element = "an origin such as \"https://example.org\", without a path";
+        found.each(&self.expected(), element, problems, |item| {
+            item.as_text().filter(legal).map(str::to_owned)
+        })
     }
 
     fn expected(&self) -> String {
@@ -359,13 +356,12 @@ impl Kind for Versions {
             let text = item.as_text()?;
             Version::ALL.into_iter().find(|version| version.to_string() == text)
         };
-        let items = found.items();
-        let versions = items.and_then(|items| items.iter().map(version).collect());
-        let versions = versions.filter(|versions: &Vec<Version>| !versions.is_empty());
-        if versions.is_none() {
+        let element = "\"3.1\", \"3.1.1\" or \"5.0\"";
+        let versions = found.each(&self.expected(), element, problems, version)?;
+        if versions.is_empty() {
             problems.push(found.unsuitable(self.expected(), None));
         }
-        versions
+        Some(versions).filter(|versions| !versions.is_empty())
     }
 
     fn expected(&self) -> String {
@@ -481,7 +477,10 @@ impl Kind for Cpus {
     fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Vec<usize>> {
         let numbers = match found.as_text() {
             Some(text) => parse_cpus(text),
-            None => found.items().and_then(|items| items.iter().map(cpu).collect()),
+            None => {
+                let element = format!("a CPU number up to {CPU_MAX}");
+                Some(found.each(&self.expected(), &element, problems, cpu)?)
+            }
         };
         let distinct =
             |numbers: &Vec<usize>| numbers.iter().collect::<BTreeSet<_>>().len() == numbers.len();

@@ -6,48 +6,21 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::rules::Network;
-use crate::proto::Version;
+use super::process::ListenerTable;
 
 /// One place where clients connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListenerConfig {
     /// What logs and metrics call it; differs from that of every other listener.
     pub name: String,
     /// Where it listens.
     pub address: ListenAddress,
-    /// Whether the broker starts without it where this machine lacks the address.
-    pub optional: bool,
-    /// The network interface whose packets alone it takes, if it does not take all.
-    pub bind_interface: Option<String>,
-    /// Whether clients may come without a user; absent: as is said for all listeners.
-    pub anonymous_allowed: Option<bool>,
-    /// What clients may speak.
-    pub protocol_versions: Vec<Version>,
     /// The certificate of a listener with TLS, if it has one of its own, and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whose certificates clients show, if any are asked for.
     pub clients: Option<ClientCertificates>,
-    /// Which name in a client's certificate is its user, whether it is shown here or to a proxy.
-    pub client_user: CertificateUser,
-    /// Connections it holds; 0: any number.
-    pub connections_max: u32,
-    /// Of these, from one address; 0: any number.
-    pub connections_per_address_max: u32,
-    /// Connections it accepts in a second; 0: any number.
-    pub connections_per_s_max: u32,
-    /// Connections that have not come to their first packet; 0: any number.
-    pub handshakes_max: u32,
-    /// The path of a WebSocket, or [`ListenerConfig::ANY_PATH`].
-    pub path: String,
-    /// Bytes of a request for one.
-    pub request_bytes_max: u32,
-    /// The origins of the web pages that may connect; empty: all.
-    pub origins: Vec<String>,
-    /// Networks of proxies, which say whose connection it is.
-    pub proxy_from: Vec<Network>,
-    /// Networks of proxies whose X-Forwarded-For is believed.
-    pub forwarded_from: Vec<Network>,
+    /// As it was written; where that left out name or address, with them.
+    pub terms: ListenerTable,
 }
 
 impl ListenerConfig {
@@ -74,26 +47,14 @@ impl ListenerConfig {
 
     /// A listener without anything of its own.
     pub fn plain(address: ListenAddress, optional: bool) -> ListenerConfig {
-        ListenerConfig {
-            name: address.to_string(),
-            address,
+        let name = address.to_string();
+        let terms = ListenerTable {
+            name: Some(name.clone()),
+            address: Some(address.clone()),
             optional,
-            bind_interface: None,
-            anonymous_allowed: None,
-            protocol_versions: Version::ALL.to_vec(),
-            certificate: None,
-            clients: None,
-            client_user: CertificateUser::default(),
-            connections_max: 0,
-            connections_per_address_max: 0,
-            connections_per_s_max: 0,
-            handshakes_max: ListenerConfig::HANDSHAKES_MAX,
-            path: "/mqtt".to_owned(),
-            request_bytes_max: ListenerConfig::REQUEST_BYTES_MAX,
-            origins: Vec::new(),
-            proxy_from: Vec::new(),
-            forwarded_from: Vec::new(),
-        }
+            ..ListenerTable::default()
+        };
+        ListenerConfig { name, address, certificate: None, clients: None, terms }
     }
 }
 
@@ -159,6 +120,12 @@ impl Scheme {
             Scheme::Mux => "mux",
             Scheme::Unix => "unix",
         }
+    }
+
+    /// As an address begins with it.
+    pub(super) fn prefix(self) -> String {
+        let slashes = if self == Scheme::Unix { "" } else { "//" };
+        format!("{}:{slashes}", self.name())
     }
 
     /// Whether a certificate is of use.

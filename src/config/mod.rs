@@ -33,7 +33,8 @@ pub use listener::{
 };
 pub use log::{LogConfig, LogFormat};
 pub use mqtt::{Mqtt, QueuePolicy, ShareStrategy};
-pub use rules::{Network, RuleConfig, is_filter};
+pub use process::ListenerTable;
+pub use rules::{Network, RuleConfig, is_filter, is_filter_of_rule};
 pub use source::Source;
 pub use storage::{OnDamage, Storage};
 pub use tls::TlsConfig;
@@ -99,7 +100,7 @@ impl Durability {
 impl Config {
     /// Whether clients may come to a listener without a user; absent: it depends on who reaches it.
     pub fn anonymous_allowed(&self, listener: &ListenerConfig) -> Option<bool> {
-        listener.anonymous_allowed.or(self.mqtt.anonymous_allowed)
+        listener.terms.anonymous_allowed.or(self.mqtt.anonymous_allowed)
     }
 
     /// The keys in which `new` differs that wait for a restart; a reload takes all others.

@@ -69,9 +69,9 @@ table! {
     /// Where clients connect, one `[[listeners]]` table for each place. Without any, the broker
     /// listens on port 1883 of this machine's own addresses, 127.0.0.1 and, where it has IPv6,
     /// ::1. `--listen` and `HAWKER_LISTEN` replace those of the file.
-    pub(super) struct ListenerTable in "listeners" {
+    pub struct ListenerTable in "listeners" {
         /// What logs and metrics call it; different for each. Unset: its address.
-        pub(super) name: Option<String> = None, Optional(Sampled(kind::name(), "\"lan\"")), Restart;
+        pub name: Option<String> = None, Optional(Sampled(kind::name(), "\"lan\"")), Restart;
 
         /// Where it listens: `tcp://HOST:PORT`; `tls://` with TLS; `ws://` for WebSocket, which
         /// web pages can use; `wss://` for both; `mux://` takes all of them on one port and tells
@@ -80,42 +80,42 @@ table! {
         /// or an address: `0.0.0.0` is every IPv4 address and `[::]` every IPv6 address of the
         /// machine. On port 0 the kernel chooses and the broker logs what it chose. There is no
         /// default; usual ports are 1883, 8883 with TLS, 8083 for WebSocket and 8084 for both.
-        pub(super) address: Option<ListenAddress> = None,
+        pub address: Option<ListenAddress> = None,
             Optional(Sampled(kind::listen_address(), "\"tcp://0.0.0.0:1883\"")), Restart;
 
         /// Whether the broker starts without it where the machine lacks the address or the
         /// interface.
-        pub(super) optional: bool = false, kind::Switch, Restart;
+        pub optional: bool = false, kind::Switch, Restart;
 
         /// The network interface whose packets alone it takes, whatever address they are for.
         /// Unset: all. For machines whose addresses change, or where one address is reached by
         /// several networks. Connections of the machine itself come by `lo`.
-        pub(super) bind_interface: Option<String> = None,
+        pub bind_interface: Option<String> = None,
             Optional(Sampled(kind::interface(), "\"eth1\"")), Restart;
 
         /// Whether a client may connect here without a user name. Unset: as
         /// `mqtt.anonymous_allowed` says, and its default. With `true` and a listener on the
         /// network, anyone can read and write everything.
-        pub(super) anonymous_allowed: Option<bool> = None, Optional(kind::Switch), Restart;
+        pub anonymous_allowed: Option<bool> = None, Optional(kind::Switch), Restart;
 
         /// The versions of MQTT that clients may speak here: `3.1`, `3.1.1` and `5.0`. Others are
         /// told so: 0x84, or return code 1.
-        pub(super) protocol_versions: Vec<Version> = Version::ALL.to_vec(),
+        pub protocol_versions: Vec<Version> = Version::ALL.to_vec(),
             kind::Versions, Restart;
 
         /// The certificate of this listener alone, in PEM, with those that lead to its issuer.
         /// Unset: that of `[tls]`.
-        pub(super) certificate: Option<PathBuf> = None,
+        pub certificate: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/fullchain.pem\"")), Restart;
 
         /// The private key to it; see `key` of `[tls]`.
-        pub(super) key: Option<PathBuf> = None,
+        pub key: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Restart;
 
         /// The certificates of those who issue certificates to clients, in PEM. Given, clients have
         /// to show one that leads there, at `tls://`, `wss://` and, within TLS, at `mux://`. Read
         /// again on SIGHUP.
-        pub(super) client_ca: Option<PathBuf> = None,
+        pub client_ca: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/clients.pem\"")), Restart;
 
         /// Lists of certificates that these issuers have revoked (CRL), in PEM, several one behind
@@ -123,11 +123,11 @@ table! {
         /// client's up to `client_ca` needs a list of its issuer here that has not expired: without
         /// one nobody knows, and the client is not let in. Read again on SIGHUP: who is
         /// connected and on a list by then is let go (0x98).
-        pub(super) client_crl: Option<PathBuf> = None,
+        pub client_crl: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/revoked.pem\"")), Restart;
 
         /// Whether clients without a certificate are let in, too, and prove themselves otherwise.
-        pub(super) client_certificate_optional: bool = false, kind::Switch, Restart;
+        pub client_certificate_optional: bool = false, kind::Switch, Restart;
 
         /// Which name in the certificate of a client is its user: `common-name`,
         /// `alternative-name` (the first DNS name, mail address or URI) or `none`, with which a user
@@ -135,23 +135,23 @@ table! {
         /// password of CONNECT are not looked at. A proxy of `proxy_from` that has ended the TLS of
         /// a client and verified its certificate tells its common name, which counts like one that
         /// was shown here.
-        pub(super) client_user: CertificateUser = CertificateUser::CommonName,
+        pub client_user: CertificateUser = CertificateUser::CommonName,
             Choice(CertificateUser::WORDS), Restart;
 
         /// Connections this listener holds; more are closed as they come. 0: as many as the
         /// process has descriptors for.
-        pub(super) connections_max: u32 = 0, count(0..=u32::MAX), Restart;
+        pub connections_max: u32 = 0, count(0..=u32::MAX), Restart;
 
         /// Of these, connections from one address, or from one IPv6 network of 64 bits. 0: any
         /// number. Many clients can share an address: those behind a router, or a proxy that does
         /// not say whose connection it is.
-        pub(super) connections_per_address_max: u32 = 0, count(0..=u32::MAX), Restart;
+        pub connections_per_address_max: u32 = 0, count(0..=u32::MAX), Restart;
 
         /// Connections this listener accepts in a second, as many at once after silence. Those
         /// beyond wait in the backlog of the kernel, up to 4,096 for each shard, and then are not
         /// answered until they ask again; none is refused. For machines that a fleet which comes
         /// back all at once must not keep from their other work. 0: any number.
-        pub(super) connections_per_s_max: u32 = 0, count(0..=1_000_000), Restart;
+        pub connections_per_s_max: u32 = 0, count(0..=1_000_000), Restart;
 
         /// Connections of this listener that have not come to their first whole packet: that are
         /// within TLS, the request for a WebSocket or a CONNECT. Shards have equal parts of it.
@@ -161,65 +161,33 @@ table! {
         /// who says too little keeps nobody out, and a fleet that comes back is served as fast as
         /// the machine can. Each costs some 9 KiB of memory within TLS, and what has come of a packet or
         /// record that is not whole. 0: any number.
-        pub(super) handshakes_max: u32 = ListenerConfig::HANDSHAKES_MAX,
+        pub handshakes_max: u32 = ListenerConfig::HANDSHAKES_MAX,
             count(0..=u32::MAX), Restart;
 
-        /// The path of a WebSocket, of `ws://` and `wss://` alone; any other is answered with 404.
+        /// The path of a WebSocket, of `ws://`, `wss://` and `mux://` alone; any other is answered with 404.
         /// `"*"` is any, as Mosquitto has it.
-        pub(super) path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
+        pub path: String = "/mqtt".to_owned(), kind::web_path(), Restart;
 
         /// Bytes of a request for a WebSocket, its line and all of its headers, of which there may
         /// be 64; a longer one is answered with 400. To be raised where web pages send large
         /// cookies or proxies add much. Each of `handshakes_max` connections may hold as much.
-        pub(super) request_bytes_max: u32 = ListenerConfig::REQUEST_BYTES_MAX,
+        pub request_bytes_max: u32 = ListenerConfig::REQUEST_BYTES_MAX,
             bytes(1024..=65_536), Restart;
 
         /// The origins of the web pages that may connect by WebSocket, such as
         /// `https://example.org`. Unset: all. Clients that are no web pages name none and are not
         /// kept out by it.
-        pub(super) origins: Vec<String> = Vec::new(), Origins, Restart;
+        pub origins: Vec<String> = Vec::new(), Origins, Restart;
 
         /// Networks of proxies that say first whose connection it is, by the PROXY protocol,
         /// version 1 or 2 (`send-proxy` of haproxy, `proxy_protocol on` of nginx). Connections
         /// from there have to begin with its header; from elsewhere it is refused. With version 2
         /// they also tell whose certificate they have verified (`send-proxy-v2-ssl-cn` of haproxy),
         /// see `client_user`: name none but your own proxies.
-        pub(super) proxy_from: Vec<Network> = Vec::new(), Networks, Restart;
+        pub proxy_from: Vec<Network> = Vec::new(), Networks, Restart;
 
         /// Networks of proxies whose `X-Forwarded-For` is believed in a request for a WebSocket: the
         /// last address of it, which the proxy adds, is the client's.
-        pub(super) forwarded_from: Vec<Network> = Vec::new(), Networks, Restart;
-    }
-}
-
-impl ListenerTable {
-    /// As it would be written.
-    pub(super) fn of(listener: &ListenerConfig) -> ListenerTable {
-        let listener = listener.clone();
-        let (certificate, key) = listener.certificate.unzip();
-        let clients = listener.clients.as_ref();
-        ListenerTable {
-            client_ca: clients.map(|clients| clients.issuers.clone()),
-            client_crl: clients.and_then(|clients| clients.revoked.clone()),
-            client_certificate_optional: clients.is_some_and(|clients| clients.optional),
-            name: Some(listener.name),
-            address: Some(listener.address),
-            optional: listener.optional,
-            bind_interface: listener.bind_interface,
-            anonymous_allowed: listener.anonymous_allowed,
-            protocol_versions: listener.protocol_versions,
-            certificate,
-            key,
-            client_user: listener.client_user,
-            connections_max: listener.connections_max,
-            connections_per_address_max: listener.connections_per_address_max,
-            connections_per_s_max: listener.connections_per_s_max,
-            handshakes_max: listener.handshakes_max,
-            path: listener.path,
-            request_bytes_max: listener.request_bytes_max,
-            origins: listener.origins,
-            proxy_from: listener.proxy_from,
-            forwarded_from: listener.forwarded_from,
-        }
+        pub forwarded_from: Vec<Network> = Vec::new(), Networks, Restart;
     }
 }

@@ -163,13 +163,13 @@ pub fn example() -> String {
             text.push_str(&paragraphs(entry.doc, "# "));
             let _ = match entry.default.as_ref().or(entry.sample.as_ref()) {
                 Some(value) => writeln!(text, "#{} = {value}", entry.name),
-                // A table within the table.
+                // A table within the table, and what is written below the last key is not for it.
                 None => {
                     let sample = match entry.name {
                         "groups" => "staff = [\"alice\"]",
                         _ => "alice = \"SCRAM-SHA-256$...\"",
                     };
-                    writeln!(text, "[{}.{}]\n#{sample}", section.name, entry.name)
+                    writeln!(text, "#[{}.{}]\n#{sample}", section.name, entry.name)
                 }
             };
         }
@@ -286,6 +286,17 @@ mod tests {
         let text: Vec<String> = example().lines().map(uncomment).collect();
         assert!(text.iter().any(|line| line == "receive_maximum = 1024"));
         assert_eq!(load("uncommented", &text.join("\n")), Config::default());
+    }
+
+    #[test]
+    fn what_is_appended_to_the_example_is_understood() {
+        let listener = "[[listeners]]\naddress = \"tcp://[::1]:7\"\n";
+        let config = load("appended", &(example() + listener));
+        assert_eq!(config.listeners[0].address.port, 7);
+        let mut draft = crate::config::draft::Draft::default();
+        draft.take_file("f".as_ref(), (example() + "data_dir = \"x\"").as_bytes());
+        let error = draft.finish().expect_err("it is below [auth]").to_string();
+        assert!(error.ends_with("did you mean data_dir?"), "{error}");
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub struct Network {
 }
 
 impl Network {
+    const EXPECTED: &str = "a network such as \"10.0.0.0/8\"";
+
     /// That of so many bits around an address.
     pub fn around(address: IpAddr, bits: u8) -> Network {
         let address = match address {
@@ -172,6 +174,10 @@ impl FromStr for Network {
     }
 }
 
+fn network(found: &Found<'_>) -> Option<Network> {
+    found.as_text()?.parse().ok()
+}
+
 /// A list of networks.
 pub(super) struct Networks;
 
@@ -179,12 +185,7 @@ impl Kind for Networks {
     type Value = Vec<Network>;
 
     fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Network>> {
-        let network = |item: &Found<'_>| item.as_text().and_then(|text| text.parse().ok());
-        let networks = found.items().and_then(|items| items.iter().map(network).collect());
-        if networks.is_none() {
-            problems.push(found.unsuitable(self.expected(), None));
-        }
-        networks
+        found.each(&self.expected(), Network::EXPECTED, problems, network)
     }
 
     fn expected(&self) -> String {
@@ -208,16 +209,16 @@ impl Kind for Groups {
     type Value = BTreeMap<String, Vec<String>>;
 
     fn read(&self, found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<Self::Value> {
-        let users = |found: &Found<'_>| {
-            let user = |item: &Found<'_>| item.as_text().map(str::to_owned);
-            found.items().and_then(|items| items.iter().map(user).collect())
-        };
-        let group = |(name, found): (&str, Found<'_>)| Some((name.to_owned(), users(&found)?));
-        let groups = found.entries().and_then(|entries| entries.into_iter().map(group).collect());
-        if groups.is_none() {
+        let Some(entries) = found.entries() else {
             problems.push(found.unsuitable(self.expected(), None));
+            return None;
+        };
+        let mut groups = BTreeMap::new();
+        for (name, found) in entries {
+            let users = found.each("a list of user names", "a user name", problems, name_of);
+            groups.insert(name.to_owned(), users.unwrap_or_default());
         }
-        groups
+        Some(groups)
     }
 
     fn expected(&self) -> String {
@@ -281,32 +282,21 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
     };
     let mut rule = RuleConfig::default();
     for (name, found) in entries {
-        let texts = |what: &str, legal: fn(&str) -> bool, problems: &mut Vec<Problem>| {
-            let items = found.items();
-            let text = |item: &Found<'_>| item.as_text().filter(|t| legal(t)).map(str::to_owned);
-            let texts = items.and_then(|items| items.iter().map(text).collect::<Option<Vec<_>>>());
-            if texts.is_none() {
-                problems.push(found.unsuitable(format!("a list of {what}"), None));
-            }
-            texts.unwrap_or_default()
-        };
-        let any = |text: &str| !text.is_empty();
-        let filters = "topic filters, in which %u and %c stand for user and client id";
         rule.is_given |= LISTS.contains(&name);
         match name {
-            "users" => rule.users = texts("user names", any, problems),
-            "groups" => rule.groups = texts("names of groups", any, problems),
-            "client_ids" => rule.client_ids = texts("client ids", any, problems),
-            "listeners" => rule.listeners = texts("names of listeners", any, problems),
-            "networks" => {
-                let legal = |text: &str| text.parse::<Network>().is_ok();
-                let networks = texts("networks such as \"10.0.0.0/8\"", legal, problems);
-                rule.networks = networks.iter().filter_map(|text| text.parse().ok()).collect();
+            "users" => rule.users = condition(&found, "a user name", problems, name_of),
+            "groups" => rule.groups = condition(&found, "the name of a group", problems, name_of),
+            "client_ids" => rule.client_ids = condition(&found, "a client id", problems, name_of),
+            "listeners" => {
+                rule.listeners = condition(&found, "the name of a listener", problems, name_of);
             }
-            "publish" => rule.publish = texts(filters, is_filter, problems),
-            "subscribe" => rule.subscribe = texts(filters, is_filter, problems),
-            "deny_publish" => rule.deny_publish = texts(filters, is_filter, problems),
-            "deny_subscribe" => rule.deny_subscribe = texts(filters, is_filter, problems),
+            "networks" => {
+                rule.networks = condition(&found, Network::EXPECTED, problems, network);
+            }
+            "publish" => rule.publish = filters(&found, problems),
+            "subscribe" => rule.subscribe = filters(&found, problems),
+            "deny_publish" => rule.deny_publish = filters(&found, problems),
+            "deny_subscribe" => rule.deny_subscribe = filters(&found, problems),
             "qos_max" => match found.integer() {
                 Some(qos @ 0..=2) => rule.qos_max = qos as u8,
                 _ => problems.push(found.unsuitable("0, 1 or 2".to_owned(), None)),
@@ -335,6 +325,45 @@ fn rule(found: &Found<'_>, problems: &mut Vec<Problem>) -> Option<RuleConfig> {
         }
     }
     Some(rule)
+}
+
+/// Whom a rule is about. Without the key that is everybody, and an empty list, which reads as
+/// nobody, must not come to the same.
+fn condition<'a, T>(
+    found: &Found<'a>,
+    element: &str,
+    problems: &mut Vec<Problem>,
+    take: impl Fn(&Found<'a>) -> Option<T>,
+) -> Vec<T> {
+    let list = format!("a list, each {element}");
+    let taken = found.each(&list, element, problems, take);
+    if taken.as_ref().is_some_and(Vec::is_empty) {
+        let reason = format!("empty; give {element}, or remove the key if it is about all");
+        problems.push(found.problem(Fault::Conflict { reason }));
+    }
+    taken.unwrap_or_default()
+}
+
+fn name_of(found: &Found<'_>) -> Option<String> {
+    found.as_text().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn filters(found: &Found<'_>, problems: &mut Vec<Problem>) -> Vec<String> {
+    let list = "a list of topic filters, in which %u and %c stand for user and client id";
+    let element = "a topic filter, in which %u, %c and %{cert.cn} alone stand for something";
+    let filter =
+        |item: &Found<'_>| item.as_text().filter(|text| is_filter_of_rule(text)).map(str::to_owned);
+    found.each(list, element, problems, filter).unwrap_or_default()
+}
+
+/// Whether a text can be a topic filter of a rule: what reads like a mark in it is one.
+pub fn is_filter_of_rule(filter: &str) -> bool {
+    let is_known =
+        |mark: &str| ["%u", "%c", "%{cert.cn}"].iter().any(|known| mark.starts_with(known));
+    let reads_like_one =
+        |mark: &str| mark[1..].starts_with(|next: char| next == '{' || next.is_ascii_alphabetic());
+    let mut marks = filter.match_indices('%').map(|(at, _)| &filter[at..]);
+    is_filter(filter) && marks.all(|mark| is_known(mark) || !reads_like_one(mark))
 }
 
 /// Whether a text can be a topic filter.

@@ -168,15 +168,49 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "[[listeners]]\nname = \"WAN\"\naddress = \"tcp://a:1\"\n[[listeners]]\naddress = \
          \"tcp://b:1\"\n[[auth.rules]]\nlisteners = [\"wan\", \"WAN\", \"tcp://b:1\"]",
-        "hawker.toml:6: auth.rules[0].listeners: no listener is called \"wan\"; there are \"WAN\", \
-         \"tcp://b:1\"",
+        "hawker.toml:7: auth.rules[0].listeners[0]: no listener is called \"wan\"; there are \
+         \"WAN\", \"tcp://b:1\"",
     ),
     (
         "[[listeners]]\nname = \"a\"\naddress = \"tcp://a:1\"\n[[listeners]]\nname = \
          \"a\"\naddress = \"tcp://a:1\"",
-        "hawker.toml:4: listeners[1].address: tcp://a:1 is the address of the listener at \
-         hawker.toml:1\nhawker.toml:4: listeners[1].name: \"a\" is the name of the listener at \
-         hawker.toml:1",
+        "hawker.toml:5: listeners[1].name: \"a\" is the name of the listener at \
+         hawker.toml:1\nhawker.toml:6: listeners[1].address: tcp://a:1 is the address of the \
+         listener at hawker.toml:1",
+    ),
+    (
+        "[[listeners]]\naddress = \"tls://a:1\"\n[[listeners]]\naddress = \"tcp://a:2\"\npath = \
+         \"/mqtt\"\norigins = [\"https://a\"]\n[tls]\ncertificate = \"c\"\nkey = \"k\"",
+        "hawker.toml:5: listeners[1].path: it is about WebSocket, which a listener with tcp:// does \
+         not speak; remove it, or listen with ws://, wss:// or mux://\nhawker.toml:6: \
+         listeners[1].origins: it is about WebSocket, which a listener with tcp:// does not speak; \
+         remove it, or listen with ws://, wss:// or mux://",
+    ),
+    (
+        "[[auth.rules]]\n[[auth.rules]]\npublish = [\n  \"a\",\n  \"a/#/b\",\n  \"a/%i\"]\n\
+         networks = [\"10.0.0.0/33\"]\nusers = [7]\ngroups = []",
+        "hawker.toml:5: auth.rules[1].publish[1]: found \"a/#/b\", expected a topic filter, in \
+         which %u, %c and %{cert.cn} alone stand for something\nhawker.toml:6: \
+         auth.rules[1].publish[2]: found \"a/%i\", expected a topic filter, in which %u, %c and \
+         %{cert.cn} alone stand for something\nhawker.toml:7: auth.rules[1].networks[0]: found \
+         \"10.0.0.0/33\", expected a network such as \"10.0.0.0/8\"\nhawker.toml:8: \
+         auth.rules[1].users[0]: found 7, expected a user name\nhawker.toml:9: \
+         auth.rules[1].groups: empty; give the name of a group, or remove the key if it is about all",
+    ),
+    (
+        "admin_hosts = [\"a\", \"b:1\"]\n[auth.groups]\nstaff = [\"ann\", 7]\ncrew = \"ann\"",
+        "hawker.toml:1: admin_hosts[1]: found \"b:1\", expected the name of a host such as \
+         \"broker.example.org\", without a port\nhawker.toml:3: auth.groups.staff[1]: found 7, \
+         expected a user name\nhawker.toml:4: auth.groups.crew: found \"ann\", expected a list of \
+         user names",
+    ),
+    (
+        "cpus = [0, -1]\n[[listeners]]\naddress = \"tcp://a:1\"\nproxy_from = [\"x\"]\n\
+         protocol_versions = [\"5\"]",
+        "hawker.toml:1: cpus[1]: found -1, expected a CPU number up to 8191\nhawker.toml:4: \
+         listeners[0].proxy_from[0]: found \"x\", expected a network such as \
+         \"10.0.0.0/8\"\nhawker.toml:5: listeners[0].protocol_versions[0]: found \"5\", expected \
+         \"3.1\", \"3.1.1\" or \"5.0\"",
     ),
     (
         "[[listeners]]\naddress = \"tcp://[::]:1\"\nprotocol_versions = []",
@@ -190,7 +224,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "[[listeners]]\naddress = \"unix:/run/s\"\nbind_interface = \"lo\"",
-        "hawker.toml:1: listeners[0].bind_interface: a socket in the file system is of no network; \
+        "hawker.toml:3: listeners[0].bind_interface: a socket in the file system is of no network; \
          remove it",
     ),
     (
@@ -301,14 +335,14 @@ fn every_table_can_be_written() {
     assert_eq!(config.mqtt.queue_bytes_max, 4096);
     assert_eq!(config.mqtt.anonymous_allowed, Some(true));
     let [lan, any] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
-    assert_eq!((lan.name.as_str(), lan.address.port, lan.optional), ("lan", 1883, false));
+    assert_eq!((lan.name.as_str(), lan.address.port, lan.terms.optional), ("lan", 1883, false));
     assert_eq!(
-        (any.name.as_str(), any.address.host.as_str(), any.optional),
+        (any.name.as_str(), any.address.host.as_str(), any.terms.optional),
         ("tcp://[::]:0", "::", true)
     );
-    assert_eq!(any.bind_interface.as_deref(), Some("eth1"));
-    assert_eq!((lan.anonymous_allowed, any.anonymous_allowed), (None, Some(false)));
-    assert_eq!(any.protocol_versions, [crate::proto::Version::V5]);
+    assert_eq!(any.terms.bind_interface.as_deref(), Some("eth1"));
+    assert_eq!((lan.terms.anonymous_allowed, any.terms.anonymous_allowed), (None, Some(false)));
+    assert_eq!(any.terms.protocol_versions, [crate::proto::Version::V5]);
     assert_eq!(config.auth.scram_users["alice"].iterations, 4096);
 }
 

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 use crate::auth::{LineFault, Passwords, Rules};
 use crate::config::AuthConfig;
 
+/// Wrong lines of a file that are told; it may be none of ours at all.
+const FAULTS_TOLD_MAX: usize = 20;
+
 /// Why such a file cannot be used.
 #[derive(Debug)]
 pub enum SecretsError {
@@ -20,8 +23,8 @@ pub enum SecretsError {
     Unwritable(PathBuf, io::Error),
     /// Everybody on the machine can read it.
     Exposed(PathBuf),
-    /// A line of it is wrong.
-    Wrong(PathBuf, LineFault),
+    /// These lines of it are wrong, at least one.
+    Wrong(PathBuf, Vec<LineFault>),
     /// It is not what it should be.
     Unsuitable(PathBuf, &'static str),
 }
@@ -30,6 +33,17 @@ impl SecretsError {
     /// What is wrong with a file as a whole.
     pub fn of_file(file: &Path, reason: &'static str) -> SecretsError {
         SecretsError::Unsuitable(file.to_path_buf(), reason)
+    }
+
+    /// Which file it is about.
+    pub fn file(&self) -> &Path {
+        match self {
+            SecretsError::Unreadable(file, _)
+            | SecretsError::Unwritable(file, _)
+            | SecretsError::Exposed(file)
+            | SecretsError::Wrong(file, _)
+            | SecretsError::Unsuitable(file, _) => file,
+        }
     }
 }
 
@@ -47,7 +61,16 @@ impl fmt::Display for SecretsError {
                 "{0}: everybody on this machine can read it; `chmod o-rwx {0}`",
                 file.display()
             ),
-            SecretsError::Wrong(file, fault) => write!(f, "{}:{fault}", file.display()),
+            SecretsError::Wrong(file, faults) => {
+                for (index, fault) in faults.iter().take(FAULTS_TOLD_MAX).enumerate() {
+                    let separator = if index == 0 { "" } else { "\n" };
+                    write!(f, "{separator}{}:{fault}", file.display())?;
+                }
+                match faults.len().saturating_sub(FAULTS_TOLD_MAX) {
+                    0 => Ok(()),
+                    more => write!(f, "\n{}: {more} more lines are wrong", file.display()),
+                }
+            }
             SecretsError::Unsuitable(file, reason) => write!(f, "{}: {reason}", file.display()),
         }
     }
@@ -62,7 +85,7 @@ impl std::error::Error for SecretsError {}
 /// See [`SecretsError`].
 pub fn passwords(file: &Path) -> Result<Passwords, SecretsError> {
     let text = secret(file)?;
-    Passwords::parse(&text).map_err(|fault| SecretsError::Wrong(file.to_path_buf(), fault))
+    Passwords::parse(&text).map_err(|fault| SecretsError::Wrong(file.to_path_buf(), vec![fault]))
 }
 
 /// The text of a file that not everybody may read, wiped after use.
@@ -109,7 +132,7 @@ pub fn check_hidden(file: &Path) -> Result<(), SecretsError> {
 pub fn rules(config: &AuthConfig) -> Result<Rules, SecretsError> {
     let mut rules = Rules::of(&config.rules, &config.groups);
     if let Some(file) = &config.acl_file {
-        rules.add_acl(&text(file)?).map_err(|fault| SecretsError::Wrong(file.clone(), fault))?;
+        rules.add_acl(&text(file)?).map_err(|faults| SecretsError::Wrong(file.clone(), faults))?;
     }
     Ok(rules)
 }

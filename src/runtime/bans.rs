@@ -319,7 +319,7 @@ impl BanFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(unreadable(error)),
         };
-        Bans::parse(&text).map_err(|fault| SecretsError::Wrong(path.to_path_buf(), fault))
+        Bans::parse(&text).map_err(|fault| SecretsError::Wrong(path.to_path_buf(), vec![fault]))
     }
 
     /// Takes what was changed in the file and adds what the broker has changed: what both come to.

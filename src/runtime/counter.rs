@@ -47,7 +47,7 @@ pub(crate) struct LogFacts {
 /// Connections there can be: as many as descriptors, or as the listeners take if that is less and
 /// each has a limit. Absent if there is no limit.
 pub(super) fn connections_max(config: &Config, shards: usize) -> Option<u64> {
-    let limit = |listener: &ListenerConfig| match listener.connections_max {
+    let limit = |listener: &ListenerConfig| match listener.terms.connections_max {
         0 => None,
         limit => Some(u64::from(limit)),
     };

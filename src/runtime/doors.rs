@@ -31,6 +31,17 @@ pub enum DoorError {
     Unusable(PathBuf, TlsError),
 }
 
+impl DoorError {
+    /// Which file it is about, if it is about one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            DoorError::Unreadable(file, _) | DoorError::Unusable(file, _) => Some(file),
+            DoorError::Key(error) => Some(error.file()),
+            DoorError::Missing(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for DoorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,7 +116,7 @@ pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
     let entry = |listener: &ListenerConfig| {
         let (door, ends, revoked) = door(config, listener)?;
         let (proxy_from, forwarded_from) =
-            (listener.proxy_from.clone(), listener.forwarded_from.clone());
+            (listener.terms.proxy_from.clone(), listener.terms.forwarded_from.clone());
         Ok(Entry { door, proxy_from, forwarded_from, ends, revoked })
     };
     let entries: Result<_, _> = config.listeners.iter().map(entry).collect();
@@ -116,9 +127,10 @@ pub fn open(config: &Config) -> Result<Arc<Vec<Entry>>, DoorError> {
 fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revoked), DoorError> {
     let scheme = listener.address.scheme;
     let web = scheme.has_web_socket().then(|| {
-        let path = (listener.path != ListenerConfig::ANY_PATH).then(|| listener.path.clone());
-        let origins = listener.origins.clone();
-        let request_bytes_max = listener.request_bytes_max as usize;
+        let path =
+            (listener.terms.path != ListenerConfig::ANY_PATH).then(|| listener.terms.path.clone());
+        let origins = listener.terms.origins.clone();
+        let request_bytes_max = listener.terms.request_bytes_max as usize;
         Arc::new(WebOptions { path, origins, request_bytes_max })
     });
     let for_all = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());

@@ -79,7 +79,7 @@ impl Gate {
     /// The gate of one of `shards`, each of which has an equal part of the room.
     pub(super) fn new(config: &Config, shards: usize) -> Gate {
         let handshakes = config.listeners.iter().map(|listener| Handshakes {
-            max: match listener.handshakes_max as usize {
+            max: match listener.terms.handshakes_max as usize {
                 0 => usize::MAX,
                 max => max.div_ceil(shards),
             },
@@ -228,7 +228,7 @@ mod tests {
         let mut config = Config::default();
         config.mqtt.connect_timeout_ms = 16_000;
         config.listeners = ListenerConfig::defaults();
-        config.listeners[0].handshakes_max = handshakes_max;
+        config.listeners[0].terms.handshakes_max = handshakes_max;
         Gate::new(&config, 2)
     }
 

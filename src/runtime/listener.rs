@@ -101,7 +101,7 @@ pub(super) fn open(
     for (index, config) in configs.iter().enumerate() {
         match open_one(config, index, &mut by_shard) {
             Ok(places) => bound.extend(places),
-            Err(error) if config.optional && is_missing(&error.source) => {
+            Err(error) if config.terms.optional && is_missing(&error.source) => {
                 tracing::info!("{error}; skipped, as it is optional");
             }
             Err(error) => return Err(error),
@@ -115,7 +115,7 @@ fn open_one(
     index: usize,
     by_shard: &mut [Vec<Listening>],
 ) -> Result<Vec<Bound>, ListenError> {
-    let interface = &config.bind_interface;
+    let interface = &config.terms.bind_interface;
     let error = |address, source| {
         let (name, interface) = (config.name.clone(), interface.clone());
         ListenError { name, address, interface, source }

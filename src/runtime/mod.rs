@@ -48,6 +48,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -141,6 +142,15 @@ impl RunError {
     pub fn is_of_configuration(&self) -> bool {
         matches!(self, RunError::Door(_) | RunError::Passwords(_))
     }
+
+    /// Which file it is about that the configuration names, if it is about one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            RunError::Door(error) => error.file(),
+            RunError::Passwords(error) => Some(error.file()),
+            _ => None,
+        }
+    }
 }
 
 /// Runs a broker until SIGTERM or SIGINT. SIGHUP reads the configuration from `source` again.
@@ -148,7 +158,7 @@ impl RunError {
 /// # Errors
 ///
 /// Only while starting, or if a shard fails.
-pub fn run(config: Config, source: Source) -> Result<(), RunError> {
+pub fn run(config: &Config, source: Source) -> Result<(), RunError> {
     // A shard that breaks an invariant must not leave half a broker behind.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -156,7 +166,7 @@ pub fn run(config: Config, source: Source) -> Result<(), RunError> {
         std::process::abort();
     }));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(RunError::Signals)?;
-    let broker = Broker::start(&config)?;
+    let broker = Broker::start(config)?;
     let manager = Arc::new(ServiceManager::from_environment());
     manager.ready();
     watchdog::start(&manager, &broker.mailboxes);
@@ -236,12 +246,12 @@ pub(crate) fn policy(
 }
 
 fn listener_policy(listener: &ListenerConfig) -> ListenerPolicy {
-    let is_shown = listener.clients.is_some() || !listener.proxy_from.is_empty();
+    let is_shown = listener.clients.is_some() || !listener.terms.proxy_from.is_empty();
     ListenerPolicy {
         name: listener.name.clone(),
-        certificate_user: if is_shown { listener.client_user } else { CertificateUser::None },
-        anonymous_allowed: listener.anonymous_allowed,
-        protocol_versions: listener.protocol_versions.clone(),
+        certificate_user: if is_shown { listener.terms.client_user } else { CertificateUser::None },
+        anonymous_allowed: listener.terms.anonymous_allowed,
+        protocol_versions: listener.terms.protocol_versions.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
@@ -419,6 +419,20 @@ pub struct NewLog {
     directory: Directory,
     layout: Layout,
     writer: Writer,
+    /// The directory, if it was not there.
+    made: Made,
+}
+
+/// A directory that goes again unless something is in it for good.
+struct Made(Option<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Nobody misses it; who tries again finds it empty.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
 }
 
 impl NewLog {
@@ -434,6 +448,7 @@ impl NewLog {
         let placement = fresh[0].placement;
         let segment_bytes = crate::config::Config::default().storage.segment_bytes;
         let new = Layout::new(1, segment_bytes, placement, fingerprint(placement));
+        let made = Made((!path.exists()).then(|| path.to_owned()));
         let directory = Directory::open(path, new)?;
         let pasts = read_all(&directory, storage::OnDamage::Refuse)?;
         if pasts.iter().any(|past| !past.image.is_empty()) {
@@ -444,7 +459,7 @@ impl NewLog {
         let (layout, folders) = directory.begin(next)?;
         let folder = folders.into_iter().next().expect("one shard has one folder");
         let writer = Writer::new(folder, 0, segment_bytes);
-        Ok(NewLog { directory, layout, writer })
+        Ok(NewLog { directory, layout, writer, made })
     }
 
     /// Adds a record.
@@ -464,7 +479,9 @@ impl NewLog {
     /// If some record could not be written; the directory is as it was then.
     pub fn finish(mut self) -> Result<(), RecoveryError> {
         self.writer.finish()?;
-        Ok(self.directory.commit(self.layout)?)
+        self.directory.commit(self.layout)?;
+        self.made.0 = None;
+        Ok(())
     }
 }
 

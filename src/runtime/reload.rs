@@ -13,7 +13,7 @@ use super::{ban_rule, clock, doors, policy};
 use crate::config::{Config, Origins, Setting, Source};
 use crate::control::Access;
 use crate::embed::Hooks;
-use crate::login::Verifier;
+use crate::login::{SecretsError, Verifier};
 use crate::shard::Porter;
 
 /// A configuration that runs, and who goes by it.
@@ -112,14 +112,17 @@ impl Reloader {
         // Which listeners there are waits for a restart: connections are known by their place
         // among those that run, and so are their doors and rules.
         let config = Config { listeners: running.config.listeners.clone(), ..config };
-        let doors = doors::open(&config)?;
+        let doors =
+            doors::open(&config).map_err(|error| config.blame(&origins, error.file(), &error))?;
+        let blame = |error: SecretsError| config.blame(&origins, Some(error.file()), &error);
         if !waiting.is_empty() {
             tracing::warn!(keys = %waiting.join(", "), "changed, but only a restart applies it");
         }
         let (policy, chain) =
-            policy(&config, &Hooks::default(), Some(Porter(self.goes_by.visitors.clone())))?;
+            policy(&config, &Hooks::default(), Some(Porter(self.goes_by.visitors.clone())))
+                .map_err(blame)?;
         let GoesBy { mailboxes, visitors, verifier, in_force, access } = &self.goes_by;
-        for whom in visitors.sync_bans(clock::wall())? {
+        for whom in visitors.sync_bans(clock::wall()).map_err(blame)? {
             Mailbox::send_all(mailboxes, || Letter::LetGo(whom.clone()));
         }
         verifier.set_chain(chain)?;

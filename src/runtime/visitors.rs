@@ -131,9 +131,9 @@ impl Visitors {
         kept: Option<(BanFile, Bans)>,
     ) -> Arc<Visitors> {
         let limits = |listener: &ListenerConfig| Limits {
-            connections_max: listener.connections_max,
-            connections_per_address_max: listener.connections_per_address_max,
-            connections_per_s_max: listener.connections_per_s_max,
+            connections_max: listener.terms.connections_max,
+            connections_per_address_max: listener.terms.connections_per_address_max,
+            connections_per_s_max: listener.terms.connections_per_s_max,
         };
         Visitors::with_limits(listeners.iter().map(limits).collect(), rule, kept)
     }

@@ -140,7 +140,8 @@ impl Shard {
         let active = self.connections.get(id).and_then(|c| c.active());
         match active.and_then(|active| active.grants.as_deref()) {
             Some(grants) => match self.reach(grants, plain, is_shared) {
-                Reach::Whole(qos_max) | Reach::Part(qos_max) => May::Do(qos_max),
+                Reach::Whole(qos_max) => May::Do(qos_max),
+                Reach::Part(qos_max) => May::DoPart(qos_max),
                 Reach::None if grants.denies_subscribe(plain) => May::Not,
                 Reach::None => open(),
             },
@@ -162,16 +163,12 @@ impl Shard {
         grants.may_subscribe_to_part(filter).map_or(Reach::None, Reach::Part)
     }
 
-    /// A subscription was made: from now on messages are looked at if it reaches further than its
-    /// client may read.
-    pub(super) fn sift(&mut self, id: ConnectionId, filter: SubscriptionFilter<'_>) {
-        if self.policy.sifts_subscriptions
-            && let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut())
-            && let Some(grants) = active.grants.as_deref()
-        {
-            let is_part = grants.may_subscribe(filter.within_group().as_str()).is_none();
-            active.sifts |= is_part;
-            active.sifts_on |= is_part;
+    /// A subscription was made that reaches further than its client may read: from now on its
+    /// messages are looked at.
+    pub(super) fn sift(&mut self, id: ConnectionId) {
+        if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
+            active.sifts = true;
+            active.sifts_on = true;
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::Seat;
 use super::arena::Key;
 use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
@@ -187,16 +188,23 @@ pub struct Reauthentication {
 pub struct Aliases {
     /// The client's: topic by alias - 1.
     inbound: Vec<Option<Arc<str>>>,
-    /// Ours: alias by topic; absent: the client takes none.
-    outbound: Option<Box<HashMap<Box<str>, u16, ahash::RandomState>>>,
+    /// Ours; absent: the client takes none.
+    outbound: Option<Box<OutboundAliases>>,
+}
+
+/// The aliases we set.
+#[derive(Debug)]
+struct OutboundAliases {
+    by_topic: HashMap<Box<str>, u16, ahash::RandomState>,
     /// How many we may set.
-    outbound_max: u16,
+    max: u16,
 }
 
 impl Aliases {
     pub fn new(outbound_max: u16, hasher: ahash::RandomState) -> Aliases {
-        let outbound = (outbound_max > 0).then(|| Box::new(HashMap::with_hasher(hasher)));
-        Aliases { inbound: Vec::new(), outbound, outbound_max }
+        let by_topic = HashMap::with_hasher(hasher);
+        let outbound = OutboundAliases { by_topic, max: outbound_max };
+        Aliases { inbound: Vec::new(), outbound: (outbound_max > 0).then(|| Box::new(outbound)) }
     }
 
     /// The client sets or changes an alias. The caller checked it against the maximum.
@@ -217,18 +225,18 @@ impl Aliases {
 
     /// The alias to send for a topic, and whether the client knows it already.
     pub fn outbound(&self, topic: &str) -> Option<(u16, bool)> {
-        let known = self.outbound.as_deref()?;
-        if let Some(alias) = known.get(topic) {
+        let OutboundAliases { by_topic, max } = self.outbound.as_deref()?;
+        if let Some(alias) = by_topic.get(topic) {
             return Some((*alias, true));
         }
-        let next = u16::try_from(known.len()).unwrap_or(u16::MAX);
-        (next < self.outbound_max).then(|| (next + 1, false))
+        let next = u16::try_from(by_topic.len()).unwrap_or(u16::MAX);
+        (next < *max).then(|| (next + 1, false))
     }
 
     /// The client has been sent an alias with its topic.
     pub fn set_outbound(&mut self, alias: u16, topic: &str) {
-        if let Some(known) = &mut self.outbound {
-            known.insert(topic.into(), alias);
+        if let Some(outbound) = &mut self.outbound {
+            outbound.by_topic.insert(topic.into(), alias);
         }
     }
 }
@@ -431,6 +439,11 @@ impl Connections {
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
         (connection.id == id).then_some(connection)
+    }
+
+    /// The one that a session is attached to.
+    pub fn of(&self, seat: &Seat) -> Option<&Connection> {
+        self.get(seat.connection?)
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::connection::Pause;
 use super::effect::{ConnectionId, Listener, Output};
-use super::publish::Owed;
+use super::owed::Owed;
 use super::witness::Why;
 use super::{Key, Shard};
 use crate::message::{Message, Publication};
@@ -267,7 +267,7 @@ impl Shard {
         let Some(Forward(may_get)) = &self.policy.forward else { return true };
         let seat = self.sessions.key_at(session).and_then(|key| self.sessions.get(key));
         let Some(seat) = seat else { return true };
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        let connection = self.connections.of(seat);
         if connection.is_some_and(|connection| connection.peer.listener == Listener::LOCAL) {
             return true;
         }

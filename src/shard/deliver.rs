@@ -309,7 +309,7 @@ impl Shard {
     /// this shard's log, or its turn, keeps that from being sent.
     fn has_window(&self, seat: &Seat) -> bool {
         let outbox = &seat.session.outbox;
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        let connection = self.connections.of(seat);
         connection.is_some_and(|connection| {
             let window = connection.active().map_or(0, |active| usize::from(active.window));
             connection.out.bytes() < self.mqtt().outbox_bytes_max as usize

@@ -25,6 +25,7 @@ mod announce;
 mod arena;
 #[cfg(feature = "sim")]
 mod audit;
+mod authenticate;
 mod census;
 mod connect;
 mod connection;
@@ -43,6 +44,7 @@ mod limit;
 mod look;
 mod message;
 mod missing;
+mod owed;
 mod presence;
 mod publish;
 mod rate;
@@ -54,6 +56,7 @@ mod route;
 mod ruling;
 mod session_end;
 mod share;
+mod spread;
 mod subscribe;
 mod timers;
 mod will;
@@ -95,11 +98,12 @@ use self::image::ReceivedImage;
 use self::interest::Interests;
 use self::journal::{Journal, Told};
 use self::limit::Reached;
-use self::publish::{PendingPublish, PendingSpread};
+use self::owed::PendingPublish;
 use self::record::QueueNumber;
 use self::retained::{RetainedReads, Retention};
 use self::route::{Entry, Scratch};
 use self::share::Groups;
+use self::spread::PendingSpread;
 use self::subscribe::PendingSubscribe;
 pub(crate) use self::timers::TIMERS_PER_TURN;
 use self::timers::{Timer, Timers};
@@ -246,7 +250,7 @@ pub struct Shard {
     inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
-    /// What the messages of this turn cost their receivers, see [`publish::SPREAD_MAX`].
+    /// What the messages of this turn cost their receivers, see [`spread::SPREAD_MAX`].
     spread: usize,
     /// Connections whose publishing goes on with the next timeout, in its order.
     spent: VecDeque<ConnectionId>,

@@ -7,7 +7,7 @@ use super::connect::Admission;
 use super::connection::{Connection, Pause, Phase};
 use super::consult::Event;
 use super::effect::{ConnectionId, Output, Peer, ShardId, WriteBatch};
-use super::publish::SPREAD_MAX;
+use super::spread::SPREAD_MAX;
 use super::witness::Decision;
 use crate::auth::CertificateNames;
 use crate::proto::{Cut, DecodeError, Disconnect, Frame, Packet, PacketType, ReasonCode, Version};

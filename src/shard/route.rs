@@ -3,9 +3,9 @@
 use super::announce::is_own;
 use super::deliver::Granted;
 use super::effect::ShardId;
-use super::publish::DELIVERY_BYTES;
 use super::record::{MessageHead, QueueNumber, Taken, Target};
 use super::retained::RetainedVerdict;
+use super::spread::DELIVERY_BYTES;
 use super::witness::Why;
 use super::{Key, Shard};
 use crate::config::QueuePolicy;

@@ -62,6 +62,8 @@ impl RuleQuestion {
 pub(super) enum May {
     /// With this QoS at most.
     Do(QoS),
+    /// So a subscription, of which its client gets what it may read.
+    DoPart(QoS),
     /// A rule denies it, or none allows it.
     Not,
     /// No rule decides, and the service is to be asked.

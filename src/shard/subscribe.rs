@@ -58,7 +58,7 @@ impl Shard {
         for FilterAndOptions { filter, options } in subscribe.filters.iter() {
             let (topic, qos) = (filter.within_group().as_str(), options.qos);
             let may = self.may_subscribe(id, filter, qos);
-            ruled.push(matches!(may, May::Do(_)));
+            ruled.push(!matches!(may, May::Ask | May::Not));
             if may == May::Ask {
                 let topic = topic.into();
                 acts.push(Act { action: Action::Subscribe, topic, qos, retain: false });
@@ -107,8 +107,9 @@ impl Shard {
         let v5 = self.speaks_v5(id);
         for (index, entry) in subscribe.filters.iter().enumerate() {
             let FilterAndOptions { filter, mut options } = entry;
-            let allowed = match self.may_subscribe(id, filter, options.qos) {
-                May::Do(qos_max) => Ok(qos_max),
+            let may = self.may_subscribe(id, filter, options.qos);
+            let allowed = match may {
+                May::Do(qos_max) | May::DoPart(qos_max) => Ok(qos_max),
                 May::Ask if ruled.get(index).copied().unwrap_or(false) => Ok(QoS::ExactlyOnce),
                 May::Ask | May::Not => Err(ReasonCode::NotAuthorized),
             };
@@ -128,7 +129,9 @@ impl Shard {
                 }
             };
             if granted.is_ok() {
-                self.sift(id, filter);
+                if matches!(may, May::DoPart(_)) {
+                    self.sift(id);
+                }
                 let filter = || filter.to_string().into();
                 self.tell(id, |client| Event::Subscribed(client, filter(), options.qos));
             }
@@ -207,7 +210,7 @@ impl Shard {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let Some(seat) = self.sessions.get(session) else { return Ok(()) };
-        let active = seat.connection.and_then(|id| self.connections.get(id)?.active());
+        let active = self.connections.of(seat).and_then(|connection| connection.active());
         let limits = active.and_then(|active| active.limits.as_deref());
         if limits.is_some_and(|limits| !limits.allows_topic(filter)) {
             return Err(ReasonCode::TopicFilterInvalid);

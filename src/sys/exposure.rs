@@ -29,7 +29,7 @@ fn judge(config: &Config, listener: &ListenerConfig) -> Option<Finding> {
     let users = !config.auth.scram_users.is_empty() || config.auth.password_file.is_some();
     let (address, key) = (
         &listener.address,
-        match listener.anonymous_allowed {
+        match listener.terms.anonymous_allowed {
             Some(_) => format!("anonymous_allowed of the listener {}", listener.name),
             None => "mqtt.anonymous_allowed".to_owned(),
         },
@@ -68,8 +68,8 @@ mod tests {
     fn open_doors_and_doors_nobody_can_open_are_named() {
         let what = |host: &str, own, of_all, users: bool| {
             let address = format!("tcp://{host}:1883").parse().expect("an address");
-            let listener = ListenerConfig::plain(address, false);
-            let listener = ListenerConfig { anonymous_allowed: own, ..listener };
+            let mut listener = ListenerConfig::plain(address, false);
+            listener.terms.anonymous_allowed = own;
             let mut config = Config::default();
             config.mqtt.anonymous_allowed = of_all;
             config.auth.password_file = users.then(|| "passwords".into());

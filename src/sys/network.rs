@@ -46,7 +46,7 @@ fn listener(listener: &ListenerConfig) -> Finding {
         let missing = io::Error::new(ErrorKind::NotFound, "there is no such folder");
         return judge_listener(listener, (!exists).then_some(missing).as_ref());
     }
-    let interface = listener.bind_interface.as_deref();
+    let interface = listener.terms.bind_interface.as_deref();
     let outcome = listener.address.resolve().and_then(|addresses| match addresses.is_empty() {
         true => Err(io::Error::new(ErrorKind::NotFound, "no address of that name")),
         false => addresses.into_iter().try_for_each(|address| try_to_bind(address, interface)),
@@ -84,9 +84,10 @@ fn judge_listener(listener: &ListenerConfig, error: Option<&io::Error>) -> Findi
     let address = &listener.address;
     let Some(error) = error else { return Finding::ok(SUBJECT, format!("{address} can be had")) };
     let port = address.port;
-    if let Some(mend) = listener.bind_interface.as_deref().and_then(|it| interface_mend(it, error))
+    if let Some(mend) =
+        listener.terms.bind_interface.as_deref().and_then(|it| interface_mend(it, error))
     {
-        return match listener.optional {
+        return match listener.terms.optional {
             true => Finding::ok(SUBJECT, format!("{address} is skipped, as it may be: {error}")),
             false => Finding::problem(SUBJECT, format!("{address} cannot be had: {error}"), mend),
         };
@@ -103,7 +104,7 @@ fn judge_listener(listener: &ListenerConfig, error: Option<&io::Error>) -> Findi
             format!("{address}: ports this low are for the privileged"),
             format!("sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port}"),
         ),
-        _ if listener.optional => {
+        _ if listener.terms.optional => {
             Finding::ok(SUBJECT, format!("{address} is skipped, as it may be: {error}"))
         }
         _ if let Some(path) = address.path() => Finding::problem(
@@ -161,9 +162,8 @@ mod tests {
     fn an_interface_that_cannot_be_had_is_named_with_what_to_do() {
         let judge = |error| {
             let address = "tcp://0.0.0.0:1".parse().expect("an address");
-            let bind_interface = Some("eth7".to_owned());
-            let listener =
-                ListenerConfig { bind_interface, ..ListenerConfig::plain(address, false) };
+            let mut listener = ListenerConfig::plain(address, false);
+            listener.terms.bind_interface = Some("eth7".to_owned());
             judge_listener(&listener, Some(&io::Error::from_raw_os_error(error)))
         };
         for (error, mend) in [(libc::ENODEV, "`ip link`"), (libc::EPERM, "CAP_NET_RAW")] {

@@ -271,6 +271,13 @@ fn what_was_lost_is_told_with_its_reason() {
     let times: Vec<u64> = paged.iter().filter_map(|row| row["at_ms"].as_u64()).collect();
     assert!(times.iter().rev().is_sorted(), "the newest first");
 
+    let at_most_once = [&super::text("queue/zero")[..], b"\0x"].concat();
+    writer.stream.write_all(&packet(0x30, &at_most_once)).expect("it reads");
+    until(|| get(&broker, "/drops?why=away")["total"] == 1);
+    assert_eq!(get(&broker, "/drops")["total"], 6, "nobody promised that one");
+    assert_eq!(row("filter=queue/zero")["why"], "away");
+    assert_eq!(get(&broker, "/drops?client_id=sleeper")["total"], 4);
+
     let question = json!({ "client_id": "writer", "topic": "secret/plan", "qos": 1 });
     let explained = post(&broker, "/explain", &question).body;
     assert_eq!(explained["outcome"], "refused");

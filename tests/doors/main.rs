@@ -266,6 +266,11 @@ fn a_key_that_everybody_can_read_is_refused() {
         for config in [format!("[tls]\n{files}{listener}"), format!("{listener}{files}")] {
             let said = refused(&config);
             assert!(said.contains("key.pem: everybody on this machine can read it"), "{said}");
+            let place = match config.starts_with("[tls]") {
+                true => "hawker.toml:3: tls.key: ",
+                false => "hawker.toml:4: listeners[0].key: ",
+            };
+            assert!(said.contains(place), "{said}");
         }
     }
 }

@@ -171,6 +171,7 @@ fn what_cannot_be_imported_is_named_and_changes_nothing() {
         let (succeeded, _, said) = hawker(&arguments, lines.as_bytes());
         assert!(!succeeded && said.contains(expected), "{said}");
         assert!(said.contains("nothing was imported"), "{said}");
+        assert!(!data.exists(), "nothing is left of it");
     }
     let db = directory.write("not.db", "SQLite format 3");
     let (succeeded, _, said) =

@@ -246,8 +246,11 @@ fn a_file_that_all_can_read_is_refused() {
     mode(0o644);
     let refused = String::from_utf8_lossy(&check().stderr).into_owned();
     assert!(refused.contains("chmod o-rwx passwords"), "{refused}");
+    assert!(refused.contains("hawker.toml:2: auth.password_file: passwords: "), "{refused}");
     let run = hawker(&["run", "--durability", "memory", "--admin", "off", "-c"]);
     assert_eq!(run.status.code(), Some(2), "another try would end as this one");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(said.contains("hawker.toml:2: auth.password_file: passwords: "), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Subscriptions that reach further than their clients may read.
 
 use super::client::{Client, Entrance};
+use super::service::Service;
 use super::support::{Broker, Directory, Setup};
 use super::users;
 
@@ -105,6 +106,17 @@ fn wide_subscriptions_are_refused_if_so_wished_and_where_there_are_rules() {
     }
     let broker = broker(&format!("wide_subscriptions = 'sift'\n{rules}"));
     assert_eq!(ann(&broker, 5).subscribe("chat/#"), 1);
+}
+
+#[test]
+fn what_a_service_allows_is_not_sifted_by_rules_that_leave_it_open() {
+    let service = Service::start(vec![(204, String::new())]);
+    let broker = broker(&format!("http_rules_url = '{}'\n", service.url()));
+    let mut bob = Client::log_in(&broker, 4, "bob", None).expect("a right password");
+    let mut ann = ann(&broker, 4);
+    assert_eq!(ann.subscribe("other/#"), 1);
+    say_all(&mut bob);
+    assert_eq!(topics(&mut ann), ["other/x", "other/x"]);
 }
 
 #[test]

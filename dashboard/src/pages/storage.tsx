@@ -54,7 +54,7 @@ function Details() {
         {({ damages = 0, shards = [] }) => (
           <>
             <Facts facts={[
-              ['Damaged places left out at the start', count(damages)],
+              ['Damaged places left out', count(damages)],
               ...shards.filter((one) => one.commits_total != null).map((one): [string, string] => [`Commits of shard ${one.shard}`, count(one.commits_total)]),
             ]} />
             {damages > 0 && <Notice level="bad" title="A part of the log was damaged."><code>quarantine-*/report.txt</code> in the data directory names what is missing.</Notice>}

@@ -1,9 +1,9 @@
 // Following one client, topic or address; and what was lost lately, whoever it was meant for.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { download, events, path, request, useApi, usePages, type Dropped, type Page, type Trace as Traced, type TraceEvent } from '../api';
-import { bytes, clock, count, moment, plural } from '../format';
+import { bytes, clock, count, lately, moment, plural } from '../format';
 import { may } from '../live';
-import { Await, Badge, Button, Card, Choice, Confirm, Empty, Field, Notice, PageHead, Pager, Search, Table, say, useSettled } from '../parts/parts';
+import { Await, Badge, Button, Card, Choice, Confirm, Empty, Facts, Field, Notice, PageHead, Pager, Search, Segments, Table, say, useSettled } from '../parts/parts';
 import { asText, contentOf } from '../parts/payload';
 import { route } from '../router';
 
@@ -217,15 +217,23 @@ function more(event: TraceEvent): string {
   ].filter(Boolean).join(', ');
 }
 
+function reason({ why }: Dropped): string {
+  return why.replaceAll('_', ' ');
+}
+
 type Lost = Page & { drops: Dropped[] };
 
 function Drops() {
   const [text, setText] = useState('');
+  const [why, setWhy] = useState('');
   const settled = useSettled(text.trim());
-  const pages = usePages<Lost>(path('/drops', { search: settled, limit: 25 }), 5000);
+  const pages = usePages<Lost>(path('/drops', { search: settled, why, limit: 25 }), 5000);
   return (
-    <Card title="Lost lately" hint="The last messages that somebody did not get, and subscriptions that were refused.">
-      <div class="toolbar"><Search label="Search what was lost" placeholder="Part of a topic or client id" value={text} onValue={setText} /></div>
+    <Card title="Lost lately" hint="What somebody did not get, and subscriptions that were refused; QoS 0 for clients that are away is apart.">
+      <div class="toolbar">
+        <Search label="Search what was lost" placeholder="Part of a topic or client id" value={text} onValue={setText} />
+        <Segments label="Which losses" value={why} onValue={setWhy} options={[['', 'Losses'], ['away', 'QoS 0 while away']]} />
+      </div>
       <Await answer={pages}>
         {(answer) => answer.drops.length === 0
           ? <Empty title={settled === '' ? 'Nothing was lost.' : 'Nothing that was lost is like that.'} />
@@ -233,13 +241,14 @@ function Drops() {
             <>
               <Table label="Lost lately" rows={answer.drops} id={(row) => `${row.at_ms} ${row.shard} ${row.number}`} columns={[
                 { name: 'Topic', head: true, cell: (row) => row.topic === '' ? <span class="muted">not known</span> : <span class="id">{row.topic}</span> },
-                { name: 'Time', cell: (row) => <span class="nowrap">{moment(row.at_ms)}</span> },
-                { name: 'Why', cell: (row) => <span><Badge kind="bad">{row.why.replaceAll('_', ' ')}</Badge> <span class="muted">{row.detail ?? row.meaning}</span></span> },
+                { name: 'Time', cell: (row) => <span class="nowrap">{lately(row.at_ms)}</span> },
+                { name: 'Why', cell: (row) => <span><Badge kind="bad">{reason(row)}</Badge> {row.detail != null && <span class="muted">{row.detail}</span>}</span> },
                 { name: 'Publisher', cell: (row) => row.publisher != null && <span class="id">{row.publisher}</span> },
                 { name: 'Receiver', cell: (row) => row.receiver != null && <span class="id">{row.receiver}</span> },
                 { name: 'Size', numeric: true, cell: (row) => bytes(row.bytes) },
               ]} />
               <Pager pages={pages} shown={answer.drops.length} what="losses" />
+              <Facts facts={[...new Map(answer.drops.map((row) => [reason(row), row.meaning]))]} />
             </>
           )}
       </Await>

@@ -69,7 +69,7 @@ function Panel({ backups, reload }: { backups: Backups; reload: () => void }) {
       </div>
       <Facts facts={[['Last whole one', last ? <>{moment(last.taken_at_ms)} <span class="muted">({bytes(last.bytes)} in {duration(last.seconds)})</span></> : 'none since the broker started']]} />
       <p class="hint">A broker starts from the file where nothing else is kept; <code>docs/operations.md</code>, Backups, says how a service does.</p>
-      <Code>{`mkdir -m 700 data && tar -xf ${file} -C data && hawker run --data-dir data`}</Code>
+      <Code>{`mkdir -m 700 data &&\ntar -xf ${file} -C data &&\nhawker run --data-dir data`}</Code>
     </>
   );
 }

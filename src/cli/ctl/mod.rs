@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::server::{CtlError, Server, escaped};
-use self::table::{Table, plain};
+use self::table::{Table, cell, plain, title};
 use self::trace::{Follow, clock};
 
 /// Largest payload read from standard input.
@@ -111,10 +111,10 @@ enum Action {
         #[arg(default_value = "")]
         payload: String,
         /// 0, 1 or 2; 1 and 2 wait until it is acknowledged.
-        #[arg(long, value_name = "QOS", default_value_t = 1)]
+        #[arg(short, long, value_name = "QOS", default_value_t = 1)]
         qos: u8,
         /// Keep it as the topic's.
-        #[arg(long)]
+        #[arg(short, long)]
         retain: bool,
     },
     /// Print messages as they come.
@@ -122,7 +122,7 @@ enum Action {
         /// A topic filter.
         filter: String,
         /// 0, 1 or 2.
-        #[arg(long, value_name = "QOS", default_value_t = 0)]
+        #[arg(short, long, value_name = "QOS", default_value_t = 0)]
         qos: u8,
     },
     /// Say what would become of a message; nothing is published.
@@ -132,16 +132,19 @@ enum Action {
         /// Its topic.
         topic: String,
         /// 0, 1 or 2.
-        #[arg(long, value_name = "QOS", default_value_t = 0)]
+        #[arg(short, long, value_name = "QOS", default_value_t = 0)]
         qos: u8,
         /// As one to be kept.
-        #[arg(long)]
+        #[arg(short, long)]
         retain: bool,
         /// Whose the client would be, if it is not connected.
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
     /// The last messages that were lost or refused, and why.
+    ///
+    /// QoS 0 messages for clients that are away are among them if anything narrows the list down:
+    /// --why away shows them alone.
     Drops {
         /// Those that this client published or did not get.
         #[arg(long, value_name = "ID", default_value = "")]
@@ -289,7 +292,8 @@ impl Ctl {
             Action::Clients { .. } => clients(answer),
             Action::Client { .. } => client(answer),
             Action::Bans => {
-                Table::of(answer, &["kind", "name", "seconds_left", "by", "why"]).to_string()
+                let columns = ["kind", "name", "seconds_left", "until_ms", "by", "why"];
+                Table::of(answer, &columns).to_string()
             }
             Action::Retained { show: true, .. } => message(answer),
             Action::Retained { delete: false, .. } => retained(answer),
@@ -404,14 +408,16 @@ fn lost(rows: &Value) -> Table {
     Table::of(&rows, &["time", "why", "publisher", "receiver", "topic", "qos", "bytes", "detail"])
 }
 
-/// A line for a message: its topic, and its payload or how long that is.
+/// A line for a message: its topic, and its payload, in hexadecimal if it is no text.
 fn message(value: &Value) -> String {
     let payload = match value["payload"].as_str() {
         Some(text) => plain(&json!(text)),
         None => {
             let encoded = value["payload_base64"].as_str().unwrap_or_default();
-            let bytes = STANDARD.decode(encoded).map_or(0, |payload| payload.len());
-            format!("({bytes} bytes)")
+            let bytes = STANDARD.decode(encoded).unwrap_or_default();
+            bytes
+                .iter()
+                .fold(format!("({} bytes) ", bytes.len()), |text, byte| format!("{text}{byte:02x}"))
         }
     };
     format!("{} {payload}\n", plain(&value["topic"]))
@@ -426,9 +432,10 @@ fn fields(answer: &Value) -> String {
             // Several errors are a line each.
             let lines: Vec<String> = match value.as_str() {
                 Some(lines) => lines.lines().map(|line| plain(&json!(line))).collect(),
-                None => vec![plain(value)],
+                None => vec![cell(name, value)],
             };
-            let _ = writeln!(text, "{name:24} {}", lines.join(&format!("\n{:25}", "")));
+            let indented = lines.join(&format!("\n{:25}", ""));
+            let _ = writeln!(text, "{:24} {indented}", title(name));
         }
     }
     if answer["listeners"].is_array() {

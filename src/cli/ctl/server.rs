@@ -48,6 +48,13 @@ pub(in crate::cli) enum CtlError {
     Io(io::Error),
 }
 
+impl CtlError {
+    /// Whether nobody reads what is printed.
+    pub(in crate::cli) fn is_broken_pipe(&self) -> bool {
+        matches!(self, CtlError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
 impl fmt::Display for CtlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

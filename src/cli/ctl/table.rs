@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use std::time::Duration;
+
 use serde_json::Value;
+use x509_cert::der::DateTime;
 
 /// Longest text of a cell, in characters; the last column is as long as it is.
 const CELL_CHARS_MAX: usize = 48;
@@ -11,18 +14,30 @@ const CELL_CHARS_MAX: usize = 48;
 pub(super) struct Table(Vec<Vec<String>>);
 
 impl Table {
-    /// Some columns of a list of objects; a column without any value is left out.
+    /// Some columns of a list of objects.
     pub(super) fn of(list: &Value, columns: &[&str]) -> Table {
-        let rows = list.as_array().map_or(&[][..], Vec::as_slice);
-        let is_used = |column: &&str| rows.iter().any(|row| !row[*column].is_null());
-        let columns: Vec<&str> = columns.iter().copied().filter(is_used).collect();
-        let head = columns.iter().map(|column| column.to_uppercase().replace('_', " "));
+        let head = columns.iter().map(|column| title(column).to_uppercase().replace('_', " "));
         let mut cells = vec![head.collect()];
-        for row in rows {
-            cells.push(columns.iter().map(|column| plain(&row[*column])).collect());
+        for row in list.as_array().into_iter().flatten() {
+            cells.push(columns.iter().map(|column| cell(column, &row[*column])).collect());
         }
         Table(cells)
     }
+}
+
+/// What ends the names of moments, which are milliseconds since 1970.
+const MOMENT: &str = "_ms";
+
+/// A name as people read it: a moment has no unit.
+pub(super) fn title(name: &str) -> &str {
+    name.strip_suffix(MOMENT).unwrap_or(name)
+}
+
+/// A value as people read it, a moment as RFC 3339 has it.
+pub(super) fn cell(name: &str, value: &Value) -> String {
+    let millis = value.as_u64().filter(|_| name.ends_with(MOMENT));
+    let moment = millis.map(Duration::from_millis).map(DateTime::from_unix_duration);
+    moment.and_then(Result::ok).map_or_else(|| plain(value), |moment| moment.to_string())
 }
 
 impl fmt::Display for Table {
@@ -81,10 +96,18 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other() {
-        let list = json!([{ "a": "x", "b": 1, "c": null }, { "a": "long", "b": true, "c": null }]);
+        let list = json!([{ "a": "x", "b": null, "c": 1 }, { "a": "long", "b": null, "c": true }]);
         let table = Table::of(&list, &["a", "b", "c"]).to_string();
-        assert_eq!(table, "A     B\nx     1\nlong  yes\n");
+        assert_eq!(table, "A     B  C\nx     -  1\nlong  -  yes\n", "whatever the rows hold");
         assert_eq!(Table::of(&json!([]), &["a"]).to_string(), "none\n");
+    }
+
+    #[test]
+    fn a_moment_is_one_for_people() {
+        let list = json!([{ "until_ms": 1_700_000_000_999_u64 }, { "until_ms": null }]);
+        let table = Table::of(&list, &["until_ms"]).to_string();
+        assert_eq!(table, "UNTIL\n2023-11-14T22:13:20Z\n-\n");
+        assert_eq!(cell("subscriptions", &json!(7)), "7");
     }
 
     #[test]

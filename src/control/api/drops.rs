@@ -19,6 +19,9 @@ pub(super) async fn list(call: Call) -> Answer {
         client_id: call.text("client_id").map(str::to_owned),
         filter: call.text("filter").map(str::to_owned),
         why: call.text("why").map(reason).transpose()?,
+        leaves_out_away: ["why", "client_id", "filter", "search"]
+            .iter()
+            .all(|narrowed| call.text(narrowed).is_none()),
         after: call.text("cursor").map(place).transpose()?,
         count_max: limit + 1,
         ..DropQuery::default()

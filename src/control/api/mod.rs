@@ -141,6 +141,7 @@ async fn perform(
     })?;
     let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let query = call::pairs(parts.uri.query().unwrap_or_default())?;
+    route.judge_query(&query)?;
     let call = Call { api, who, path, query, body };
     (route.handler)(call).await
 }

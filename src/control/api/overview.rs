@@ -27,7 +27,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         "retained": sum(|one| one.holdings.retained_messages as u64),
         "retained_bytes": sum(|one| one.holdings.retained_bytes),
         "queued": sum(|one| one.holdings.queued_messages as u64),
-        "queued_bytes": sum(|one| one.holdings.queued_bytes),
+        "queue_memory_bytes": sum(|one| one.holdings.queued_bytes),
         "inflight": sum(|one| one.holdings.inflight_messages as u64),
         "messages_received_total": sum(|one| received(&one.metrics)),
         "messages_sent_total": sum(|one| sent(&one.metrics)),

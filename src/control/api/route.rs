@@ -7,8 +7,8 @@ use axum::http::Method;
 
 use super::call::Call;
 use super::{
-    Answer, backup, bans, clients, config, drops, explain, openapi, overview, publish, retained,
-    subscribe, subscriptions, traces,
+    Answer, Refusal, backup, bans, clients, config, drops, explain, openapi, overview, publish,
+    retained, subscribe, subscriptions, traces,
 };
 use crate::config::Role;
 
@@ -28,6 +28,22 @@ pub(super) struct Route {
     /// What the answer is a stream of; a document otherwise.
     pub(super) streams: Option<&'static str>,
     pub(super) handler: Handler,
+}
+
+impl Route {
+    /// Whether the query says nothing that the route does not hear.
+    pub(super) fn judge_query(&self, query: &[(String, String)]) -> Result<(), Refusal> {
+        let is_known = |name: &str| self.query.iter().any(|(known, _)| *known == name);
+        let unknown: Vec<&str> =
+            query.iter().map(|(name, _)| &**name).filter(|name| !is_known(name)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.query.iter().map(|(name, _)| *name).collect();
+        let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+        let message = format!("{}: unknown in this query, which takes {known}", unknown.join(", "));
+        Err(Refusal::wrong(message))
+    }
 }
 
 /// What a route does with a request.
@@ -250,7 +266,8 @@ pub(super) const ROUTES: &[Route] = &[
         verb: Verb::Get,
         path: "/drops",
         role: Role::Viewer,
-        about: "The last messages that were lost or refused, and why; the newest first.",
+        about: "The last messages that were lost or refused, and why; the newest first. QoS 0 messages \
+                for clients that are away are among them if why, client_id, filter or search ask.",
         query: &[
             ("client_id", "those that this client published or did not get"),
             ("filter", "those to topics that this filter matches"),

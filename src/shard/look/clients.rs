@@ -90,21 +90,17 @@ impl Shard {
 
     fn is_found(&self, seat: &Seat, search: &str) -> bool {
         has(&seat.session.client_id, search)
-            || self.connection_of(seat).is_some_and(|connection| {
+            || self.connections.of(seat).is_some_and(|connection| {
                 user_of(connection).is_some_and(|user| has(user, search))
                     || has(&connection.peer.address.to_string(), search)
             })
-    }
-
-    fn connection_of(&self, seat: &Seat) -> Option<&Connection> {
-        seat.connection.and_then(|id| self.connections.get(id))
     }
 
     /// One client.
     pub fn look_at_client(&self, client_id: &str) -> Option<ClientView> {
         let key = *self.session_by_client_id.get(client_id)?;
         let seat = self.sessions.get(key)?;
-        let active = self.connection_of(seat).and_then(|connection| connection.active());
+        let active = self.connections.of(seat).and_then(|connection| connection.active());
         Some(ClientView {
             row: self.client_row(seat),
             session_expiry_s: seat.session.expiry_interval,
@@ -133,7 +129,7 @@ impl Shard {
     }
 
     pub(super) fn client_row(&self, seat: &Seat) -> ClientRow {
-        let connection = self.connection_of(seat);
+        let connection = self.connections.of(seat);
         let active = connection.and_then(|connection| connection.active());
         let listener = connection.map(|connection| connection.peer.listener);
         let listener = listener.filter(|listener| *listener != Listener::LOCAL);

@@ -23,6 +23,8 @@ pub struct DropQuery {
     pub filter: Option<String>,
     /// Those of this reason.
     pub why: Option<Why>,
+    /// None of QoS 0 messages for clients that are away: nobody promised these.
+    pub leaves_out_away: bool,
     /// Those behind this one: older ones.
     pub after: Option<DropKey>,
     /// How many at most.
@@ -81,6 +83,7 @@ impl DropQuery {
         self.publisher.as_deref().is_none_or(may_be_of)
             && self.topic.as_deref().is_none_or(|topic| *dropped.topic == *topic)
             && self.why.is_none_or(|why| why == dropped.why)
+            && !(self.leaves_out_away && dropped.why == Why::Away)
             && self.client_id.as_deref().is_none_or(has_name)
             && self.filter.as_ref().is_none_or(matches)
             && (has(&dropped.topic, &self.search)

@@ -59,7 +59,7 @@ impl Shard {
         let key = self.session_by_client_id.get(client_id.as_str());
         let seat = key.and_then(|key| self.sessions.get(*key));
         let client = seat.map(|seat| self.client_row(seat));
-        let connection = seat.and_then(|seat| self.connections.get(seat.connection?));
+        let connection = seat.and_then(|seat| self.connections.of(seat));
         let active = connection.and_then(|connection| connection.active());
         let is_connected = active.is_some();
         let levels_max = usize::from(self.mqtt().topic_levels_max);

@@ -127,14 +127,12 @@ impl Why {
     }
 }
 
-/// A ring of what was lost last.
-///
-/// Invariant: `bytes` is what its entries take in memory, at most [`BYTES_MAX`], and there are at
-/// most [`ENTRIES_MAX`] of them.
+/// What was lost last. QoS 0 messages for clients that are away are apart: nobody promised them, and
+/// there can be so many that what was promised would be forgotten for them.
 #[derive(Debug, Default)]
 pub struct Drops {
-    last: VecDeque<Dropped>,
-    bytes: usize,
+    away: Ring,
+    others: Ring,
     /// How many there were, those that are forgotten included.
     count: u64,
 }
@@ -142,8 +140,9 @@ pub struct Drops {
 impl Drops {
     /// A topic to be noted. A message for many is lost by many: they share it.
     pub fn topic(&self, topic: &str) -> Arc<str> {
-        match self.last.back().filter(|before| *before.topic == *topic) {
-            Some(before) => Arc::clone(&before.topic),
+        let last = [&self.away, &self.others].into_iter().filter_map(|ring| ring.last.back());
+        match last.map(|before| &before.topic).find(|before| ***before == *topic) {
+            Some(before) => Arc::clone(before),
             None => topic.into(),
         }
     }
@@ -152,22 +151,46 @@ impl Drops {
     pub fn note(&mut self, mut dropped: Dropped) {
         self.count += 1;
         dropped.number = self.count;
+        match dropped.why {
+            Why::Away => self.away.note(dropped),
+            _ => self.others.note(dropped),
+        }
+    }
+
+    /// The last ones, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Dropped> {
+        let mut away = self.away.last.iter().rev().peekable();
+        let mut others = self.others.last.iter().rev().peekable();
+        std::iter::from_fn(move || {
+            let other = others.peek().map_or(0, |other| other.number);
+            away.next_if(|one| one.number > other).or_else(|| others.next())
+        })
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.away.last.len() + self.others.last.len()
+    }
+}
+
+/// A ring of entries.
+///
+/// Invariant: `bytes` is what its entries take in memory, at most [`BYTES_MAX`], and there are at
+/// most [`ENTRIES_MAX`] of them.
+#[derive(Debug, Default)]
+struct Ring {
+    last: VecDeque<Dropped>,
+    bytes: usize,
+}
+
+impl Ring {
+    fn note(&mut self, dropped: Dropped) {
         self.bytes += held_bytes(&dropped);
         self.last.push_back(dropped);
         while self.last.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
             let Some(oldest) = self.last.pop_front() else { break };
             self.bytes -= held_bytes(&oldest);
         }
-    }
-
-    /// The last ones, the newest first.
-    pub fn newest_first(&self) -> impl Iterator<Item = &Dropped> {
-        self.last.iter().rev()
-    }
-
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.last.len()
     }
 }
 
@@ -181,9 +204,9 @@ fn held_bytes(dropped: &Dropped) -> usize {
         + dropped.detail.as_deref().map_or(0, str::len)
 }
 
-/// What one shard remembers.
-const ENTRIES_MAX: usize = 4096;
-const BYTES_MAX: usize = 2 << 20;
+/// What one ring of a shard remembers.
+const ENTRIES_MAX: usize = 2048;
+const BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -208,17 +231,28 @@ mod tests {
         let mut drops = Drops::default();
         for index in 0..2 * ENTRIES_MAX {
             drops.note(dropped(&index.to_string()));
-            assert!(drops.len() <= ENTRIES_MAX && drops.bytes <= BYTES_MAX);
+            assert!(drops.len() <= ENTRIES_MAX && drops.away.bytes <= BYTES_MAX);
         }
         let newest = drops.newest_first().next().expect("there are some");
-        assert_eq!((&*newest.topic, newest.number), ("8191", 8192));
+        assert_eq!((&*newest.topic, newest.number), ("4095", 4096));
         assert_eq!(drops.len(), ENTRIES_MAX);
         for _ in 0..100 {
             drops.note(dropped(&"t".repeat(60_000)));
             let held: usize = drops.newest_first().map(held_bytes).sum();
-            assert_eq!(drops.bytes, held, "each byte is counted");
+            assert_eq!(drops.away.bytes, held, "each byte is counted");
         }
         assert!(drops.len() < 100, "long names leave room for fewer: {}", drops.len());
+    }
+
+    #[test]
+    fn what_was_promised_is_not_forgotten_for_what_was_not() {
+        let mut drops = Drops::default();
+        drops.note(Dropped { why: Why::QueueFull, ..dropped("first") });
+        (0..2 * ENTRIES_MAX).for_each(|_| drops.note(dropped("away")));
+        drops.note(Dropped { why: Why::Expired, ..dropped("last") });
+        let topics: Vec<_> = drops.newest_first().map(|one| &*one.topic).collect();
+        assert_eq!((topics[0], topics[1], topics.last()), ("last", "away", Some(&"first")));
+        assert_eq!((topics.len(), drops.len()), (ENTRIES_MAX + 2, ENTRIES_MAX + 2));
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Shard {
         let publisher = self.witness.publisher.and_then(|index| self.sessions.key_at(index));
         let publisher = publisher.and_then(|key| self.sessions.get(key));
         let Some(seat) = self.sessions.get(key) else { return };
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        let connection = self.connections.of(seat);
         self.witness.lost(
             self.now,
             Loss {
@@ -265,7 +265,7 @@ impl Shard {
         detail: Option<Box<str>>,
     ) {
         let seat = publisher.and_then(|key| self.sessions.get(key));
-        let connection = seat.and_then(|seat| self.connections.get(seat.connection?));
+        let connection = seat.and_then(|seat| self.connections.of(seat));
         self.witness.lost(
             self.now,
             Loss {

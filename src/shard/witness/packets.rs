@@ -195,7 +195,7 @@ impl Shard {
             packet_id: None,
             detail: Some(&detail),
         };
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        let connection = self.connections.of(seat);
         let (step, client_id) = (Step::Decided(Decision::Routed), &seat.session.client_id);
         self.witness.passes(now, step, client_id, connection, publication, passage);
     }
@@ -210,7 +210,7 @@ impl Shard {
         qos: QoS,
     ) {
         let Some(seat) = self.sessions.get(key) else { return };
-        let connection = seat.connection.and_then(|id| self.connections.get(id));
+        let connection = self.connections.of(seat);
         let queued = seat.session.outbox.queued();
         let detail = match connection.is_some() {
             true => format!("{queued} wait for it"),

@@ -5,28 +5,27 @@
 //! on whichever shard the member's session lives. The member's shard reports when the message is
 //! done, or gives it back if the client leaves before acknowledging it. [MQTT-4.8.2-3 to -6]
 
+mod kept;
+mod member;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::arena::Arena;
-use super::consult::{Forward, Name};
-use super::effect::ShardId;
-use super::image::GroupImage;
-use super::interest::Waiter;
-use super::journal::{Item, Told};
-use super::limit::Limit;
-use super::message::{Handed, Member, MemberId};
-use super::record::{Change, QueueNumber, Step, Target};
-use super::route::Origin;
-use super::witness::{Lost, Why};
-use super::{Key, Random, Shard, ShardMessage, Subscribed, bit};
 use crate::config::{QueuePolicy, ShareStrategy};
 use crate::message::{Message, Publication};
 use crate::proto::QoS;
-use crate::session::{
-    Body, Delivery, KeptId, QueueLimits, QueueMemory, ShareTicket, SubscriptionIdSet,
-};
-use crate::storage::{SegmentNumber, Sequence};
+use crate::session::{Body, KeptId, QueueLimits, QueueMemory};
+use crate::shard::arena::Arena;
+use crate::shard::consult::{Forward, Name};
+use crate::shard::effect::ShardId;
+use crate::shard::interest::Waiter;
+use crate::shard::journal::Told;
+use crate::shard::limit::Limit;
+use crate::shard::message::{Handed, Member, MemberId};
+use crate::shard::record::{QueueNumber, Step, Target};
+use crate::shard::route::Origin;
+use crate::shard::witness::{Lost, Why};
+use crate::shard::{Key, Random, Shard, ShardMessage, Subscribed, bit};
 use crate::time::Time;
 
 /// The groups that live on this shard.
@@ -152,7 +151,11 @@ impl Groups {
 
 impl Shard {
     /// Who is in a group, `count_max` members at most, and what waits.
-    pub(super) fn look_at_group(&self, group: Key, count_max: usize) -> Option<Subscribed> {
+    pub(in crate::shard) fn look_at_group(
+        &self,
+        group: Key,
+        count_max: usize,
+    ) -> Option<Subscribed> {
         let group = self.groups.groups.get(group)?;
         let members = group.members.iter().take(count_max);
         let members =
@@ -278,7 +281,7 @@ impl Group {
 
 /// The group's side.
 impl Shard {
-    pub(super) fn handle_share_join(
+    pub(in crate::shard) fn handle_share_join(
         &mut self,
         now: Time,
         from: ShardId,
@@ -334,7 +337,7 @@ impl Shard {
         key
     }
 
-    pub(super) fn handle_share_leave(&mut self, now: Time, name: &str, member: MemberId) {
+    pub(in crate::shard) fn handle_share_leave(&mut self, now: Time, name: &str, member: MemberId) {
         let Some(key) = self.groups.by_name.get(name).copied() else { return };
         let Some(group) = self.groups.groups.get_mut(key) else { return };
         group.members.retain(|seat| seat.member.id != member);
@@ -360,7 +363,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_share_presence(
+    pub(in crate::shard) fn handle_share_presence(
         &mut self,
         now: Time,
         name: &str,
@@ -376,7 +379,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_share_done(
+    pub(in crate::shard) fn handle_share_done(
         &mut self,
         now: Time,
         name: &str,
@@ -395,7 +398,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_share_return(
+    pub(in crate::shard) fn handle_share_return(
         &mut self,
         now: Time,
         name: &str,
@@ -420,7 +423,7 @@ impl Shard {
 
     /// The group as one that a publication is kept for; none of its members may outlive the broker
     /// if it is not.
-    pub(super) fn group_target(
+    pub(in crate::shard) fn group_target(
         &self,
         key: Key,
         number: u64,
@@ -437,7 +440,7 @@ impl Shard {
         })
     }
 
-    pub(super) fn publish_to_group(
+    pub(in crate::shard) fn publish_to_group(
         &mut self,
         now: Time,
         key: Key,
@@ -477,7 +480,7 @@ impl Shard {
     }
 
     /// Whether a group's queue has no room for a message of so many bytes.
-    pub(super) fn group_is_full(&self, key: Key, bytes: u64, qos: QoS) -> bool {
+    pub(in crate::shard) fn group_is_full(&self, key: Key, bytes: u64, qos: QoS) -> bool {
         let limits = self.queue_limits();
         let group = self.groups.groups.get(key);
         group.is_some_and(|group| group.is_full(bytes, qos, self.full_lanes, limits))
@@ -581,220 +584,17 @@ impl Shard {
     }
 
     /// Whether a group's next message waits for room in a lane.
-    pub(super) fn waits_for_lane(&self, key: Key) -> bool {
+    pub(in crate::shard) fn waits_for_lane(&self, key: Key) -> bool {
         self.groups.groups.get(key).is_some_and(|group| group.waits_for_lane)
     }
 
     /// A lane has room again: the groups that waited for one go on.
-    pub(super) fn dispatch_waiting(&mut self, now: Time) {
+    pub(in crate::shard) fn dispatch_waiting(&mut self, now: Time) {
         for key in std::mem::take(&mut self.groups.behind_lanes) {
             if let Some(group) = self.groups.groups.get_mut(key) {
                 group.waits_for_lane = false;
                 self.dispatch(now, key);
             }
-        }
-    }
-
-    /// From now on the group's messages are kept: a member's session outlives the broker.
-    fn keep_group(&mut self, now: Time, key: Key) {
-        let Some(group) = self.groups.groups.get_mut(key) else { return };
-        if group.log_number == 0 && self.journal.is_enabled() {
-            group.log_number = self.journal.next_number();
-            self.tell_group(now, key);
-        }
-    }
-
-    /// A group of an earlier life; every shard knows of it.
-    pub(super) fn restore_group(&mut self, name: Arc<str>, members: Vec<Member>) {
-        let Some(filter) = filter_of(&name).map(Arc::from) else { return };
-        let key = self.insert_group(name, &filter);
-        self.entry(&filter).groups.push(key);
-        if let Some(group) = self.groups.groups.get_mut(key) {
-            let seats =
-                members.into_iter().map(|member| Seat { member, client: None, outstanding: 0 });
-            group.members = seats.collect();
-        }
-    }
-
-    /// What a group of an earlier life is owed; false if it has no member left.
-    pub(super) fn restore_group_queue(
-        &mut self,
-        number: QueueNumber,
-        image: GroupImage,
-        places: &mut BTreeMap<Sequence, KeptId>,
-    ) -> bool {
-        let GroupImage { told, name, queue, .. } = image;
-        let Some(key) = self.groups.by_name.get(name.as_str()).copied() else { return false };
-        for (ordinal, owed) in queue {
-            let body = Body::Kept(self.adopt(owed.message, places));
-            let Some(group) = self.groups.groups.get_mut(key) else { return false };
-            let bytes = owed.message.bytes;
-            let waiting = Waiting { number: ordinal, body, bytes, origin: 0 };
-            group.insert(waiting, &mut self.queue_memory);
-        }
-        self.journal.hold_item(told, Item::Group(key));
-        let Some(group) = self.groups.groups.get_mut(key) else { return false };
-        group.log_number = number;
-        group.told = Some(told);
-        true
-    }
-
-    /// Keeps the groups that have members whose sessions are kept.
-    pub(super) fn keep_groups(&mut self, now: Time) {
-        let keys: Vec<_> = self.groups.groups.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.keep_group(now, key);
-        }
-    }
-
-    fn tell_group(&mut self, now: Time, key: Key) {
-        let Some(group) = self.groups.groups.get_mut(key) else { return };
-        let change = Change::Group {
-            group: group.log_number,
-            name: group.name.to_string(),
-            filter: group.filter.to_string(),
-        };
-        let told = self.journal.append_item(now, &[change], Item::Group(key));
-        if let Some(earlier) = std::mem::replace(&mut group.told, told) {
-            self.journal.release_item(earlier);
-        }
-    }
-
-    /// Tells of a group again, so that the segment it was told of in can go.
-    pub(super) fn move_group(&mut self, now: Time, key: Key, segment: SegmentNumber) {
-        let told = self.groups.groups.get(key).and_then(|group| group.told);
-        if told.is_some_and(|told| self.journal.is_in(told.at, segment)) {
-            self.tell_group(now, key);
-        }
-    }
-
-    fn forget_group(&mut self, now: Time, group: &Group) {
-        if group.log_number != 0 {
-            self.journal.append(now, &Change::GroupEnd { group: group.log_number });
-        }
-        for waiting in &group.queue {
-            self.queue_memory.give_back(waiting.memory_bytes());
-            self.journal.release(&waiting.body);
-        }
-        for id in group.handed.values() {
-            self.journal.release(&Body::Kept(*id));
-        }
-        if let Some(told) = group.told {
-            self.journal.release_item(told);
-        }
-    }
-
-    /// What the groups that are kept owe, by their numbers in the log.
-    #[cfg(feature = "sim")]
-    pub(super) fn group_queues(&self) -> BTreeMap<QueueNumber, Vec<u64>> {
-        let kept = self.groups.groups.iter().filter(|(_, group)| group.log_number != 0);
-        let queues = kept.map(|(_, group)| {
-            let waiting = group.queue.iter().filter(|w| matches!(w.body, Body::Kept(_)));
-            let mut numbers: Vec<u64> = waiting.map(|waiting| waiting.number).collect();
-            numbers.extend(group.handed.keys());
-            numbers.sort_unstable();
-            (group.log_number, numbers)
-        });
-        queues.collect()
-    }
-
-    /// Whether a message is still owed to a member of a group.
-    pub(super) fn group_owes(&self, key: Key, number: u64) -> bool {
-        self.groups.groups.get(key).is_some_and(|group| {
-            let at = group.queue.binary_search_by_key(&number, |waiting| waiting.number);
-            let waits = at.is_ok_and(|at| matches!(group.queue[at].body, Body::Kept(_)));
-            waits || group.handed.contains_key(&number)
-        })
-    }
-
-    /// The group with this number in the log.
-    pub(super) fn group_numbered(&self, number: QueueNumber) -> Option<Key> {
-        self.groups.groups.iter().find(|(_, group)| group.log_number == number).map(|(key, _)| key)
-    }
-}
-
-/// The member's side.
-impl Shard {
-    pub(super) fn member_id(&self, session: Key) -> MemberId {
-        MemberId { shard: self.id, session }
-    }
-
-    pub(super) fn handle_share_deliver(&mut self, now: Time, session: Key, handed: Handed) {
-        let Handed { group, message, number, options, subscription_id } = handed;
-        let takes = self.sessions.get(session).is_some_and(|seat| {
-            seat.connection.is_some() && seat.session.subscriptions.contains_key(&*group)
-        });
-        // [MQTT-4.8.2-3]: for whoever takes it in the end.
-        let qos = if takes { message.qos.min(options.qos) } else { message.qos };
-        let ordinal = match self.sessions.get_mut(session) {
-            Some(seat) if takes && qos > QoS::AtMostOnce => seat.session.outbox.next_ordinal(),
-            _ => 0,
-        };
-        let delivery = Delivery {
-            retain: message.retain && options.retain_as_published,
-            bytes: message.bytes() as u32,
-            body: Body::Held(Arc::clone(&message)),
-            ordinal,
-            qos,
-            subscription_ids: SubscriptionIdSet::from_slice(match &subscription_id {
-                0 => &[],
-                id => std::slice::from_ref(id),
-            }),
-            share: (qos > QoS::AtMostOnce)
-                .then(|| Box::new(ShareTicket { group: Arc::clone(&group), number })),
-        };
-        match takes {
-            true if qos == QoS::AtMostOnce => {
-                let publication = Publication::of(&message);
-                let ids = delivery.subscription_ids.as_slice();
-                self.deliver_at_most_once(now, session, &publication, delivery.retain, ids);
-            }
-            true => self.offer(now, session, delivery),
-            false if qos == QoS::AtMostOnce => {
-                self.metrics.dropped_away_total += 1;
-                self.lose(session, Lost::from(&*message).at(qos), Why::Away);
-            }
-            false => self.return_share(session, delivery),
-        }
-    }
-
-    /// A message of a group is over for this member.
-    pub(super) fn share_done(&mut self, session: Key, share: Option<&ShareTicket>) {
-        if let Some(ShareTicket { group, number }) = share {
-            let (member, number) = (self.member_id(session), *number);
-            let to = self.place(group);
-            self.send(to, ShardMessage::ShareDone { group: Arc::clone(group), member, number });
-        }
-    }
-
-    /// Somebody else shall have it.
-    pub(super) fn return_share(&mut self, session: Key, delivery: Delivery) {
-        let Some(share) = delivery.share else { return };
-        let ShareTicket { group, number } = *share;
-        let member = self.member_id(session);
-        let to = self.place(&group);
-        let message = match self.journal.load(&delivery.body) {
-            Ok(message) => ShardMessage::ShareReturn { group, member, message, number },
-            Err(damaged) => {
-                self.found_damage(damaged);
-                ShardMessage::ShareDone { group, member, number }
-            }
-        };
-        self.send(to, message);
-    }
-
-    /// The subscription ended: what was not sent goes back, what was sent is completed.
-    /// [MQTT-3.10.4-3]
-    pub(super) fn leave_group(&mut self, session: Key, group: Arc<str>) {
-        let member = self.member_id(session);
-        let to = self.place(&group);
-        self.send(to, ShardMessage::ShareLeave { group: Arc::clone(&group), member });
-        let Some(seat) = self.sessions.get_mut(session) else { return };
-        let queued = seat.session.outbox.take_back(&mut self.queue_memory, |delivery| {
-            delivery.share.as_ref().is_some_and(|share| share.group == group)
-        });
-        for delivery in queued {
-            self.return_share(session, delivery);
         }
     }
 }
