@@ -20,7 +20,8 @@ use bytes::Bytes;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 
-use super::directory::{segment_name, sync_folder};
+use super::directory::{Claim, segment_name, sync_folder};
+use super::driver::disk_failed;
 use super::mailbox::{Letter, Mailbox};
 use super::ring::Ring;
 use crate::config::OnDamage;
@@ -28,7 +29,7 @@ use crate::metrics::Durations;
 use crate::storage::{Commit, News, Order, SEGMENT_HEAD_BYTES, SegmentNumber, Sequence};
 use crate::time::Time;
 
-/// How often a segment that could not be prepared is tried again.
+/// How often a segment that could not be prepared is tried again, and the directory looked at.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Zeros that no record's head can be mistaken for.
@@ -421,14 +422,15 @@ pub(super) struct Prepared {
 }
 
 impl Keeper {
-    /// Starts the thread; it ends when nobody is left to give it work.
-    pub(super) fn start(mailboxes: Arc<Vec<Mailbox>>) -> io::Result<Keeper> {
+    /// Starts the thread; it ends when nobody is left to give it work, and ends the broker when the
+    /// directory is not its own any more.
+    pub(super) fn start(mailboxes: Arc<Vec<Mailbox>>, claim: Claim) -> io::Result<Keeper> {
         let (sender, jobs) = mpsc::channel();
         let holds = Arc::new(AtomicUsize::new(0));
         let held = Arc::clone(&holds);
         std::thread::Builder::new()
             .name("disk".to_owned())
-            .spawn(move || keep(&jobs, &mailboxes, &held))?;
+            .spawn(move || keep(&jobs, &mailboxes, &held, &claim))?;
         Ok(Keeper { jobs: sender, holds })
     }
 
@@ -445,11 +447,17 @@ impl Keeper {
     }
 }
 
-fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize) {
+fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize, claim: &Claim) {
     let mut refused: Vec<Job> = Vec::new();
+    let mut looked_at = Instant::now();
     loop {
-        let timeout = if refused.is_empty() { Duration::MAX } else { RETRY };
-        match jobs.recv_timeout(timeout) {
+        if looked_at.elapsed() >= RETRY {
+            looked_at = Instant::now();
+            if claim.is_lost() {
+                disk_failed(claim);
+            }
+        }
+        match jobs.recv_timeout(RETRY) {
             Ok(Job::Recycle { folder, shard, segment }) => {
                 let is_held = holds.load(Ordering::Acquire) > 0;
                 report(mailboxes, shard, &folder, recycle(&folder, segment, is_held));
@@ -601,8 +609,9 @@ mod tests {
     /// A disk whose only segment is any file at all, with a commit of `bytes` under way.
     fn under_way(file: File, promise: Promise, bytes: Vec<u8>) -> (Disk, Ring) {
         let mut ring = Ring::new().expect("tests run where io_uring does");
+        let claim = Claim::of(Path::new("/dev/null"), &file).expect("it is open");
         let files = BTreeMap::from([(SegmentNumber(1), file)]);
-        let keeper = Keeper::start(Arc::new(Vec::new())).expect("a thread can start");
+        let keeper = Keeper::start(Arc::new(Vec::new()), claim).expect("a thread can start");
         let mut disk =
             Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper, OnDamage::Refuse);
         let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];

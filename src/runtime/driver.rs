@@ -587,7 +587,7 @@ impl Driver {
 }
 
 /// What was acknowledged is kept; nothing more can be. Whoever supervises the broker sees it end.
-fn disk_failed(failure: &dyn fmt::Display) -> ! {
+pub(super) fn disk_failed(failure: &dyn fmt::Display) -> ! {
     tracing::error!("{failure}");
     eprintln!("hawker: {failure}");
     std::process::exit(1);
