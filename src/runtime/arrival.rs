@@ -78,8 +78,10 @@ impl Driver {
                  packet"
             ),
             Pause::Rate => tracing::warn!("{name}: connections wait, by connections_per_s_max"),
-            // Said with its error.
-            Pause::Descriptors => {}
+            Pause::Descriptors => tracing::warn!(
+                "{name}: not accepting for a moment: nearly as many files are open as there may be; \
+                 raise LimitNOFILE"
+            ),
         }
     }
 
@@ -117,16 +119,25 @@ impl Driver {
                 self.greet(now, fd, peer)?;
             }
         }
-        if is_shortage(-completion.result) && !stopping {
+        let is_short = completion.result >= self.descriptors_end || is_shortage(-completion.result);
+        if is_short && !stopping {
             if self.accept_again.is_none() {
-                let error = io::Error::from_raw_os_error(-completion.result);
-                tracing::warn!("not accepting for a moment: {error}; raise LimitNOFILE");
+                // What was armed would go on to take what is left.
+                self.stop_accepting()?;
             }
             self.accept_again = Some(now.after(ACCEPT_PAUSE));
             let index = usize::from(self.listening[listener].listener.index);
             self.let_oldest_go(now, index);
         }
         Ok(())
+    }
+
+    /// When to accept again, where there was no descriptor left: at once if there is one.
+    pub(super) fn accept_again(&self, now: Time) -> Option<Time> {
+        // The kernel gives the lowest that is free.
+        let lowest = self.listening.first()?.socket.try_clone();
+        let is_free = lowest.is_ok_and(|fd| fd.as_raw_fd() < self.descriptors_end);
+        (!is_free).then(|| now.after(ACCEPT_PAUSE))
     }
 
     pub(super) fn stop_accepting(&mut self) -> io::Result<()> {
