@@ -531,20 +531,25 @@ pub(super) fn prepare(
     let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
     let mut first_page = vec![0; SEGMENT_HEAD_BYTES];
     first_page[..head.len()].copy_from_slice(head);
-    let reused = File::options().read(true).write(true).open(&spare);
-    let file = match reused.and_then(|file| Ok((file.metadata()?.len(), file))) {
-        Ok((length, file)) if length == u64::from(segment_bytes) => file,
-        _ => fill(&spare, segment_bytes).inspect_err(|_| {
-            // What was written so far is in the way of others who need room.
-            let _ = fs::remove_file(&spare);
-        })?,
+    let write = || -> io::Result<File> {
+        let reused = File::options().read(true).write(true).open(&spare);
+        let file = match reused.and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((length, file)) if length == u64::from(segment_bytes) => file,
+            _ => fill(&spare, segment_bytes)?,
+        };
+        // What lies behind is of an earlier life, and no record's head leads there.
+        file.write_all_at(&HEADER_OF_ZEROS, SEGMENT_HEAD_BYTES as u64)?;
+        file.write_all_at(&first_page, 0)?;
+        if synced {
+            file.sync_all()?;
+        }
+        Ok(file)
     };
-    // What lies behind is of an earlier life, and no record's head leads there.
-    file.write_all_at(&HEADER_OF_ZEROS, SEGMENT_HEAD_BYTES as u64)?;
-    file.write_all_at(&first_page, 0)?;
-    if synced {
-        file.sync_all()?;
-    }
+    let file = write().inspect_err(|_| {
+        // What was written so far is in the way of others who need room, and what could not be
+        // synced is not to be believed: the next try begins anew.
+        let _ = fs::remove_file(&spare);
+    })?;
     fs::rename(&spare, &path)?;
     if synced {
         sync_folder(folder).map_err(io::Error::other)?;
@@ -644,6 +649,19 @@ mod tests {
         let (mut disk, mut ring) = under_way(null, Promise::Durable, vec![7; 100]);
         let failure = turn(&mut disk, &mut ring).expect_err("nothing is durable");
         assert!(failure.to_string().starts_with("a sync in folder failed"), "{failure}");
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_synced_is_not_used_again() {
+        let folder = std::env::temp_dir().join(format!("hawker-spare-{}", std::process::id()));
+        fs::create_dir(&folder).expect("it is not there");
+        // A null device takes every byte and cannot be synced.
+        std::os::unix::fs::symlink("/dev/null", folder.join("spare")).expect("it is ours");
+        let prepare = || prepare(&folder, SegmentNumber(1), 65536, b"head", true);
+        prepare().expect_err("nothing is durable");
+        let (_, pages) = prepare().expect("another file is made");
+        assert!(pages.len() == 65536 && pages.starts_with(b"head"));
+        fs::remove_dir_all(&folder).expect("it is ours");
     }
 
     #[test]
