@@ -121,6 +121,8 @@ pub(super) struct Driver {
     pub(super) accept_again: Option<Time>,
     /// Descriptors from this number on are not for connections.
     pub(super) descriptors_end: i32,
+    /// The number of the last one that was accepted: about so many are open.
+    pub(super) last_descriptor: i32,
     pub(super) sockets: Sockets,
     pub(super) lingerers: Lingerers,
     pub(super) ends: LaneEnds<LaneItem>,
@@ -215,6 +217,7 @@ impl Driver {
             descriptors_end: sys::connections_end(count)
                 .and_then(|end| i32::try_from(end).ok())
                 .unwrap_or(i32::MAX),
+            last_descriptor: 0,
             sockets: Sockets::default(),
             lingerers: Lingerers::default(),
             ends,

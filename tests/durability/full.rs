@@ -60,7 +60,7 @@ fn a_full_log_refuses_what_must_be_kept_until_there_is_room() {
 fn a_crowd_of_connections_leaves_descriptors_for_the_log() {
     const SMALL_SEGMENTS: &str = "[storage]\nsegment_bytes = 65536\n";
     const MESSAGES: u16 = 5000;
-    let broker = Setup::shards(1).config(SMALL_SEGMENTS).descriptors(200).start();
+    let broker = Setup::shards(2).config(SMALL_SEGMENTS).descriptors(200).start();
     let mut owed = Subscriber::new("owed");
     owed.subscribe(broker.address(), "load/#");
     let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
@@ -71,7 +71,8 @@ fn a_crowd_of_connections_leaves_descriptors_for_the_log() {
         publish(&mut link, packet_id);
     }
     assert_eq!(acknowledged(&mut link).len(), usize::from(MESSAGES), "{}", broker.log());
-    assert_eq!(broker.log().matches("not accepting for a moment").count(), 1, "once a minute");
+    let said = broker.log().matches("not accepting for a moment").count();
+    assert!(said <= 2, "once a minute for each shard: {}", broker.log());
     drop(crowd);
     Link::open(broker.address(), "late").expect("the broker accepts again");
 }
