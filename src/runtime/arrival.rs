@@ -58,7 +58,7 @@ impl Driver {
             return Err(Pause::Handshakes);
         }
         match self.visitors.acceptable(now, listener, self.mailboxes.len()) {
-            Ok(count) => Ok(room.min(count).min(ACCEPTS_MAX)),
+            Ok(count) => Ok(room.min(count).min(self.descriptors_left()).min(ACCEPTS_MAX)),
             Err(later) => {
                 self.gate.look_at(later);
                 Err(Pause::Rate)
@@ -78,8 +78,10 @@ impl Driver {
                  packet"
             ),
             Pause::Rate => tracing::warn!("{name}: connections wait, by connections_per_s_max"),
-            // Said with its error.
-            Pause::Descriptors => {}
+            Pause::Descriptors => tracing::warn!(
+                "{name}: not accepting for a moment: nearly as many files are open as there may be; \
+                 raise LimitNOFILE"
+            ),
         }
     }
 
@@ -106,6 +108,7 @@ impl Driver {
         self.listening[listener].accepts -= 1;
         self.gate.is_touched = true;
         if completion.result >= 0 {
+            self.last_descriptor = completion.result;
             let index = usize::from(self.listening[listener].listener.index);
             self.visitors.accepted(now, index);
             // SAFETY: the kernel has just made the descriptor for us.
@@ -117,16 +120,32 @@ impl Driver {
                 self.greet(now, fd, peer)?;
             }
         }
-        if is_shortage(-completion.result) && !stopping {
+        let is_short = completion.result >= self.descriptors_end || is_shortage(-completion.result);
+        if is_short && !stopping {
             if self.accept_again.is_none() {
-                let error = io::Error::from_raw_os_error(-completion.result);
-                tracing::warn!("not accepting for a moment: {error}; raise LimitNOFILE");
+                // What was armed would go on to take what is left.
+                self.stop_accepting()?;
             }
             self.accept_again = Some(now.after(ACCEPT_PAUSE));
             let index = usize::from(self.listening[listener].listener.index);
             self.let_oldest_go(now, index);
         }
         Ok(())
+    }
+
+    /// This shard's part of the descriptors for connections behind the last one, and one at least.
+    fn descriptors_left(&self) -> usize {
+        let left = self.descriptors_end.saturating_sub(self.last_descriptor);
+        usize::try_from(left).unwrap_or(0).div_ceil(self.mailboxes.len()).max(1)
+    }
+
+    /// When to accept again, where there was no descriptor left: at once if there is one.
+    pub(super) fn accept_again(&mut self, now: Time) -> Option<Time> {
+        // The kernel gives the lowest that is free. How many more are is not known.
+        let lowest = self.listening.first()?.socket.try_clone();
+        let is_free = lowest.is_ok_and(|fd| fd.as_raw_fd() < self.descriptors_end);
+        self.last_descriptor = self.descriptors_end;
+        (!is_free).then(|| now.after(ACCEPT_PAUSE))
     }
 
     pub(super) fn stop_accepting(&mut self) -> io::Result<()> {

@@ -25,12 +25,48 @@ use crate::storage::{FORMAT, SegmentNumber};
 pub struct Directory {
     path: PathBuf,
     /// Holds the lock as long as it lives.
-    _lock: File,
+    lock: File,
     layout: Layout,
     /// Damaged places that were left out and set aside since this process has it.
     pub(super) damages: usize,
     /// How long the start took to read it.
     pub(super) read_in: Duration,
+}
+
+/// The lock of a data directory, by its place on the disk.
+#[derive(Debug)]
+pub(super) struct Claim {
+    lock: PathBuf,
+    place: (u64, u64),
+}
+
+impl Claim {
+    /// A file by its path.
+    pub(super) fn of(path: &Path, file: &File) -> io::Result<Claim> {
+        let facts = file.metadata()?;
+        Ok(Claim { lock: path.to_owned(), place: (facts.dev(), facts.ino()) })
+    }
+
+    /// Whether the file has gone, or another is in its place: then so may have the logs, and another
+    /// broker may have taken them.
+    pub(super) fn is_lost(&self) -> bool {
+        match fs::metadata(&self.lock) {
+            Ok(facts) => (facts.dev(), facts.ino()) != self.place,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} was removed or replaced, so the data directory may be gone or another broker's; \
+             nothing more is acknowledged and the broker ends. Put the directory back as it was, \
+             then start the broker again",
+            self.lock.display()
+        )
+    }
 }
 
 /// What the `format` file says.
@@ -89,6 +125,15 @@ pub enum DirectoryError {
     },
     /// There are logs and no `format` file that says how to read them.
     Headless(PathBuf),
+    /// There are other logs than the `format` file says.
+    Logs {
+        /// The directory.
+        path: PathBuf,
+        /// The folder of a shard that is missing, or is there and should not be.
+        folder: PathBuf,
+        /// Whether it is missing.
+        missing: bool,
+    },
 }
 
 impl fmt::Display for DirectoryError {
@@ -131,6 +176,22 @@ impl fmt::Display for DirectoryError {
                  placed; restore the file from a backup, or start with an empty --data-dir",
                 path.display()
             ),
+            DirectoryError::Logs { path, folder, missing } => {
+                let folder = folder.display();
+                let (is, mend) = match missing {
+                    true => {
+                        ("is missing", "make it (`mkdir -m 700`) to go on without what it held")
+                    }
+                    false => ("should not be there", "move it away to go on without what it holds"),
+                };
+                write!(
+                    f,
+                    "data directory {}: by its `format` file {folder} {is}. Was one of them removed, \
+                     or brought back alone? Nothing is changed; restore the directory as a whole \
+                     from a backup, or {mend}",
+                    path.display()
+                )
+            }
         }
     }
 }
@@ -152,27 +213,32 @@ impl Directory {
         make(path)?;
         let lock = enter(path)?;
         let format = path.join("format");
-        let layout = match fs::read_to_string(&format) {
-            Ok(text) => Layout::parse(path, &format, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !generations(path)?.is_empty() {
-                    return Err(DirectoryError::Headless(path.to_owned()));
-                }
-                new
-            }
+        let found = match fs::read_to_string(&format) {
+            Ok(text) => Some(Layout::parse(path, &format, &text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("cannot read", &format)(error)),
         };
+        let is_new = found.is_none();
         let directory = Directory {
             path: path.to_owned(),
-            _lock: lock,
-            layout,
+            lock,
+            layout: found.unwrap_or(new),
             damages: 0,
             read_in: Duration::ZERO,
         };
-        if !format.exists() {
+        if is_new {
+            // What a first start left that was killed before it wrote the file is empty.
+            for (_, generation) in generations(path)? {
+                if holds_segments(&generation)? {
+                    return Err(DirectoryError::Headless(path.to_owned()));
+                }
+                fs::remove_dir_all(&generation).map_err(failed("cannot remove", &generation))?;
+            }
+            // Folders first: what the file speaks of is there.
+            directory.make_shards(&directory.layout)?;
             directory.write_layout(&directory.layout)?;
         }
-        directory.make_shards(&directory.layout)?;
+        directory.layout.check(path)?;
         directory.remove_other_generations()?;
         Ok(directory)
     }
@@ -187,13 +253,8 @@ impl Directory {
         let text = fs::read_to_string(&format).map_err(failed("cannot read", &format))?;
         let lock = enter(path)?;
         let layout = Layout::parse(path, &format, &text)?;
-        Ok(Directory {
-            path: path.to_owned(),
-            _lock: lock,
-            layout,
-            damages: 0,
-            read_in: Duration::ZERO,
-        })
+        layout.check(path)?;
+        Ok(Directory { path: path.to_owned(), lock, layout, damages: 0, read_in: Duration::ZERO })
     }
 
     /// The folders of the logs in force in a directory that is only looked at, and the size of
@@ -206,10 +267,15 @@ impl Directory {
         let format = path.join("format");
         let text = fs::read_to_string(&format).map_err(failed("cannot read", &format))?;
         let layout = Layout::parse(path, &format, &text)?;
-        let root = path.join(layout.generation.to_string());
-        let folders = (0..layout.shards)
-            .map(|shard| (root.join(format!("shard-{shard}")), layout.segment_bytes));
-        Ok(folders.collect())
+        layout.check(path)?;
+        let folders = (0..layout.shards).map(|shard| layout.shard(path, shard));
+        Ok(folders.map(|folder| (folder, layout.segment_bytes)).collect())
+    }
+
+    /// What tells whether the directory is still this process's.
+    pub(super) fn claim(&self) -> Result<Claim, DirectoryError> {
+        let lock = self.path.join("lock");
+        Claim::of(&lock, &self.lock).map_err(failed("cannot look at", &lock))
     }
 
     /// What is in force.
@@ -219,11 +285,7 @@ impl Directory {
 
     /// The folder of a shard's segments.
     pub fn shard(&self, shard: usize) -> PathBuf {
-        self.shard_of(&self.layout, shard)
-    }
-
-    fn shard_of(&self, layout: &Layout, shard: usize) -> PathBuf {
-        self.path.join(layout.generation.to_string()).join(format!("shard-{shard}"))
+        self.layout.shard(&self.path, shard)
     }
 
     /// Makes the folders of another layout beside those in force; nothing is in force before
@@ -239,7 +301,7 @@ impl Directory {
             fs::remove_dir_all(&root).map_err(failed("cannot remove", &root))?;
         }
         self.make_shards(&layout)?;
-        let folders = (0..layout.shards).map(|shard| self.shard_of(&layout, shard)).collect();
+        let folders = (0..layout.shards).map(|shard| layout.shard(&self.path, shard)).collect();
         Ok((layout, folders))
     }
 
@@ -257,7 +319,7 @@ impl Directory {
 
     fn make_shards(&self, layout: &Layout) -> Result<(), DirectoryError> {
         for shard in 0..layout.shards {
-            let folder = self.shard_of(layout, shard);
+            let folder = layout.shard(&self.path, shard);
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -292,20 +354,73 @@ impl Directory {
     }
 }
 
-/// The folders of logs in a directory, those in force and any that a crash left.
+/// The folders of logs in a directory, those in force and any that a crash left. What holds
+/// something else than the logs of shards is somebody else's.
 fn generations(path: &Path) -> Result<Vec<(u64, PathBuf)>, DirectoryError> {
-    let entries = fs::read_dir(path).map_err(failed("cannot list", path))?;
-    let generation = |entry: fs::DirEntry| {
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        Some((number, entry.path()))
-    };
-    Ok(entries.flatten().filter_map(generation).collect())
+    let mut found = Vec::new();
+    for folder in entries(path)? {
+        let number = name(&folder).parse().ok().filter(|_| folder.is_dir());
+        if let Some(number) = number
+            && entries(&folder)?.iter().all(|shard| name(shard).starts_with(SHARD))
+        {
+            found.push((number, folder));
+        }
+    }
+    Ok(found)
 }
+
+/// Whether a generation holds anything that was written.
+fn holds_segments(generation: &Path) -> Result<bool, DirectoryError> {
+    for shard in entries(generation)? {
+        if !segments(&shard)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
+    let failed = failed("cannot list", folder);
+    let entries = fs::read_dir(folder).map_err(&failed)?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(&failed)).collect()
+}
+
+/// The name of an entry; empty if it is none of ours.
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// What the names of shards' folders begin with.
+const SHARD: &str = "shard-";
 
 impl Layout {
     /// The first layout of a directory.
     pub fn new(shards: usize, segment_bytes: u32, placement: [u64; 4], fingerprint: u64) -> Layout {
         Layout { shards, segment_bytes, placement, fingerprint, generation: 1 }
+    }
+
+    /// The folder of a shard's segments in a data directory.
+    fn shard(&self, path: &Path, shard: usize) -> PathBuf {
+        path.join(self.generation.to_string()).join(format!("{SHARD}{shard}"))
+    }
+
+    /// Whether the logs in a data directory are those that this speaks of: none can be told from
+    /// one that was never written to.
+    fn check(&self, path: &Path) -> Result<(), DirectoryError> {
+        let wrong = |folder: PathBuf, missing| {
+            Err(DirectoryError::Logs { path: path.to_owned(), folder, missing })
+        };
+        let mut folders: Vec<_> = (0..self.shards).map(|shard| self.shard(path, shard)).collect();
+        if let Some(missing) = folders.iter().position(|folder| !folder.is_dir()) {
+            return wrong(folders.swap_remove(missing), true);
+        }
+        let found = entries(&path.join(self.generation.to_string()))?;
+        let is_other =
+            |folder: &PathBuf| name(folder).starts_with(SHARD) && !folders.contains(folder);
+        match found.into_iter().find(is_other) {
+            Some(other) => wrong(other, false),
+            None => Ok(()),
+        }
     }
 
     /// The name of the folder with the shards' folders.
@@ -420,12 +535,9 @@ pub(super) fn segment_name(segment: SegmentNumber) -> String {
 
 /// The segments of a shard, by number.
 pub(super) fn segments(folder: &Path) -> Result<Vec<(SegmentNumber, PathBuf)>, DirectoryError> {
-    let entries = fs::read_dir(folder).map_err(failed("cannot list", folder))?;
     let mut segments = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed("cannot list", folder))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_suffix(".log").filter(|digits| digits.len() == 20);
+    for path in entries(folder)? {
+        let number = name(&path).strip_suffix(".log").filter(|digits| digits.len() == 20);
         if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
             segments.push((SegmentNumber(number), path));
         }
@@ -482,6 +594,8 @@ mod tests {
         let (next, shards) = directory.begin(Layout::new(3, 1 << 20, [9; 4], 9)).expect("room");
         directory.commit(next).expect("it can be written");
         drop(directory);
+        let segment = shards[2].join(segment_name(SegmentNumber(1)));
+        fs::write(segment, "a log").expect("it is ours");
         fs::remove_file(folder.join("format")).expect("it is ours");
         let error = Directory::open(&folder, layout()).expect_err("nothing says how to read them");
         assert!(error.to_string().contains("restore the file"), "{error}");

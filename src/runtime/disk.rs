@@ -20,7 +20,8 @@ use bytes::Bytes;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 
-use super::directory::{segment_name, sync_folder};
+use super::directory::{Claim, segment_name, sync_folder};
+use super::driver::disk_failed;
 use super::mailbox::{Letter, Mailbox};
 use super::ring::Ring;
 use crate::config::OnDamage;
@@ -28,7 +29,7 @@ use crate::metrics::Durations;
 use crate::storage::{Commit, News, Order, SEGMENT_HEAD_BYTES, SegmentNumber, Sequence};
 use crate::time::Time;
 
-/// How often a segment that could not be prepared is tried again.
+/// How often a segment that could not be prepared is tried again, and the directory looked at.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Zeros that no record's head can be mistaken for.
@@ -421,14 +422,15 @@ pub(super) struct Prepared {
 }
 
 impl Keeper {
-    /// Starts the thread; it ends when nobody is left to give it work.
-    pub(super) fn start(mailboxes: Arc<Vec<Mailbox>>) -> io::Result<Keeper> {
+    /// Starts the thread; it ends when nobody is left to give it work, and ends the broker when the
+    /// directory is not its own any more.
+    pub(super) fn start(mailboxes: Arc<Vec<Mailbox>>, claim: Claim) -> io::Result<Keeper> {
         let (sender, jobs) = mpsc::channel();
         let holds = Arc::new(AtomicUsize::new(0));
         let held = Arc::clone(&holds);
         std::thread::Builder::new()
             .name("disk".to_owned())
-            .spawn(move || keep(&jobs, &mailboxes, &held))?;
+            .spawn(move || keep(&jobs, &mailboxes, &held, &claim))?;
         Ok(Keeper { jobs: sender, holds })
     }
 
@@ -445,11 +447,17 @@ impl Keeper {
     }
 }
 
-fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize) {
+fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize, claim: &Claim) {
     let mut refused: Vec<Job> = Vec::new();
+    let mut looked_at = Instant::now();
     loop {
-        let timeout = if refused.is_empty() { Duration::MAX } else { RETRY };
-        match jobs.recv_timeout(timeout) {
+        if looked_at.elapsed() >= RETRY {
+            looked_at = Instant::now();
+            if claim.is_lost() {
+                disk_failed(claim);
+            }
+        }
+        match jobs.recv_timeout(RETRY) {
             Ok(Job::Recycle { folder, shard, segment }) => {
                 let is_held = holds.load(Ordering::Acquire) > 0;
                 report(mailboxes, shard, &folder, recycle(&folder, segment, is_held));
@@ -523,20 +531,25 @@ pub(super) fn prepare(
     let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
     let mut first_page = vec![0; SEGMENT_HEAD_BYTES];
     first_page[..head.len()].copy_from_slice(head);
-    let reused = File::options().read(true).write(true).open(&spare);
-    let file = match reused.and_then(|file| Ok((file.metadata()?.len(), file))) {
-        Ok((length, file)) if length == u64::from(segment_bytes) => file,
-        _ => fill(&spare, segment_bytes).inspect_err(|_| {
-            // What was written so far is in the way of others who need room.
-            let _ = fs::remove_file(&spare);
-        })?,
+    let write = || -> io::Result<File> {
+        let reused = File::options().read(true).write(true).open(&spare);
+        let file = match reused.and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((length, file)) if length == u64::from(segment_bytes) => file,
+            _ => fill(&spare, segment_bytes)?,
+        };
+        // What lies behind is of an earlier life, and no record's head leads there.
+        file.write_all_at(&HEADER_OF_ZEROS, SEGMENT_HEAD_BYTES as u64)?;
+        file.write_all_at(&first_page, 0)?;
+        if synced {
+            file.sync_all()?;
+        }
+        Ok(file)
     };
-    // What lies behind is of an earlier life, and no record's head leads there.
-    file.write_all_at(&HEADER_OF_ZEROS, SEGMENT_HEAD_BYTES as u64)?;
-    file.write_all_at(&first_page, 0)?;
-    if synced {
-        file.sync_all()?;
-    }
+    let file = write().inspect_err(|_| {
+        // What was written so far is in the way of others who need room, and what could not be
+        // synced is not to be believed: the next try begins anew.
+        let _ = fs::remove_file(&spare);
+    })?;
     fs::rename(&spare, &path)?;
     if synced {
         sync_folder(folder).map_err(io::Error::other)?;
@@ -601,8 +614,9 @@ mod tests {
     /// A disk whose only segment is any file at all, with a commit of `bytes` under way.
     fn under_way(file: File, promise: Promise, bytes: Vec<u8>) -> (Disk, Ring) {
         let mut ring = Ring::new().expect("tests run where io_uring does");
+        let claim = Claim::of(Path::new("/dev/null"), &file).expect("it is open");
         let files = BTreeMap::from([(SegmentNumber(1), file)]);
-        let keeper = Keeper::start(Arc::new(Vec::new())).expect("a thread can start");
+        let keeper = Keeper::start(Arc::new(Vec::new()), claim).expect("a thread can start");
         let mut disk =
             Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper, OnDamage::Refuse);
         let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];
@@ -635,6 +649,19 @@ mod tests {
         let (mut disk, mut ring) = under_way(null, Promise::Durable, vec![7; 100]);
         let failure = turn(&mut disk, &mut ring).expect_err("nothing is durable");
         assert!(failure.to_string().starts_with("a sync in folder failed"), "{failure}");
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_synced_is_not_used_again() {
+        let folder = std::env::temp_dir().join(format!("hawker-spare-{}", std::process::id()));
+        fs::create_dir(&folder).expect("it is not there");
+        // A null device takes every byte and cannot be synced.
+        std::os::unix::fs::symlink("/dev/null", folder.join("spare")).expect("it is ours");
+        let prepare = || prepare(&folder, SegmentNumber(1), 65536, b"head", true);
+        prepare().expect_err("nothing is durable");
+        let (_, pages) = prepare().expect("another file is made");
+        assert!(pages.len() == 65536 && pages.starts_with(b"head"));
+        fs::remove_dir_all(&folder).expect("it is ours");
     }
 
     #[test]

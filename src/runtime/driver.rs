@@ -41,6 +41,7 @@ use crate::shard::{
     ConnectionId, Input, Listener, Output, Peer, Shard, ShardId, ShardMessage, ShardOptions,
     TIMERS_PER_TURN,
 };
+use crate::sys;
 use crate::time::Time;
 
 /// How long a shard sleeps at most while a lane of its is full.
@@ -118,6 +119,10 @@ pub(super) struct Driver {
     /// Packets out of the layers of one connection.
     pub(super) packets: Vec<u8>,
     pub(super) accept_again: Option<Time>,
+    /// Descriptors from this number on are not for connections.
+    pub(super) descriptors_end: i32,
+    /// The number of the last one that was accepted: about so many are open.
+    pub(super) last_descriptor: i32,
     pub(super) sockets: Sockets,
     pub(super) lingerers: Lingerers,
     pub(super) ends: LaneEnds<LaneItem>,
@@ -187,7 +192,7 @@ impl Driver {
         let Parts { stop_timeout, disk, .. } = parts;
         let ring = Ring::new()?;
         let buffers = Buffers::register(&ring)?;
-        let index = options.id.index();
+        let (index, count) = (options.id.index(), options.count);
         rings.0[index].store(ring.raw_fd(), Ordering::Release);
         let mut driver = Driver {
             ring,
@@ -209,6 +214,10 @@ impl Driver {
             greeted: Lingerers::default(),
             packets: Vec::new(),
             accept_again: None,
+            descriptors_end: sys::connections_end(count)
+                .and_then(|end| i32::try_from(end).ok())
+                .unwrap_or(i32::MAX),
+            last_descriptor: 0,
             sockets: Sockets::default(),
             lingerers: Lingerers::default(),
             ends,
@@ -467,7 +476,7 @@ impl Driver {
             }
         }
         if self.accept_again.is_some_and(|at| at <= now) {
-            self.accept_again = None;
+            self.accept_again = self.accept_again(now);
             self.gate.is_touched = true;
         }
         self.gate.is_touched |= self.gate.look_again.is_some_and(|at| at <= now);
@@ -587,7 +596,7 @@ impl Driver {
 }
 
 /// What was acknowledged is kept; nothing more can be. Whoever supervises the broker sees it end.
-fn disk_failed(failure: &dyn fmt::Display) -> ! {
+pub(super) fn disk_failed(failure: &dyn fmt::Display) -> ! {
     tracing::error!("{failure}");
     eprintln!("hawker: {failure}");
     std::process::exit(1);

@@ -631,7 +631,8 @@ fn open_stores(
     for seed in seeds {
         seed.placement = directory.layout().placement;
     }
-    let keeper = Keeper::start(Arc::clone(mailboxes))
+    let claim = directory.claim().map_err(|error| RunError::Recovery(error.into()))?;
+    let keeper = Keeper::start(Arc::clone(mailboxes), claim)
         .map_err(|error| RunError::Shard(0, error.to_string()))?;
     let segment_bytes = directory.layout().segment_bytes;
     let stores = shards.into_iter().enumerate().map(|(index, shard)| {

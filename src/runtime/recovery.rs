@@ -16,8 +16,8 @@ use super::disk;
 use crate::config::{Config, OnDamage};
 use crate::shard::{Image, Missing, Restored, ShardId, UnknownRecord, rehome, restore};
 use crate::storage::{
-    self, Damage, Kind, Log, LogOptions, News, Order, RecordRef, RecoveredLog, SegmentNumber,
-    Sequence, Urgency, recover,
+    self, Damage, DamageKind, Kind, Log, LogOptions, News, Order, RecordRef, RecoveredLog,
+    SegmentNumber, Sequence, Urgency, recover,
 };
 
 /// Segments at the end of a log that the last commits of an earlier life may have been for.
@@ -119,12 +119,23 @@ impl Past {
         let segments: Vec<(SegmentNumber, &[u8])> =
             files.iter().map(|(number, (_, pages))| (*number, &pages[..])).collect();
         let (mut image, mut unknown) = (Image::default(), None);
-        let log = recover(shard as u16, segment_bytes, &segments, on_damage, |record| {
+        let mut log = recover(shard as u16, segment_bytes, &segments, on_damage, |record| {
             unknown = unknown.or(image.fold(&record).err());
         })
         .map_err(|damage| RecoveryError::Damage(folder.clone(), damage))?;
         if let Some(unknown) = unknown {
             return Err(RecoveryError::Unknown(folder, unknown));
+        }
+        if let Some(first) = log.segments.first()
+            && log.damage.is_empty()
+            && image.is_headless()
+        {
+            let damage =
+                Damage { segment: first.number, offset: 0, end: 0, kind: DamageKind::Front };
+            if on_damage == storage::OnDamage::Refuse {
+                return Err(RecoveryError::Damage(folder, damage));
+            }
+            log.damage.push(damage);
         }
         let mut missing = Missing::default();
         if !log.damage.is_empty() {

@@ -174,6 +174,12 @@ impl Image {
         self.sessions.is_empty() && self.groups.is_empty() && self.retained.is_empty()
     }
 
+    /// Whether somebody is owed something whom no record tells of: each is told of again before the
+    /// segment goes that told of it.
+    pub fn is_headless(&self) -> bool {
+        self.untold.values().any(|owed| !owed.is_empty())
+    }
+
     /// Whether a message of another shard's log has come.
     pub fn has_received(&self, (from, sequence): (ShardId, Sequence)) -> bool {
         self.received.get(&from).is_some_and(|received| received.through >= sequence)

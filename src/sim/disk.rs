@@ -148,6 +148,9 @@ fn recovered(
     match (log, unknown) {
         (Err(damage), _) => Err(damage.to_string()),
         (_, Some(unknown)) => Err(unknown.to_string()),
+        _ if image.is_headless() => {
+            Err("somebody is owed something and nothing tells of whom".into())
+        }
         (Ok(log), None) => Ok((log, image)),
     }
 }

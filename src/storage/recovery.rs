@@ -171,6 +171,8 @@ pub enum DamageKind {
     Gap,
     /// A segment's head.
     Head,
+    /// What was before the first segment: later records speak of it.
+    Front,
     /// A segment of another shard, or of another size.
     Foreign,
     /// A later version wrote it.
@@ -198,6 +200,9 @@ impl fmt::Display for Damage {
                 write!(f, "the next segment goes on behind a record that is missing")
             }
             DamageKind::Head => write!(f, "the segment's head is damaged"),
+            DamageKind::Front => {
+                write!(f, "records speak of what was in a segment before it, which is missing")
+            }
             DamageKind::Foreign => write!(f, "a segment of another shard or size"),
             DamageKind::Format(format) => {
                 write!(
@@ -236,7 +241,9 @@ pub fn recover(
             Ok(None) => recovered.leftover.push(*number),
             Err(damage) if on_damage == OnDamage::Salvage && damage.is_salvageable() => {
                 recovered.damage.push(damage);
-                begun.push(Begun { number: *number, bytes, predecessor: 0 });
+                if bytes.len() >= SEGMENT_HEAD_BYTES {
+                    begun.push(Begun { number: *number, bytes, predecessor: 0 });
+                }
             }
             Err(damage) => return Err(damage),
         }
@@ -272,10 +279,12 @@ fn read_head(
         }
         Ok(head) => Ok(head.predecessor),
         Err(HeadError::Format(format)) => Err(damage(DamageKind::Format(format))),
-        // The head is written again with the first record: torn, there is no record.
+        // The head is written again with the first record: torn, there is no record. A file is never
+        // without its first page.
         Err(HeadError::Torn)
-            if RecordHead::read(bytes.get(SEGMENT_HEAD_BYTES..).unwrap_or(&[]))
-                .is_none_or(|head| head.sequence.0 == 0 && head.payload_bytes == 0) =>
+            if bytes.get(SEGMENT_HEAD_BYTES..).map(RecordHead::read).is_some_and(|head| {
+                head.is_none_or(|head| head.sequence.0 == 0 && head.payload_bytes == 0)
+            }) =>
         {
             Ok(None)
         }

@@ -48,6 +48,12 @@ pub fn connections_max(shards: usize) -> Option<u64> {
     Some(getrlimit(Resource::Nofile).current?.saturating_sub(own_files(shards)))
 }
 
+/// The number that connections' descriptors stay below, so that there are some left for files, those
+/// of the log first of all; absent if there is no limit.
+pub fn connections_end(shards: usize) -> Option<u64> {
+    Some(getrlimit(Resource::Nofile).current?.saturating_sub(own_files(shards) / 2))
+}
+
 /// Descriptors that the broker needs for itself.
 fn own_files(shards: usize) -> u64 {
     FILES_PER_PROCESS + shards as u64 * FILES_PER_SHARD

@@ -27,7 +27,7 @@ use crate::config::Config;
 
 pub use cpu::usable_cpus;
 pub use file::replace as replace_file;
-pub use limit::{connections_max, raise as raise_limits, seal};
+pub use limit::{connections_end, connections_max, raise as raise_limits, seal};
 pub(crate) use network::interface_mend;
 pub use notify::ServiceManager;
 pub use process::Usage;

@@ -70,6 +70,64 @@ fn a_later_format_is_refused() {
 }
 
 #[test]
+fn a_format_file_of_other_logs_is_refused_and_removes_nothing() {
+    let directory = used();
+    let (data, format) = (directory.join("data"), directory.join("data/format"));
+    let text = fs::read_to_string(&format).expect("the broker wrote it");
+    fs::write(&format, text.replace("\"generation\": 1", "\"generation\": 7")).expect("it is ours");
+    let said = refused(&data);
+    assert!(said.contains("7/shard-0 is missing") && said.contains("backup"), "{said}");
+    fs::write(&format, &text).expect("it is ours");
+    fs::create_dir(directory.join("data/1/shard-1")).expect("it is ours");
+    let said = refused(&data);
+    assert!(said.contains("1/shard-1 should not be there"), "{said}");
+    fs::remove_dir(directory.join("data/1/shard-1")).expect("it is ours");
+    // Whose folder that is, nobody knows.
+    fs::create_dir(directory.join("data/2026")).expect("it is ours");
+    directory.write("data/2026/letter", "mine");
+    let broker = Setup::shards(1).config(CONFIG).start_in(directory);
+    let mut owed = Subscriber::new("owed");
+    owed.listen(broker.address(), std::time::Duration::from_secs(1));
+    assert_eq!(owed.heard["load/one"].len(), 500, "all is there");
+    assert!(broker.directory().join("data/2026/letter").exists());
+}
+
+#[test]
+fn a_first_segment_that_is_lost_is_refused() {
+    let broker = Setup::shards(1).config(CONFIG).start();
+    Subscriber::new("owed").subscribe(broker.address(), "load/#");
+    Publisher::new("one", 1).publish(broker.address(), 20, 5000);
+    let directory = broker.kill();
+    let data = directory.join("data");
+    let first = directory.join("data/1/shard-0/00000000000000000001.log");
+    let bytes = fs::read(&first).expect("the broker wrote it");
+    fs::write(&first, []).expect("it is ours");
+    let said = refused(&data);
+    assert!(said.contains("head is damaged") && said.contains("salvage"), "{said}");
+    fs::remove_file(&first).expect("it is ours");
+    let said = refused(&data);
+    assert!(said.contains("in a segment before it, which is missing"), "{said}");
+    let (succeeded, said) = log("verify", &data);
+    assert!(!succeeded && said.contains("which is missing"), "{said}");
+    fs::write(&first, bytes).expect("it is ours");
+    let (succeeded, said) = log("verify", &data);
+    assert!(succeeded, "{said}");
+    fs::write(&first, []).expect("it is ours");
+    let (succeeded, said) = log("salvage", &data);
+    assert!(succeeded && said.contains("missing as a whole"), "{said}");
+    let (succeeded, said) = log("verify", &data);
+    assert!(succeeded, "{said}");
+}
+
+#[test]
+fn a_directory_that_is_taken_away_ends_the_broker() {
+    let mut broker = Setup::shards(1).config(CONFIG).start();
+    fs::remove_file(broker.directory().join("data/lock")).expect("it is ours");
+    assert_eq!(broker.await_exit().code(), Some(1));
+    assert!(broker.log().contains("lock was removed or replaced"), "{}", broker.log());
+}
+
+#[test]
 fn a_directory_that_others_can_enter_is_refused() {
     let directory = used();
     let data = directory.join("data");

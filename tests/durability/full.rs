@@ -1,6 +1,7 @@
 //! A log that may not grow any more: what must be kept is refused, all else goes on, and there is
 //! room again once what it held has arrived.
 
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::client::{Link, Subscriber};
@@ -53,6 +54,27 @@ fn a_full_log_refuses_what_must_be_kept_until_there_is_room() {
     // The segments it lay in are given back, and there is room.
     publish(&mut link, MESSAGES + 1);
     assert_eq!(acknowledged(&mut link), [MESSAGES + 1]);
+}
+
+#[test]
+fn a_crowd_of_connections_leaves_descriptors_for_the_log() {
+    const SMALL_SEGMENTS: &str = "[storage]\nsegment_bytes = 65536\n";
+    const MESSAGES: u16 = 5000;
+    let broker = Setup::shards(2).config(SMALL_SEGMENTS).descriptors(200).start();
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    // What the broker does not take waits in the kernel.
+    let crowd: Vec<_> = (0..250).map(|_| TcpStream::connect(broker.address())).collect();
+    broker.await_log("not accepting for a moment");
+    for packet_id in 1..=MESSAGES {
+        publish(&mut link, packet_id);
+    }
+    assert_eq!(acknowledged(&mut link).len(), usize::from(MESSAGES), "{}", broker.log());
+    let said = broker.log().matches("not accepting for a moment").count();
+    assert!(said <= 2, "once a minute for each shard: {}", broker.log());
+    drop(crowd);
+    Link::open(broker.address(), "late").expect("the broker accepts again");
 }
 
 #[test]

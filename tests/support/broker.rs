@@ -34,6 +34,7 @@ pub struct Setup {
     listens: bool,
     scheme: &'static str,
     files: Vec<(&'static str, PathBuf)>,
+    descriptors: Option<usize>,
 }
 
 /// A certificate for `localhost` and 127.0.0.1 that is its own issuer.
@@ -62,7 +63,14 @@ impl Setup {
             listens: true,
             scheme: "tcp",
             files: Vec::new(),
+            descriptors: None,
         }
+    }
+
+    /// Lets the broker have this many descriptors.
+    pub fn descriptors(mut self, count: usize) -> Setup {
+        self.descriptors = Some(count);
+        self
     }
 
     /// Listens by `tls`, `ws` or `wss` instead, with [`certificate`].
@@ -130,7 +138,15 @@ impl Setup {
     }
 
     fn command(&self, directory: &Directory) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hawker"));
+        let binary = env!("CARGO_BIN_EXE_hawker");
+        let mut command = match self.descriptors {
+            None => Command::new(binary),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
         command.arg("run").current_dir(directory.path());
         if let Some(toml) = &self.config {
             let file = directory.write("hawker.toml", toml);
