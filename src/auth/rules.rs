@@ -1,8 +1,8 @@
 //! What clients may do: rules, and what they come to for one client.
 //!
-//! Where there is no rule everybody may do everything; once there is one, only what a rule allows
-//! and none denies. A subscription is allowed if a rule covers every topic it can match, and
-//! denied if one that denies meets any of them.
+//! Where there is no rule everybody may do everything; once there is one, or an `acl_file` even
+//! without a line, only what a rule allows and none denies. A subscription is allowed if a rule
+//! covers every topic it can match, and denied if one that denies meets any of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +20,8 @@ pub struct Rules {
     groups: BTreeMap<String, Vec<String>>,
     /// How much those may send whom they are about, and what else they are held to.
     limits: Vec<(Whom, Rates, ClientLimits)>,
+    /// Whether there is an `acl_file`: one without a line allows nothing.
+    has_acl: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +131,7 @@ impl Rules {
                 }
             }
         }
-        Rules { rules, groups: groups.clone(), limits }
+        Rules { rules, groups: groups.clone(), limits, has_acl: false }
     }
 
     /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
@@ -139,6 +141,7 @@ impl Rules {
     ///
     /// The first line that is wrong.
     pub fn add_acl(&mut self, text: &str) -> Result<(), LineFault> {
+        self.has_acl = true;
         let nobody = Whom { anonymous: true, ..Whom::default() };
         let mut whom = nobody;
         for (index, line) in text.lines().enumerate() {
@@ -202,7 +205,7 @@ impl Rules {
 
     /// Whether there is none: everybody may do everything.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && !self.has_acl
     }
 
     /// How much one client may send, and what else it is held to: the tightest of all rules.
@@ -455,6 +458,19 @@ mod tests {
         assert!(ann.may_publish("own/ann/phone/x", QoS::AtMostOnce, false));
         assert!(!ann.may_publish("own/ann/tablet/x", QoS::AtMostOnce, false));
         assert_eq!(ann.may_subscribe("news/today"), None, "that was for those without a name");
+    }
+
+    #[test]
+    fn an_acl_file_without_a_line_allows_nothing() {
+        assert!(Rules::default().is_empty(), "everybody may do everything");
+        for text in ["", "# to be filled in\n", "user ann\n"] {
+            let rules = acl(text);
+            assert!(!rules.is_empty(), "{text:?}");
+            let ann = rules.grants(actor(Some("ann"), "c"));
+            assert!(!ann.may_publish("a", QoS::AtMostOnce, false), "{text:?}");
+            assert_eq!(ann.may_subscribe("a"), None, "{text:?}");
+            assert!(!ann.explain_publish("a", QoS::AtMostOnce, false).0, "{text:?}");
+        }
     }
 
     #[test]

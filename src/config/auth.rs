@@ -118,7 +118,8 @@ table! {
 
         /// An `acl_file` as Mosquitto has it: `topic` lines for clients without a user, below
         /// `user NAME` for that user, `pattern` lines with `%u` and `%c` for everybody; `read` is
-        /// to subscribe, `write` to publish, `deny` forbids. Read again on SIGHUP.
+        /// to subscribe, `write` to publish, `deny` forbids. A file without a line allows nothing.
+        /// Read again on SIGHUP.
         pub acl_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/acl\"")), Live;
 
@@ -135,8 +136,8 @@ table! {
         /// `[mqtt]` as the ceiling. A 5.0 client is told in CONNACK; what it was told there stays
         /// until it connects again. `%u`, `%c` and `%{cert.cn}` in a
         /// filter stand for user, client id and the common name of a client's certificate; a name
-        /// with +, # or / in it matches nothing. Without any rule, here or in `acl_file`, everybody
-        /// may do everything; with one, only what is allowed. A subscription has to be allowed for
+        /// with +, # or / in it matches nothing. Without any rule here and without `acl_file`
+        /// everybody may do everything; with one, only what is allowed. A subscription has to be allowed for
         /// every topic it can match, and is refused if any of them is denied; `wide_subscriptions`
         /// can have it otherwise. Subscriptions that a changed rule forbids end with it.
         pub rules: Vec<RuleConfig> = Vec::new(), RuleList, Live;
