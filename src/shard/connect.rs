@@ -428,7 +428,7 @@ impl Shard {
         if self.is_banned(now, id, &client_id, user) || self.flaps(now, id, &client_id) {
             return self.refuse(now, id, connect, ReasonCode::Banned);
         }
-        let standing = self.standing(id, identity.as_deref(), &client_id);
+        let standing = self.standing(id, connect.version, identity.as_deref(), &client_id);
         if let Err(reason) = self.judge_will(id, &standing, connect) {
             return self.refuse(now, id, connect, reason);
         }
