@@ -433,6 +433,12 @@ impl Shard {
             return self.refuse(now, id, connect, reason);
         }
         let limits = standing.limits;
+        // What is due by now is done, though its timer has not fired: the will of a client that is
+        // back after its delay is published, and a session that has expired does not go on.
+        // [MQTT-3.1.2-8, 4.1.0-2]
+        if let Some(&key) = self.session_by_client_id.get(&client_id) {
+            self.check_session(now, key);
+        }
         let known = self.session_by_client_id.get(&client_id).copied();
         // A session that could not be kept is not begun, and not even resumed where its next
         // connection could not be told of.
