@@ -235,6 +235,12 @@ impl Shard {
         let mut forbidden: Vec<(Arc<str>, String)> = forbidden.map(explained).collect();
         forbidden.sort_unstable();
         let client_id = Arc::clone(&seat.session.client_id);
+        // What waits was for whoever subscribed, perhaps as another user: it is looked at, too.
+        let decides_alone = self.policy.rule_service.is_none();
+        if let Some(seat) = self.sessions.get_mut(key) {
+            seat.was_narrowed |= decides_alone && !forbidden.is_empty();
+            sifts |= seat.was_narrowed;
+        }
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             active.sifts = sifts;
         }

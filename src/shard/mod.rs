@@ -281,6 +281,8 @@ struct Seat {
     waits_for_log: bool,
     /// Its queue waits for its turn.
     waits_to_pump: bool,
+    /// Whether rules have ended a subscription of it: what came by that may still wait.
+    was_narrowed: bool,
 }
 
 impl Seat {
@@ -297,6 +299,7 @@ impl Seat {
             sent_through: 0,
             waits_for_log: false,
             waits_to_pump: false,
+            was_narrowed: false,
         }
     }
 
