@@ -118,7 +118,8 @@ table! {
 
         /// An `acl_file` as Mosquitto has it: `topic` lines for clients without a user, below
         /// `user NAME` for that user, `pattern` lines with `%u` and `%c` for everybody; `read` is
-        /// to subscribe, `write` to publish, `deny` forbids. Read again on SIGHUP.
+        /// to subscribe, `write` to publish, `deny` forbids. A file without a line allows nothing.
+        /// Read again on SIGHUP.
         pub acl_file: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/acl\"")), Live;
 

@@ -116,7 +116,8 @@ table! {
         pub outbox_bytes_max: u32 = 2 << 20, bytes(4096..=1 << 30), Live;
 
         /// Retained messages of the whole broker; a message beyond them is delivered and not
-        /// retained. 0 turns retaining off.
+        /// retained. 0 turns retaining off: 5.0 clients are told as they connect (Retain Available),
+        /// and one that publishes with the retain flag all the same is disconnected (0x9A).
         pub retained_messages_max: u32 = 1_000_000, count(0..=u32::MAX), Live;
 
         /// Their bytes: topic, properties and payload.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! enter the ring (submit; wait if nothing is to be done)
-//!   -> completions, lanes, letters, timers -> Shard::handle
+//!   -> lanes, completions, letters, timers -> Shard::handle
 //!   -> Shard::poll -> sends, receives, closes, lane batches
 //!   -> flush the lanes, wake who sleeps
 //! ```
@@ -243,8 +243,10 @@ impl Driver {
             self.ends.wake_up();
             self.turns += 1;
             let now = self.clock.now();
-            self.take_completions(now)?;
+            // What other shards have said comes before what clients have: a subscription made there
+            // a moment ago is in force for a message that comes now, though nobody promised it yet.
             self.hear_lanes(now)?;
+            self.take_completions(now)?;
             self.read_letters(now)?;
             self.check_timers(now)?;
             self.carry_out(now)?;

@@ -9,7 +9,7 @@ use super::ruling::May;
 use super::witness::{Lost, Why};
 use crate::auth::{Action, Actor, Grants, Identity, Rates};
 use crate::config::ClientLimits;
-use crate::proto::{Connect, Publish, QoS, ReasonCode, SubscriptionFilter};
+use crate::proto::{Connect, Publish, QoS, ReasonCode, SubscriptionFilter, Version};
 use crate::time::Time;
 
 /// What the rules come to for one client.
@@ -35,6 +35,7 @@ impl Shard {
     pub(super) fn standing(
         &self,
         id: ConnectionId,
+        version: Version,
         identity: Option<&Identity>,
         client_id: &str,
     ) -> Standing {
@@ -53,6 +54,10 @@ impl Shard {
         let (mut rates, mut limits) = self.policy.rules.limits(actor);
         if let Some((own_rates, own_limits)) = own.map(|own| own.limits(actor)) {
             (rates, limits) = (rates.and(own_rates), limits.and(own_limits));
+        }
+        // Only 5.0 can be told, and held to it. [MQTT-3.2.2-14]
+        if version == Version::V5 && self.mqtt().retained_messages_max == 0 {
+            limits.retain_available = false;
         }
         let own = own.filter(|rules| !rules.is_empty());
         if self.policy.rules.is_empty() && own.is_none() {
@@ -177,11 +182,12 @@ impl Shard {
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let Some(active) = connection.active_mut() else { continue };
-            let (key, identity) = (active.session, active.identity.clone());
+            let (key, version) = (active.session, active.version);
+            let identity = active.identity.clone();
             let Some(seat) = self.sessions.get(key) else { continue };
             let client_id = Arc::clone(&seat.session.client_id);
             active.rulings = None;
-            let standing = self.standing(id, identity.as_deref(), &client_id);
+            let standing = self.standing(id, version, identity.as_deref(), &client_id);
             self.stand(id, standing);
             self.judge_subscriptions(now, id);
         }

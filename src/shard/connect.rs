@@ -306,11 +306,17 @@ impl Shard {
         if self.is_banned(now, id, &client_id, user) || self.flaps(now, id, &client_id) {
             return self.refuse(now, id, connect, ReasonCode::Banned);
         }
-        let standing = self.standing(id, identity.as_deref(), &client_id);
+        let standing = self.standing(id, connect.version, identity.as_deref(), &client_id);
         if let Err(reason) = self.judge_will(id, &standing, connect) {
             return self.refuse(now, id, connect, reason);
         }
         let limits = standing.limits;
+        // What is due by now is done, though its timer has not fired: the will of a client that is
+        // back after its delay is published, and a session that has expired does not go on.
+        // [MQTT-3.1.2-8, 4.1.0-2]
+        if let Some(&key) = self.session_by_client_id.get(&client_id) {
+            self.check_session(now, key);
+        }
         let known = self.session_by_client_id.get(&client_id).copied();
         // A session that could not be kept is not begun, and not even resumed where its next
         // connection could not be told of.

@@ -22,11 +22,22 @@ pub fn shard(count: usize, log: Option<(Log, Restored)>) -> Shard {
 
 /// A client of this machine comes and says this, and perhaps more.
 pub fn connect(shard: &mut Shard, connection: ConnectionId, connect: &Connect<'_>, more: &[u8]) {
+    connect_at(NOW, shard, connection, connect, more);
+}
+
+/// The same, at another time.
+pub fn connect_at(
+    now: Time,
+    shard: &mut Shard,
+    connection: ConnectionId,
+    connect: &Connect<'_>,
+    more: &[u8],
+) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
-    shard.handle(NOW, Input::Accepted { connection, peer, certificate: None });
+    shard.handle(now, Input::Accepted { connection, peer, certificate: None });
     let mut bytes = Vec::new();
     connect.encode(&mut bytes);
     bytes.extend(more);
-    shard.handle(NOW, Input::Received { connection, bytes: &bytes });
+    shard.handle(now, Input::Received { connection, bytes: &bytes });
 }

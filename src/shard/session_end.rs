@@ -232,3 +232,48 @@ impl Shard {
         self.connections.get(id).and_then(|c| c.version()) == Some(Version::V5)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{Connect, PublishProperties, TopicName, Will};
+    use crate::shard::Input;
+    use crate::shard::fixture::{self, NOW};
+
+    #[test]
+    fn what_is_due_when_a_client_comes_back_is_done_before_its_timer_fires() {
+        // [MQTT-3.1.2-8] [MQTT-4.1.0-2]
+        const DELAY_S: u32 = 5;
+        let lost_at = Time::from_micros(NOW.as_micros() + 1);
+        let due_at = lost_at.after_seconds(DELAY_S);
+        let too_soon = Time::from_micros(due_at.as_micros() - 1);
+        for (expiry_interval, back_at, wills, expired) in [
+            (100, too_soon, 0, 0),
+            (100, due_at, 1, 0),
+            (DELAY_S, too_soon, 0, 0),
+            (DELAY_S, due_at, 1, 1),
+        ] {
+            let mut shard = fixture::shard(1, None);
+            let connection = |generation| ConnectionId { slot: 0, generation };
+            let will = Will {
+                topic: TopicName::new("left").expect("a topic name"),
+                qos: QoS::AtMostOnce,
+                retain: false,
+                delay_interval: DELAY_S,
+                properties: PublishProperties::default(),
+                payload: b"gone",
+            };
+            let connect = Connect::new(Version::V5, "client");
+            let session_expiry_interval = Some(expiry_interval);
+            let connect = Connect { clean_start: false, session_expiry_interval, ..connect };
+            let leaves = Connect { will: Some(will), ..connect.clone() };
+            fixture::connect(&mut shard, connection(1), &leaves, &[]);
+            shard.handle(lost_at, Input::Closed { connection: connection(1) });
+            assert!(shard.poll_timeout().is_some_and(|fires_at| fires_at > back_at));
+            fixture::connect_at(back_at, &mut shard, connection(2), &connect, &[]);
+            let metrics = shard.metrics();
+            let done = (metrics.wills_published_total, metrics.sessions_expired_total);
+            assert_eq!(done, (wills, expired), "{expiry_interval} {back_at:?}");
+        }
+    }
+}

@@ -228,7 +228,7 @@ fn what_happens_is_read_live_and_by_whom_it_may() {
 
 #[test]
 fn what_was_lost_is_told_with_its_reason() {
-    let text = "[mqtt]\nqueue_messages_max = 2\nretained_messages_max = 0\nsys_interval_s = 0\n\
+    let text = "[mqtt]\nqueue_messages_max = 2\nretained_bytes_max = 0\nsys_interval_s = 0\n\
                 [[auth.rules]]\npublish = [\"#\"]\nsubscribe = [\"#\"]\n\
                 deny_publish = [\"secret/#\"]\ndeny_subscribe = [\"secret/#\"]\n";
     let broker = in_memory(2).config(text).start();

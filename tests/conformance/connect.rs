@@ -523,6 +523,31 @@ fn connack_names_what_the_broker_takes() {
 }
 
 #[test]
+fn who_is_told_that_nothing_is_retained_is_held_to_it() {
+    // [v5 MQTT-3.2.2-13] [v5 MQTT-3.2.2-14]
+    on_every_broker_with("[mqtt]\nretained_messages_max = 0\n", |broker| {
+        let topic = broker.unique();
+        let connect = |version| {
+            Connect::new(version, broker.unique()).will(Will::new(&topic, "left").retain())
+        };
+        let mut client = Client::start(broker, V5);
+        let told = client.connack.clone().expect("it is connected").properties;
+        assert_eq!(told.number(id::RETAIN_AVAILABLE), Some(0));
+        Client::ask(broker, &connect(V5)).expect_refusal(&[0x9A]);
+        client.send(client.message(&topic, "kept").retain().bytes());
+        client.expect_end(&[0x9A]);
+        // Those of before are not told; what they publish is delivered, and not retained.
+        let mut older = Client::connect(broker, &connect(V311));
+        older.subscribe(&topic, 1);
+        older.publish(older.message(&topic, "delivered").retain(), 1);
+        assert_eq!(older.receive_payload(), "delivered");
+        let mut late = Client::start(broker, V5);
+        late.subscribe(&topic, 1);
+        late.expect_nothing();
+    });
+}
+
+#[test]
 fn the_session_expiry_interval_in_use_is_told_if_it_is_not_the_one_asked_for() {
     // [v5 MQTT-3.1.2-23]
     on_every_broker_with("[mqtt]\nsession_expiry_s_max = 100\n", |broker| {

@@ -95,6 +95,24 @@ fn what_waits_is_looked_at_when_its_client_comes() {
 }
 
 #[test]
+fn what_waits_for_a_client_is_not_for_another_user_with_its_client_id() {
+    for more in ["", "wide_subscriptions = 'refuse'\n"] {
+        let broker = broker(more);
+        let device = |user| Entrance { clean: false, ..Entrance::of(4, "device", user) };
+        let come = |user| Client::come(broker.connect(), &device(user)).expect("a right password");
+        let mut bob = come("bob");
+        assert_eq!((bob.subscribe("other/x"), bob.subscribe("chat/a")), (1, 1));
+        bob.leave();
+        say_all(&mut Client::log_in(&broker, 4, "bob", None).expect("a right password"));
+        for _ in 0..2 {
+            let mut ann = come("ann");
+            assert_eq!(topics(&mut ann), ["chat/a"], "{more}");
+            ann.leave();
+        }
+    }
+}
+
+#[test]
 fn wide_subscriptions_are_refused_if_so_wished_and_where_there_are_rules() {
     let wished = "wide_subscriptions = 'refuse'\n";
     let rules = "[[auth.rules]]\npublish = ['x']\n";

@@ -125,7 +125,8 @@ impl Shard {
 fn breaks_limits(active: &Active, topic: &str, retain: bool) -> Option<String> {
     let limits = active.limits.as_deref()?;
     if retain && !limits.retain_available {
-        return Some("a rule has retain_available = false for this client".to_owned());
+        let why = "a rule or mqtt.retained_messages_max = 0 has nothing of this client retained";
+        return Some(why.to_owned());
     }
     let (levels, bytes) = (limits.topic_levels_max, limits.topic_bytes_max);
     (!limits.allows_topic(topic)).then(|| {
