@@ -145,8 +145,9 @@ impl Oracle {
     /// A message that expired is not sent, and one that waited has less time left. [MQTT-3.3.2-5]
     fn judge_expiry(&mut self, id: MessageId, publish: &Publish, written_at: u64) {
         let Message { expiry, sent_at, sends, link, .. } = self.messages[id];
-        // When the broker took it must be known: it was sent once, and read without a pause.
-        let is_known = sends == 1 && !self.links[link].paused;
+        // When the broker took it must be known: it was sent once, and read without a pause. What
+        // follows a CONNACK that waits for room on the disk is sent with it, however late.
+        let is_known = sends == 1 && !self.links[link].paused && !self.rules.disk_fills;
         let Some(expiry) = expiry.filter(|_| is_known) else { return };
         let slack = self.rules.stall_us;
         let deadline = sent_at + u64::from(expiry) * 1_000_000;
