@@ -222,9 +222,36 @@ impl Rules {
         })
     }
 
+    /// What is surely denied to a client of whom no more is known than its client id, and maybe
+    /// that it proved a user or none: by rules that ask for nothing else.
+    pub fn sure_denials(&self, user: Option<Option<&str>>, client_id: &str) -> Grants {
+        let actor = Actor {
+            user: user.flatten(),
+            groups: &[],
+            client_id,
+            address: IpAddr::from([0, 0, 0, 0]),
+            listener: "",
+            common_name: None,
+        };
+        let is_sure = |rule: &&Rule| {
+            let Rule { whom, entry } = rule;
+            entry.denies
+                && (user.is_some() || !whom.anonymous)
+                && whom.networks.is_empty()
+                && whom.listeners.is_empty()
+        };
+        self.grants_by(actor, is_sure)
+    }
+
     /// What they come to for one client.
     pub fn grants(&self, actor: Actor<'_>) -> Grants {
-        let applying = self.rules.iter().filter(|rule| rule.whom.includes(actor, &self.groups));
+        self.grants_by(actor, |_| true)
+    }
+
+    /// What those of them come to that are of a kind.
+    fn grants_by(&self, actor: Actor<'_>, is_of_kind: impl Fn(&&Rule) -> bool) -> Grants {
+        let applying = self.rules.iter().filter(is_of_kind);
+        let applying = applying.filter(|rule| rule.whom.includes(actor, &self.groups));
         let entries = applying.filter_map(|Rule { entry, .. }| {
             Some(Entry { filter: filled(entry, actor)?.into(), ..entry.clone() })
         });

@@ -307,7 +307,11 @@ impl Shard {
             return self.refuse(now, id, connect, ReasonCode::Banned);
         }
         let standing = self.standing(id, connect.version, identity.as_deref(), &client_id);
-        if let Err(reason) = self.judge_will(id, &standing, connect) {
+        let judged = connect.will.as_ref().map(|will| {
+            let will = (will.topic.as_str(), will.qos, will.retain);
+            self.judge_will(self.is_local(id), &standing, will)
+        });
+        if let Some(Err(reason)) = judged {
             return self.refuse(now, id, connect, reason);
         }
         let limits = standing.limits;
@@ -361,7 +365,7 @@ impl Shard {
             self.mark_traced(id, &client_id);
         }
         self.stand(id, standing);
-        self.note_will(id, key, connect);
+        self.note_will(id, key);
         self.judge_subscriptions(now, id);
         self.keep_session(now, key, id, user_is_news);
         if self.journal.is_ending(&client_id) {
