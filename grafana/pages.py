@@ -916,11 +916,11 @@ PROCESS = Page(
             ),
             graph(
                 "Certificates",
-                "How long the certificates of each listener still hold.",
+                "How long the certificates of each listener still hold, by their files.",
                 "s",
                 Query(
                     f"{chosen('hawker_certificate_expiry_timestamp_seconds')} - time()",
-                    "{{instance}} {{listener}}",
+                    "{{instance}} {{listener}} {{certificate}}",
                 ),
                 width=12,
             ),

@@ -230,7 +230,8 @@ fn the_end_of_a_listeners_certificate_is_told() {
     let Some(admin) = broker.admin() else { panic!("no admin address in {}", broker.log()) };
     let metrics = get(admin, "/metrics");
     // `openssl x509 -noout -enddate` says 28 October 2126.
-    let line = "hawker_certificate_expiry_timestamp_seconds{listener=\"safe\"} 4948891802";
+    let line = "hawker_certificate_expiry_timestamp_seconds{listener=\"safe\",\
+                certificate=\"shown.pem\"} 4948891802";
     assert!(metrics.lines().any(|other| other == line), "{metrics}");
 }
 

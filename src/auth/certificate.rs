@@ -106,6 +106,18 @@ pub fn revocation_list_end(der: &[u8]) -> Option<Duration> {
     Some(list.tbs_cert_list.next_update?.to_unix_duration())
 }
 
+/// The DNS names that a certificate in DER is for; none of one that cannot be read.
+pub fn certificate_hosts(der: &[u8]) -> Vec<String> {
+    let Ok(certificate) = Certificate::from_der(der) else { return Vec::new() };
+    let names = certificate.tbs_certificate.get::<SubjectAltName>();
+    let names = names.ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
+    let hosts = names.iter().filter_map(|name| match name {
+        GeneralName::DnsName(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    });
+    hosts.collect()
+}
+
 fn common_name(certificate: &Certificate) -> Option<Arc<str>> {
     let mut parts = certificate.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
     let name = parts.rfind(|part| part.oid == COMMON_NAME)?;

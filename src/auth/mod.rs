@@ -17,7 +17,9 @@ mod rules;
 mod scram;
 
 pub use ban::{Banned, place};
-pub use certificate::{CertificateNames, Revoked, certificate_end, revocation_list_end};
+pub use certificate::{
+    CertificateNames, Revoked, certificate_end, certificate_hosts, revocation_list_end,
+};
 pub use fault::LineFault;
 pub use login::{Asks, Identity, Login, Verdict};
 pub use nonce::Nonces;

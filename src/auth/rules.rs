@@ -59,8 +59,11 @@ struct Entry {
 enum Place {
     /// In the configuration, counted from 0.
     Rule(usize),
-    /// In the line of the `acl_file`.
-    AclLine(usize),
+    /// In this line of the `acl_file`, which says `topic`: marks are none there, and it goes before
+    /// what `pattern` says.
+    AclTopic(usize),
+    /// In this line of it, which says `pattern`.
+    AclPattern(usize),
     /// With what is known of its user alone.
     Own,
 }
@@ -136,8 +139,9 @@ impl Rules {
     }
 
     /// Adds those of an `acl_file` of Mosquitto: `topic` lines for those without a user, below
-    /// `user NAME` for that user, and `pattern` lines for everybody. A file that allows nobody
-    /// anything does just that, as there: it may have been cut short.
+    /// `user NAME` for that user, and `pattern` lines for everybody. As there, the former decide
+    /// where they allow or deny, and of lines of one kind those that deny go first. A file that
+    /// allows nobody anything does just that, as there: it may have been cut short.
     ///
     /// # Errors
     ///
@@ -170,14 +174,14 @@ impl Rules {
         let rest = rest.trim();
         match word {
             "user" => *whom = Whom { users: vec![rest.to_owned()], ..Whom::default() },
-            "topic" => self.add_acl_rule(whom, line, rest)?,
-            "pattern" => self.add_acl_rule(&Whom::default(), line, rest)?,
+            "topic" => self.add_acl_rule(whom, Place::AclTopic(line), rest)?,
+            "pattern" => self.add_acl_rule(&Whom::default(), Place::AclPattern(line), rest)?,
             _ => return Err("a line begins with user, topic or pattern"),
         }
         Ok(())
     }
 
-    fn add_acl_rule(&mut self, whom: &Whom, line: usize, rest: &str) -> Result<(), &'static str> {
+    fn add_acl_rule(&mut self, whom: &Whom, place: Place, rest: &str) -> Result<(), &'static str> {
         let (access, filter) = match rest.split_once(char::is_whitespace) {
             Some((access @ ("read" | "write" | "readwrite" | "deny"), filter)) => {
                 (access, filter.trim())
@@ -196,7 +200,7 @@ impl Rules {
         };
         for action in actions {
             let entry = Entry {
-                place: Place::AclLine(line),
+                place,
                 action: *action,
                 denies: access == "deny",
                 filter: filter.into(),
@@ -222,9 +226,40 @@ impl Rules {
         })
     }
 
+    /// What is surely denied to a client of whom no more is known than its client id, and maybe
+    /// that it proved a user or none: by rules that ask for nothing else, unless what an `acl_file`
+    /// allows that user goes before.
+    pub fn sure_denials(&self, user: Option<Option<&str>>, client_id: &str) -> Grants {
+        let actor = Actor {
+            user: user.flatten(),
+            groups: &[],
+            client_id,
+            address: IpAddr::from([0, 0, 0, 0]),
+            listener: "",
+            common_name: None,
+        };
+        let is_sure = |rule: &&Rule| {
+            let Rule { whom, entry } = rule;
+            let overrules = matches!(entry.place, Place::AclTopic(_));
+            let is_overruled = matches!(entry.place, Place::AclPattern(_)) && user.is_none();
+            (entry.denies || overrules)
+                && (user.is_some() || !whom.anonymous)
+                && !is_overruled
+                && whom.networks.is_empty()
+                && whom.listeners.is_empty()
+        };
+        self.grants_by(actor, is_sure)
+    }
+
     /// What they come to for one client.
     pub fn grants(&self, actor: Actor<'_>) -> Grants {
-        let applying = self.rules.iter().filter(|rule| rule.whom.includes(actor, &self.groups));
+        self.grants_by(actor, |_| true)
+    }
+
+    /// What those of them come to that are of a kind.
+    fn grants_by(&self, actor: Actor<'_>, is_of_kind: impl Fn(&&Rule) -> bool) -> Grants {
+        let applying = self.rules.iter().filter(is_of_kind);
+        let applying = applying.filter(|rule| rule.whom.includes(actor, &self.groups));
         let entries = applying.filter_map(|Rule { entry, .. }| {
             Some(Entry { filter: filled(entry, actor)?.into(), ..entry.clone() })
         });
@@ -259,6 +294,17 @@ impl Whom {
 /// another filter of it, and what is denied to anybody there is denied to that one.
 fn filled(entry: &Entry, actor: Actor<'_>) -> Option<String> {
     let mut filled = entry.filter.to_string();
+    match entry.place {
+        Place::AclTopic(_) => return Some(filled),
+        // Mosquitto allows such a name nothing by a pattern, be there a mark in it or not.
+        Place::AclPattern(_) if !entry.denies => {
+            let names = [actor.user.unwrap_or_default(), actor.client_id];
+            if names.iter().any(|name| name.contains(['+', '#'])) {
+                return None;
+            }
+        }
+        _ => {}
+    }
     let marks = [
         ("%u", actor.user.unwrap_or_default()),
         ("%{cert.cn}", actor.common_name.unwrap_or_default()),
@@ -291,34 +337,50 @@ impl Grants {
             |entry: &&Entry| entry.action == Action::Publish && covers(&entry.filter, topic);
         let mut allowed = false;
         for entry in self.0.iter().filter(about) {
-            if entry.denies {
+            if entry.denies && !self.is_overruled(entry, topic, covers) {
                 return false;
             }
-            allowed |= qos <= entry.qos_max && (entry.retain || !retain);
+            allowed |= !entry.denies && qos <= entry.qos_max && (entry.retain || !retain);
         }
         allowed
     }
 
+    /// Whether a rule that denies does not count for a topic or filter, as an `acl_file` allows it
+    /// in a line that goes before.
+    fn is_overruled(&self, denies: &Entry, narrow: &str, reaches: fn(&str, &str) -> bool) -> bool {
+        let overrules = |entry: &Entry| {
+            let is_before = matches!(entry.place, Place::AclTopic(_)) && !entry.denies;
+            is_before && entry.action == denies.action && reaches(&entry.filter, narrow)
+        };
+        matches!(denies.place, Place::AclPattern(_)) && self.0.iter().any(overrules)
+    }
+
+    /// The rule that denies an action at a topic, or at some of a filter.
+    fn denial(&self, action: Action, narrow: &str) -> Option<&Entry> {
+        let denies =
+            |entry: &&Entry| entry.denies && entry.action == action && meets(&entry.filter, narrow);
+        let mut denying = self.0.iter().filter(denies);
+        denying.find(|entry| !self.is_overruled(entry, narrow, covers))
+    }
+
     /// Whether a rule denies it to publish there, rather than that none allows it.
     pub fn denies_publish(&self, topic: &str) -> bool {
-        let denies = |entry: &&Entry| entry.denies && entry.action == Action::Publish;
-        self.0.iter().filter(denies).any(|entry| covers(&entry.filter, topic))
+        self.denial(Action::Publish, topic).is_some()
     }
 
     /// Whether a rule denies the subscription, rather than that none allows it.
     pub fn denies_subscribe(&self, filter: &str) -> bool {
-        let denies = |entry: &&Entry| entry.denies && entry.action == Action::Subscribe;
-        self.0.iter().filter(denies).any(|entry| meets(&entry.filter, filter))
+        self.denial(Action::Subscribe, filter).is_some()
     }
 
     /// As [`Grants::may_publish`], and by which rule, or for want of which.
     pub fn explain_publish(&self, topic: &str, qos: QoS, retain: bool) -> (bool, String) {
-        let about = |entry: &&Entry| entry.action == Action::Publish;
-        let covering: Vec<&Entry> =
-            self.0.iter().filter(about).filter(|entry| covers(&entry.filter, topic)).collect();
-        if let Some(entry) = covering.iter().find(|entry| entry.denies) {
+        if let Some(entry) = self.denial(Action::Publish, topic) {
             return (false, format!("{} denies {:?}", entry.place, entry.filter));
         }
+        let about = |entry: &&Entry| entry.action == Action::Publish && !entry.denies;
+        let covering: Vec<&Entry> =
+            self.0.iter().filter(about).filter(|entry| covers(&entry.filter, topic)).collect();
         let fits = |entry: &&&Entry| qos <= entry.qos_max && (entry.retain || !retain);
         if let Some(entry) = covering.iter().find(fits) {
             return (true, format!("{} allows {:?}", entry.place, entry.filter));
@@ -337,17 +399,26 @@ impl Grants {
 
     /// Whether a message may be read of a subscription that reaches further.
     pub fn may_read(&self, topic: &str) -> bool {
-        let about = |entry: &&Entry| entry.action == Action::Subscribe;
-        let mut covering =
-            self.0.iter().filter(about).filter(|entry| covers(&entry.filter, topic)).peekable();
-        covering.peek().is_some() && covering.all(|entry| !entry.denies)
+        let about =
+            |entry: &&Entry| entry.action == Action::Subscribe && covers(&entry.filter, topic);
+        let mut allowed = false;
+        for entry in self.0.iter().filter(about) {
+            if entry.denies && !self.is_overruled(entry, topic, covers) {
+                return false;
+            }
+            allowed |= !entry.denies;
+        }
+        allowed
     }
 
     /// The QoS of a subscription of which a part may be read, at most; nothing if no part may.
     pub fn may_subscribe_to_part(&self, filter: &str) -> Option<QoS> {
         let mut qos_max = None;
         for entry in self.0.iter().filter(|entry| entry.action == Action::Subscribe) {
-            if entry.denies && covers(&entry.filter, filter) {
+            if entry.denies
+                && covers(&entry.filter, filter)
+                && !self.is_overruled(entry, filter, meets)
+            {
                 return None;
             }
             if !entry.denies && meets(&entry.filter, filter) {
@@ -359,8 +430,7 @@ impl Grants {
 
     /// Why a subscription may not be made.
     pub fn explain_refused(&self, filter: &str) -> String {
-        let mut entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);
-        match entries.find(|entry| entry.denies && meets(&entry.filter, filter)) {
+        match self.denial(Action::Subscribe, filter) {
             Some(entry) => format!("{} denies {:?}", entry.place, entry.filter),
             None => "there are rules, and none allows all of it".to_owned(),
         }
@@ -371,7 +441,10 @@ impl Grants {
         let entries = self.0.iter().filter(|entry| entry.action == Action::Subscribe);
         let mut greatest = None;
         for entry in entries {
-            if entry.denies && meets(&entry.filter, filter) {
+            if entry.denies
+                && meets(&entry.filter, filter)
+                && !self.is_overruled(entry, filter, covers)
+            {
                 return None;
             }
             if !entry.denies && covers(&entry.filter, filter) {
@@ -386,7 +459,9 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Rule(index) => write!(f, "auth.rules[{index}]"),
-            Place::AclLine(line) => write!(f, "line {line} of auth.acl_file"),
+            Place::AclTopic(line) | Place::AclPattern(line) => {
+                write!(f, "line {line} of auth.acl_file")
+            }
             Place::Own => f.write_str("a rule of its user alone"),
         }
     }
@@ -468,6 +543,71 @@ mod tests {
         assert!(ann.may_publish("own/ann/phone/x", QoS::AtMostOnce, false));
         assert!(!ann.may_publish("own/ann/tablet/x", QoS::AtMostOnce, false));
         assert_eq!(ann.may_subscribe("news/today"), None, "that was for those without a name");
+    }
+
+    #[test]
+    fn in_topic_lines_of_an_acl_file_marks_are_none() {
+        let rules = acl("user ann\ntopic own/%u/#\ntopic deny shut/%c\ntopic shut/+\n");
+        let ann = rules.grants(actor(Some("ann"), "phone"));
+        let may = |topic| ann.may_publish(topic, QoS::AtMostOnce, false);
+        assert!(may("own/%u/x") && !may("own/ann/x"));
+        assert!(may("shut/phone") && !may("shut/%c"));
+    }
+
+    #[test]
+    fn topic_lines_of_an_acl_file_go_before_its_patterns() {
+        let rules = acl("topic read a/open\n\nuser ann\ntopic read a/x\ntopic a/y/#\n\n\
+                         user bob\ntopic deny b/#\n\n\
+                         pattern a/#\npattern deny a/#\npattern b/#\n");
+        let ann = rules.grants(actor(Some("ann"), "c"));
+        let may = |topic| ann.may_publish(topic, QoS::AtMostOnce, false);
+        assert!(may("a/y/1") && !may("a/x") && !may("a/z") && may("b/1"));
+        assert!(!ann.explain_publish("a/x", QoS::AtMostOnce, false).0);
+        assert!(ann.explain_publish("a/y/1", QoS::AtMostOnce, false).0);
+        assert!(ann.may_read("a/x") && ann.may_read("a/y/1") && !ann.may_read("a/z"));
+        assert_eq!(ann.may_subscribe("a/x"), Some(QoS::ExactlyOnce));
+        assert_eq!((ann.may_subscribe("a/#"), ann.denies_subscribe("a/#")), (None, true));
+        assert_eq!(ann.may_subscribe_to_part("a/#"), Some(QoS::ExactlyOnce));
+        assert_eq!(ann.may_subscribe_to_part("a/z"), None);
+        let bob = rules.grants(actor(Some("bob"), "c"));
+        assert!(!bob.may_read("b/1") && !bob.may_read("a/x") && !bob.may_read("a/open"));
+        let nobody = rules.grants(actor(None, "c"));
+        assert!(nobody.may_read("a/open") && nobody.may_read("b/1") && !nobody.may_read("a/x"));
+    }
+
+    #[test]
+    fn a_name_that_holds_wildcards_is_allowed_nothing_by_patterns() {
+        let rules = acl("user a#\ntopic read own\n\npattern read news/#\n");
+        let may = |user, client_id, topic| rules.grants(actor(user, client_id)).may_read(topic);
+        assert!(may(Some("ann"), "c", "news/1") && may(None, "c", "news/1"));
+        for (user, client_id) in [(Some("a+"), "c"), (Some("ann"), "c#"), (None, "+")] {
+            assert!(!may(user, client_id, "news/1"), "{user:?} {client_id}");
+        }
+        assert!(may(Some("a#"), "c", "own"), "that is a line of its own");
+    }
+
+    #[test]
+    fn what_is_surely_denied_needs_no_more_than_a_name() {
+        let of = |networks: &str| {
+            RuleConfig::parse(&format!("{{ {networks} deny_publish = ['own/%u/x'] }}"))
+        };
+        let mut rules = Rules::of(
+            &[
+                of("").expect("a rule"),
+                RuleConfig::parse("{ networks = ['10.0.0.0/8'], deny_publish = ['lan'] }")
+                    .expect("a rule"),
+                RuleConfig::parse("{ users = ['bob'], deny_publish = ['bob'] }").expect("a rule"),
+            ],
+            &BTreeMap::new(),
+        );
+        let acl = "topic deny nobody\n\nuser ann\ntopic kept\n\npattern deny kept\npattern #\n";
+        rules.add_acl(acl).expect("it is right");
+        let denied = |user, topic| rules.sure_denials(user, "c").denies_publish(topic);
+        assert!(denied(Some(Some("ann")), "own/ann/x") && !denied(None, "own/ann/x"));
+        assert!(denied(Some(Some("bob")), "bob") && !denied(Some(Some("ann")), "bob"));
+        assert!(denied(Some(None), "nobody") && !denied(None, "nobody"));
+        assert!(denied(Some(Some("bob")), "kept") && !denied(Some(Some("ann")), "kept"));
+        assert!(!denied(None, "kept") && !denied(Some(Some("ann")), "lan"));
     }
 
     #[test]

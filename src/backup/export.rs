@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::line::{
     Content, FORMAT, GroupLine, Line, MessageLine, OwedLine, SessionLine, SubscriptionLine,
-    WillLine,
+    UserLine, WillLine,
 };
 use crate::runtime::recovery::{Past, told_anew};
 use crate::shard::ShardId;
@@ -57,6 +57,12 @@ impl Exporter<'_> {
                 Some(Change::Session(state)) => {
                     self.names.insert(state.number, Name::Client(state.client_id.clone()));
                     self.line(&Line::Session(session(state)));
+                }
+                Some(Change::User { session, user }) => {
+                    if let Some(Name::Client(client_id)) = self.names.get(&session) {
+                        let client_id = client_id.clone();
+                        self.line(&Line::SessionUser(UserLine { client_id, user }));
+                    }
                 }
                 Some(Change::Group { group, name, .. }) => {
                     self.names.insert(group, Name::Group(name.clone()));

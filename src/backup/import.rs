@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::line::{
-    FORMAT, GroupLine, Line, MessageLine, OwedLine, SessionLine, SubscriptionLine, WillLine,
+    FORMAT, GroupLine, Line, MessageLine, OwedLine, SessionLine, SubscriptionLine, UserLine,
+    WillLine,
 };
 use crate::message::{Message, Stamp};
 use crate::proto::{
@@ -137,6 +138,7 @@ impl Importer {
         match line {
             Line::HawkerExport { .. } => Err("an export begins only once".to_owned()),
             Line::Session(session) => self.session(session),
+            Line::SessionUser(user) => self.user(user),
             Line::SharedGroup(group) => self.group(group),
             Line::Message(message) => self.message(&message),
         }
@@ -171,12 +173,21 @@ impl Importer {
             subscriptions: subscriptions.collect::<Result<_, _>>()?,
             taken: line.unreleased_packet_ids,
             received: line.received_ordinals,
+            user: None,
         };
         for change in state.into_changes(self.log.segment_bytes()) {
             self.log.append(CHANGE, &change.encode());
         }
         self.clients.insert(client_id, queue);
         self.imported.sessions += 1;
+        Ok(())
+    }
+
+    fn user(&mut self, UserLine { client_id, user }: UserLine) -> Result<(), String> {
+        let queue = self.clients.get(&client_id);
+        let queue = queue.ok_or_else(|| format!("client id {client_id:?} has no session yet"))?;
+        let change = Change::User { session: queue.number, user };
+        self.log.append(CHANGE, &change.encode());
         Ok(())
     }
 

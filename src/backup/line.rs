@@ -16,6 +16,7 @@ pub(super) enum Line {
         format: u32,
     },
     Session(SessionLine),
+    SessionUser(UserLine),
     SharedGroup(GroupLine),
     Message(MessageLine),
 }
@@ -76,6 +77,16 @@ pub(super) struct WillLine {
     pub(super) message_expiry_interval_seconds: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) delay_interval_seconds: u32,
+}
+
+/// Whose a session is, behind it.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserLine {
+    pub(super) client_id: String,
+    /// Absent: its client named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<String>,
 }
 
 /// A shared group that keeps its messages, before every message it is owed.

@@ -182,6 +182,12 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
         let reason = "a certificate and its key belong together; give both".to_owned();
         conflicts.push(conflict(draft, ["tls.certificate", "tls.key"], reason));
     }
+    let without_first = "these are further ones; give certificate and key, which those see who ask \
+                         for no name";
+    if !for_all && !draft.tls.certificates.is_empty() {
+        let reason = without_first.to_owned();
+        conflicts.push(conflict(draft, ["tls.certificates", "tls.certificate"], reason));
+    }
     for listener in draft.listeners.iter().flatten() {
         let mut report = |key: &str, reason: &str| {
             conflicts.push(of_listener(draft, listener, key, reason.to_owned()));
@@ -198,6 +204,8 @@ fn missing_certificates(draft: &Draft, conflicts: &mut Vec<Problem>) {
         } else if !scheme.is_some_and(Scheme::may_have_tls) && own {
             let reason = "a certificate is of use with tls://, wss:// and mux:// alone";
             report("certificate", reason);
+        } else if !own && !table.certificates.is_empty() {
+            report("certificates", without_first);
         }
         let with_tls = own || for_all;
         if table.client_ca.is_some() && !(scheme.is_some_and(Scheme::may_have_tls) && with_tls) {

@@ -21,7 +21,7 @@ use super::mqtt::Mqtt;
 use super::process::{ListenerTable, Process};
 use super::storage::Storage;
 use super::table::Table;
-use super::tls::TlsConfig;
+use super::tls::{CertificatePair, TlsConfig};
 use super::{Config, reference};
 
 /// How often a file is taken apart again after lines were blanked; what is left then is told
@@ -198,8 +198,9 @@ impl Draft {
 
     fn remember_entries(&mut self, table: &Found<'_>) {
         for (_, found) in table.entries().unwrap_or_default() {
-            let rules = found.items().filter(|_| found.key == "auth.rules");
-            rules.iter().flatten().for_each(|rule| self.remember_entries(rule));
+            let is_list = found.key == "auth.rules" || found.key.ends_with(".certificates");
+            let items = found.items().filter(|_| is_list);
+            items.iter().flatten().for_each(|item| self.remember_entries(item));
             self.origins.insert(found.key, found.origin);
         }
     }
@@ -267,8 +268,9 @@ fn named(drafts: Vec<DraftListener>) -> Vec<ListenerConfig> {
             revoked: terms.client_crl.clone(),
             optional: terms.client_certificate_optional,
         });
-        let certificate = terms.certificate.clone().zip(terms.key.clone());
-        Some(ListenerConfig { name, address, certificate, clients, terms })
+        let (certificate, key) = (terms.certificate.as_ref(), terms.key.as_ref());
+        let certificates = CertificatePair::all(certificate, key, &terms.certificates);
+        Some(ListenerConfig { name, address, certificates, clients, terms })
     };
     drafts.into_iter().filter_map(with_name).collect()
 }

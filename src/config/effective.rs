@@ -67,10 +67,29 @@ impl Config {
     pub fn blame(&self, origins: &Origins, file: Option<&Path>, error: &dyn Error) -> String {
         let shown = file.map(|file| kind::file().show(&file.to_path_buf()));
         let names_it = |setting: &Setting| Some(&setting.value) == shown.as_ref();
-        match self.settings(origins).into_iter().find(names_it) {
-            Some(Setting { key, origin, .. }) => format!("{origin}: {key}: {error}"),
+        let named = self.settings(origins).into_iter().find(names_it);
+        let named = named.map(|setting| (setting.key, setting.origin));
+        match named.or_else(|| self.within_list(origins, file?)) {
+            Some((key, origin)) => format!("{origin}: {key}: {error}"),
             None => error.to_string(),
         }
+    }
+
+    /// The key of a further certificate that names a file, and where it stands.
+    fn within_list(&self, origins: &Origins, file: &Path) -> Option<(String, Origin)> {
+        let for_all = ("tls".to_owned(), &self.tls.certificates);
+        let listeners = self.listeners.iter().enumerate();
+        let own = listeners
+            .map(|(index, listener)| (format!("listeners[{index}]"), &listener.terms.certificates));
+        let mut files = std::iter::once(for_all).chain(own).flat_map(|(table, pairs)| {
+            pairs.iter().enumerate().flat_map(move |(index, pair)| {
+                let place = format!("{table}.certificates[{index}]");
+                pair.files().map(|(name, file)| (format!("{place}.{name}"), file))
+            })
+        });
+        let (key, _) = files.find(|(_, named)| *named == file)?;
+        let origin = origins.get(&key).cloned().unwrap_or(Origin::Default);
+        Some((key, origin))
     }
 
     /// Keys with values in the file that nobody else should read: verifiers of passwords, which

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::process::ListenerTable;
+use super::tls::CertificatePair;
 
 /// One place where clients connect.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +16,9 @@ pub struct ListenerConfig {
     pub name: String,
     /// Where it listens.
     pub address: ListenAddress,
-    /// The certificate of a listener with TLS, if it has one of its own, and its key.
-    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The certificates of a listener with TLS, if it has its own: the first is for who names no
+    /// host.
+    pub certificates: Vec<CertificatePair>,
     /// Whose certificates clients show, if any are asked for.
     pub clients: Option<ClientCertificates>,
     /// As it was written; where that left out name or address, with them.
@@ -54,7 +56,7 @@ impl ListenerConfig {
             optional,
             ..ListenerTable::default()
         };
-        ListenerConfig { name, address, certificate: None, clients: None, terms }
+        ListenerConfig { name, address, certificates: Vec::new(), clients: None, terms }
     }
 }
 

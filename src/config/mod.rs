@@ -37,7 +37,7 @@ pub use process::ListenerTable;
 pub use rules::{Network, RuleConfig, is_filter, is_filter_of_rule};
 pub use source::Source;
 pub use storage::{OnDamage, Storage};
-pub use tls::TlsConfig;
+pub use tls::{CertificatePair, TlsConfig};
 
 /// A configuration that has been checked: every value is possible, alone and beside the others.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,6 +9,7 @@ use super::kind::{self, Choice, Cpus, Kind as _, Optional, Origins, Sampled, byt
 use super::listener::{CertificateUser, ListenAddress, ListenerConfig};
 use super::rules::{Network, Networks};
 use super::table::table;
+use super::tls::{CertificatePair, Pairs};
 use crate::proto::Version;
 
 /// The most shards a broker can have: one bit each in a set of 64.
@@ -111,6 +112,12 @@ table! {
         /// The private key to it; see `key` of `[tls]`.
         pub key: Option<PathBuf> = None,
             Optional(Sampled(kind::file(), "\"/etc/hawker/privkey.pem\"")), Restart;
+
+        /// Further certificates of this listener, one `[[listeners.certificates]]` table with
+        /// `certificate` and `key` for each, as `certificates` of `[tls]` has them: clients are
+        /// shown the one for the name they ask for.
+        pub certificates: Vec<CertificatePair> = Vec::new(),
+            Pairs("listeners.certificates"), Restart;
 
         /// The certificates of those who issue certificates to clients, in PEM. Given, clients have
         /// to show one that leads there, at `tls://`, `wss://` and, within TLS, at `mux://`. Read

@@ -65,18 +65,19 @@ impl Section {
         }
     }
 
-    /// Whether one variable or flag can hold one of its keys.
-    fn is_settable(&self) -> bool {
-        !matches!(self.name, "listeners" | "auth")
+    /// Whether one variable or flag can hold a key of it: no list of tables can be.
+    fn is_settable(&self, entry: &Entry) -> bool {
+        !matches!(self.name, "listeners" | "auth") && entry.name != "certificates"
     }
 }
 
 /// The keys an environment variable of their own can set.
 pub(super) fn settable_keys() -> Vec<String> {
     let names = |section: Section| {
-        section.entries.iter().map(|entry| section.full_name(entry)).collect::<Vec<_>>()
+        let entries = section.entries.iter().filter(|entry| section.is_settable(entry));
+        entries.map(|entry| section.full_name(entry)).collect::<Vec<_>>()
     };
-    sections().into_iter().filter(Section::is_settable).flat_map(names).collect()
+    sections().into_iter().flat_map(names).collect()
 }
 
 /// Whether the key stands outside of any table.
@@ -133,7 +134,7 @@ fn facts(section: &Section, entry: &Entry) -> String {
     let _ = writeln!(facts, "- Value: {}", entry.expected);
     let _ = writeln!(facts, "- Default: {default}");
     let _ = writeln!(facts, "- Reload: {}", when(entry.reload));
-    if section.is_settable() {
+    if section.is_settable(entry) {
         let _ = writeln!(facts, "- Environment: `{}`", variable_of(&section.full_name(entry)));
     }
     facts

@@ -199,10 +199,11 @@ fn in_force(page: &mut Exposition, figures: &Figures) {
     let help = "When that was, since 1970; of a broker that was not reloaded, its start.";
     page.family("hawker_config_last_reload_timestamp_seconds", Kind::Gauge, help)
         .sample(&[], figures.last_at.as_secs_f64());
-    let help = "When the first certificate that a listener shows ends, since 1970.";
+    let help = "When a certificate that a listener shows, or one in its file, ends, since 1970.";
     let mut ends = page.family("hawker_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
-    for (listener, end) in &figures.certificates_end {
-        ends.sample(&[("listener", listener)], end.as_secs());
+    for (listener, file, end) in &figures.certificates_end {
+        let file = file.to_string_lossy();
+        ends.sample(&[("listener", listener), ("certificate", &file)], end.as_secs());
     }
     let help = "When the first list of revoked certificates has to be replaced, since 1970.";
     let mut ends =

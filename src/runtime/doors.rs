@@ -13,10 +13,12 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use zeroize::Zeroize as _;
 
-use crate::auth::{Revoked, certificate_end, revocation_list_end};
-use crate::config::{ClientCertificates, Config, ListenerConfig, Network, Scheme};
+use crate::auth::{Revoked, certificate_end, certificate_hosts, revocation_list_end};
+use crate::config::{CertificatePair, ClientCertificates, Config, ListenerConfig, Network, Scheme};
 use crate::login::{SecretsError, secrets};
-use crate::transport::{Door, TlsClients, TlsError, TlsOptions, WebOptions, tls_server};
+use crate::transport::{
+    Door, TlsClients, TlsError, TlsPair, TlsShown, WebOptions, tls_pair, tls_server,
+};
 
 /// Why a listener's certificate cannot be used.
 #[derive(Debug)]
@@ -72,9 +74,9 @@ pub struct Entry {
 }
 
 /// When what a listener goes by ends, since 1970.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ends {
-    certificates: Option<Duration>,
+    certificates: Vec<(PathBuf, Duration)>,
     revoked: Option<Duration>,
 }
 
@@ -94,10 +96,10 @@ impl Entry {
         &self.revoked
     }
 
-    /// When the first of the certificates that it shows ends, since 1970: after that, clients that
-    /// look will not come in. Absent without TLS.
-    pub fn certificates_end(&self) -> Option<Duration> {
-        self.ends.certificates
+    /// When the first certificate of each file that it shows ends, since 1970: after that, clients
+    /// that look will not come in. None without TLS.
+    pub fn certificates_end(&self) -> &[(PathBuf, Duration)] {
+        &self.ends.certificates
     }
 
     /// When the first of the lists of revoked certificates has to be replaced, since 1970: after
@@ -133,10 +135,12 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revok
         let request_bytes_max = listener.terms.request_bytes_max as usize;
         Arc::new(WebOptions { path, origins, request_bytes_max })
     });
-    let for_all = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
-    let own = listener.certificate.as_ref().map(|(certificate, key)| (certificate, key));
+    let pairs = match &listener.certificates[..] {
+        [] => config.tls.pairs(),
+        own => own.to_vec(),
+    };
     let is_mux = scheme == Scheme::Mux;
-    let Some((certificate, key)) = own.or(for_all).filter(|_| scheme.may_have_tls()) else {
+    let Some((first, further)) = pairs.split_first().filter(|_| scheme.may_have_tls()) else {
         if scheme.has_tls() {
             return Err(DoorError::Missing(listener.name.clone()));
         }
@@ -145,39 +149,55 @@ fn door(config: &Config, listener: &ListenerConfig) -> Result<(Door, Ends, Revok
     };
     let asked = listener.clients.as_ref();
     let clients = asked.map(clients).transpose()?;
-    let certificates = read(certificate)?;
-    let private = read(key)?;
-    // A file without a key has another fault.
-    if private.windows(11).any(|word| word == b"PRIVATE KEY") {
-        secrets::check_hidden(key).map_err(DoorError::Key)?;
+    let mut ends = Ends::default();
+    let (first, hosts) = shown(first, &mut ends)?;
+    let mut certificates = TlsShown::new(first, &hosts);
+    for further in further {
+        let (pair, hosts) = shown(further, &mut ends)?;
+        if hosts.is_empty() {
+            return Err(DoorError::Unusable(further.certificate.clone(), TlsError::Hostless));
+        }
+        certificates.add(pair, &hosts);
     }
     let lists = clients.as_ref().and_then(|clients| clients.revoked.as_deref());
     let lists = lists.map(lists_of).unwrap_or_default();
-    let ends = Ends {
-        certificates: first_end(&certificates),
-        revoked: lists.iter().filter_map(|list| revocation_list_end(list)).min(),
-    };
+    ends.revoked = lists.iter().filter_map(|list| revocation_list_end(list)).min();
     let mut revoked = Revoked::default();
     lists.iter().for_each(|list| revoked.add(list));
-    let mut options = TlsOptions { certificates, key: private, clients };
-    let tls = tls_server(&options);
-    options.key.zeroize();
-    let tls = tls.map_err(|error| {
-        let file = match &error {
-            TlsError::Key(_) => key,
-            TlsError::Issuers(_) => asked.map_or(certificate, |asked| &asked.issuers),
-            TlsError::Revoked(_) => {
-                asked.and_then(|asked| asked.revoked.as_ref()).unwrap_or(certificate)
-            }
-            TlsError::Certificates(_) => certificate,
-            TlsError::Pair(why) => {
-                let why = format!("{why}; the key is {}", key.display());
-                return DoorError::Unusable(certificate.clone(), TlsError::Pair(why));
-            }
+    let tls = tls_server(certificates, clients.as_ref()).map_err(|error| {
+        let file = match (&error, asked) {
+            (TlsError::Issuers(_), Some(asked)) => &asked.issuers,
+            (TlsError::Revoked(_), Some(ClientCertificates { revoked: Some(file), .. })) => file,
+            _ => &pairs[0].certificate,
         };
         DoorError::Unusable(file.clone(), error)
     })?;
     Ok((Door { tls: Some(tls), web, is_mux, ..Door::default() }, ends, revoked))
+}
+
+/// A certificate with its key, and which hosts it is for; when it ends is noted.
+fn shown(pair: &CertificatePair, ends: &mut Ends) -> Result<(TlsPair, Vec<String>), DoorError> {
+    let CertificatePair { certificate, key } = pair;
+    let certificates = read(certificate)?;
+    let mut private = read(key)?;
+    // A file without a key has another fault.
+    if private.windows(11).any(|word| word == b"PRIVATE KEY") {
+        secrets::check_hidden(key).map_err(DoorError::Key)?;
+    }
+    let shown = tls_pair(&certificates, &private);
+    private.zeroize();
+    let shown = shown.map_err(|error| match error {
+        TlsError::Key(_) => DoorError::Unusable(key.clone(), error),
+        TlsError::Pair(why) => {
+            let why = format!("{why}; the key is {}", key.display());
+            DoorError::Unusable(certificate.clone(), TlsError::Pair(why))
+        }
+        error => DoorError::Unusable(certificate.clone(), error),
+    })?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificates).flatten().collect();
+    let end = chain.iter().filter_map(|one| certificate_end(one)).min();
+    ends.certificates.extend(end.map(|end| (certificate.clone(), end)));
+    Ok((shown, chain.first().map_or_else(Vec::new, |own| certificate_hosts(own))))
 }
 
 fn clients(asked: &ClientCertificates) -> Result<TlsClients, DoorError> {
@@ -191,12 +211,6 @@ fn clients(asked: &ClientCertificates) -> Result<TlsClients, DoorError> {
 /// The lists of revoked certificates in a text in PEM.
 fn lists_of(text: &[u8]) -> Vec<CertificateRevocationListDer<'static>> {
     CertificateRevocationListDer::pem_slice_iter(text).flatten().collect()
-}
-
-/// When the first of several certificates in PEM ends.
-fn first_end(certificates: &[u8]) -> Option<Duration> {
-    let certificates = CertificateDer::pem_slice_iter(certificates).flatten();
-    certificates.filter_map(|certificate| certificate_end(&certificate)).min()
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, DoorError> {

@@ -1,11 +1,12 @@
 //! What is in force: the figures of the configuration that runs, and how it came to run.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock;
 use super::doors::Entry;
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 
 /// Changed by a reload, read by a scrape.
 pub(crate) struct InForce(Mutex<Figures>);
@@ -17,9 +18,9 @@ pub(crate) struct Figures {
     pub(crate) sessions_max: u32,
     /// `mqtt.queue_memory_bytes_max`
     pub(crate) queue_memory_bytes_max: u64,
-    /// When the certificates that a listener shows end, since 1970: by its name.
-    pub(crate) certificates_end: Vec<(String, Duration)>,
-    /// When their lists of revoked certificates have to be replaced, in the same way.
+    /// When the certificates that a listener shows end, since 1970: by its name and their file.
+    pub(crate) certificates_end: Vec<(String, PathBuf, Duration)>,
+    /// When the lists of revoked certificates of a listener have to be replaced, since 1970.
     pub(crate) revoked_end: Vec<(String, Duration)>,
     /// Reloads that were applied.
     pub(crate) reloads_applied: u64,
@@ -68,14 +69,16 @@ impl Figures {
     fn read(&mut self, config: &Config, doors: &[Entry]) {
         self.sessions_max = config.mqtt.sessions_max;
         self.queue_memory_bytes_max = config.mqtt.queue_memory_bytes_max;
-        let by_listener = |end: fn(&Entry) -> Option<Duration>| {
-            let ends = config.listeners.iter().zip(doors);
-            let ends =
-                ends.filter_map(|(listener, entry)| Some((listener.name.clone(), end(entry)?)));
-            ends.collect()
+        let entries = || config.listeners.iter().zip(doors);
+        let of_entry = |(listener, entry): (&ListenerConfig, &'_ Entry)| {
+            let ends = entry.certificates_end().iter();
+            ends.map(|(file, end)| (listener.name.clone(), file.clone(), *end)).collect::<Vec<_>>()
         };
-        self.certificates_end = by_listener(Entry::certificates_end);
-        self.revoked_end = by_listener(Entry::revoked_end);
+        self.certificates_end = entries().flat_map(of_entry).collect();
+        let revoked_end = |(listener, entry): (&ListenerConfig, &Entry)| {
+            Some((listener.name.clone(), entry.revoked_end()?))
+        };
+        self.revoked_end = entries().filter_map(revoked_end).collect();
         let now = clock::since_1970();
         for (listener, _) in self.revoked_end.iter().filter(|(_, end)| *end <= now) {
             tracing::warn!(

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::announce::is_own;
-use super::effect::ConnectionId;
+use super::effect::{ConnectionId, Peer};
 use super::ruling::May;
 use super::witness::{Lost, Why};
 use crate::auth::{Action, Actor, Grants, Identity, Rates};
 use crate::config::ClientLimits;
-use crate::proto::{Connect, Publish, QoS, ReasonCode, SubscriptionFilter, Version};
+use crate::proto::{Publish, QoS, ReasonCode, SubscriptionFilter, Version};
 use crate::time::Time;
 
 /// What the rules come to for one client.
@@ -39,17 +39,28 @@ impl Shard {
         identity: Option<&Identity>,
         client_id: &str,
     ) -> Standing {
-        let own = identity.map(|identity| &identity.rules);
         let connection = self.connections.get(id).filter(|_| !self.is_local(id));
         let Some(connection) = connection else { return Standing::default() };
-        let peer = &connection.peer;
+        self.standing_of(connection.peer, connection.common_name(), version, identity, client_id)
+    }
+
+    /// The same for one who is gone, or comes.
+    pub(super) fn standing_of(
+        &self,
+        peer: Peer,
+        common_name: Option<&str>,
+        version: Version,
+        identity: Option<&Identity>,
+        client_id: &str,
+    ) -> Standing {
+        let own = identity.map(|identity| &identity.rules);
         let actor = Actor {
             user: identity.and_then(|identity| identity.user.as_deref()),
             groups: identity.map_or(&[], |identity| &identity.groups),
             client_id,
             address: peer.address.ip(),
             listener: self.policy.listener_name(peer.listener),
-            common_name: connection.common_name(),
+            common_name,
         };
         let (mut rates, mut limits) = self.policy.rules.limits(actor);
         if let Some((own_rates, own_limits)) = own.map(|own| own.limits(actor)) {
@@ -70,28 +81,26 @@ impl Shard {
         Standing { grants: Some(Box::new(grants)), rates, limits }
     }
 
-    /// Whether the will of a CONNECT may be published.
+    /// Whether a will may be left, and published when it is due.
     pub(super) fn judge_will(
         &self,
-        id: ConnectionId,
+        is_local: bool,
         standing: &Standing,
-        connect: &Connect<'_>,
+        (topic, qos, retain): (&str, QoS, bool),
     ) -> Result<(), ReasonCode> {
-        let Some(will) = connect.will.as_ref() else { return Ok(()) };
-        let topic = will.topic.as_str();
         let Standing { grants, limits, .. } = standing;
         // [MQTT-3.2.2-13]
-        if will.retain && !limits.retain_available {
+        if retain && !limits.retain_available {
             return Err(ReasonCode::RetainNotSupported);
         }
         if !limits.allows_topic(topic) {
             return Err(ReasonCode::TopicNameInvalid);
         }
-        let is_open = self.policy.rule_service.is_some() && !self.is_local(id);
+        let is_open = self.policy.rule_service.is_some() && !is_local;
         // What rules leave open the service decides when the will is due.
         let is_granted = match grants {
             Some(grants) if is_open => !grants.denies_publish(topic),
-            Some(grants) => grants.may_publish(topic, will.qos, will.retain),
+            Some(grants) => grants.may_publish(topic, qos, retain),
             None => true,
         };
         if is_granted && !is_own(topic) { Ok(()) } else { Err(ReasonCode::NotAuthorized) }

@@ -307,7 +307,11 @@ impl Shard {
             return self.refuse(now, id, connect, ReasonCode::Banned);
         }
         let standing = self.standing(id, connect.version, identity.as_deref(), &client_id);
-        if let Err(reason) = self.judge_will(id, &standing, connect) {
+        let judged = connect.will.as_ref().map(|will| {
+            let will = (will.topic.as_str(), will.qos, will.retain);
+            self.judge_will(self.is_local(id), &standing, will)
+        });
+        if let Some(Err(reason)) = judged {
             return self.refuse(now, id, connect, reason);
         }
         let limits = standing.limits;
@@ -352,12 +356,8 @@ impl Shard {
         // 3.1 has no such flag; its bit is reserved there.
         connack.session_present = resumed.is_some() && connect.version != Version::V31;
         let key = resumed.unwrap_or_else(|| self.create_session(&client_id, expiry_interval));
-        if self.subscriptions_are_asked_about()
-            && let Some(seat) = self.sessions.get_mut(key)
-        {
-            seat.last_user = Some(user.map(Box::from));
-        }
         self.attach(now, id, key, connect, &limits, proof.as_ref());
+        let user_is_news = self.note_user(key, user);
         if let Some(active) = self.connections.get_mut(id).and_then(|c| c.active_mut()) {
             (active.identity, active.attendance) = (identity, attendance);
         }
@@ -365,9 +365,9 @@ impl Shard {
             self.mark_traced(id, &client_id);
         }
         self.stand(id, standing);
-        self.note_will(id, key, connect);
+        self.note_will(id, key);
         self.judge_subscriptions(now, id);
-        self.keep_session(now, key, id);
+        self.keep_session(now, key, id, user_is_news);
         if self.journal.is_ending(&client_id) {
             self.hold_output(id);
         }
@@ -386,6 +386,22 @@ impl Shard {
     /// session is resumed, what these have allowed is not.
     fn subscriptions_are_asked_about(&self) -> bool {
         self.policy.rule_service.is_some() || self.policy.consults.subscribe
+    }
+
+    /// Notes whose a session is that may outlive its connection. Returns whether that is news: that
+    /// a client named no user is none where users do not matter.
+    fn note_user(&mut self, key: Key, user: Option<&str>) -> bool {
+        let rules = &self.policy.rules;
+        let matters = user.is_some() || !rules.is_empty() || self.subscriptions_are_asked_about();
+        let Some(seat) = self.sessions.get_mut(key) else { return false };
+        let is_news = match &seat.last_user {
+            Some(last) => last.as_deref() != user,
+            None => matters && seat.session.is_persistent(),
+        };
+        if is_news {
+            seat.last_user = Some(user.map(Box::from));
+        }
+        is_news
     }
 
     /// Whether a session holds what was allowed to another user, who is not to have it.

@@ -209,6 +209,11 @@ impl Image {
         match change {
             Change::SessionPart(part) => self.fold_part(told, part),
             Change::Session(state) => self.fold_session(told, state),
+            Change::User { session, user } => {
+                if let Some(state) = self.state_mut(session) {
+                    state.user = Some(user);
+                }
+            }
             Change::Attach { session, expiry_interval, will } => {
                 if let Some(state) = self.state_mut(session) {
                     state.expiry_interval = expiry_interval;
@@ -296,7 +301,10 @@ impl Image {
             state.taken.splice(..0, part.taken);
             state.received.splice(..0, part.received);
         }
-        let earlier = self.sessions.remove(&number).map(|earlier| earlier.queue);
+        let earlier = self.sessions.remove(&number).map(|earlier| {
+            state.user = earlier.rest.user;
+            earlier.queue
+        });
         let queue = earlier.or_else(|| self.untold.remove(&number)).unwrap_or_default();
         let subscriptions = std::mem::take(&mut state.subscriptions);
         let rest = state;
@@ -420,6 +428,7 @@ impl SessionState {
             subscriptions: Vec::<SubscriptionState>::new(),
             taken: Vec::new(),
             received: Vec::new(),
+            user: None,
         }
     }
 }

@@ -29,12 +29,21 @@ use crate::time::Time;
 impl Shard {
     /// A client connected: its session is kept from now on if it may outlive the connection, and
     /// nothing is written to the client before that is durable.
-    pub(super) fn keep_session(&mut self, now: Time, key: Key, id: ConnectionId) {
+    pub(super) fn keep_session(
+        &mut self,
+        now: Time,
+        key: Key,
+        id: ConnectionId,
+        user_is_news: bool,
+    ) {
         if !self.journal.is_enabled() {
             return;
         }
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let appended = if seat.number != 0 {
+            if user_is_news && let Some(user) = SessionState::user_of(seat) {
+                self.journal.append(now, &Change::User { session: seat.number, user });
+            }
             let session = &seat.session;
             let attach = Change::Attach {
                 session: seat.number,
@@ -223,7 +232,12 @@ impl SessionState {
             subscriptions,
             taken: inbound.iter().map(PacketId::get).collect(),
             received: outbox.inflight.released().collect(),
+            user: SessionState::user_of(seat),
         }
+    }
+
+    fn user_of(seat: &Seat) -> Option<Option<String>> {
+        seat.last_user.as_ref().map(|user| user.as_deref().map(str::to_owned))
     }
 }
 
@@ -419,6 +433,7 @@ impl Shard {
         let mut seat = Box::new(Seat::new(session));
         seat.number = state.number;
         seat.told = Some(told);
+        seat.last_user = state.user.map(|user| user.map(String::into_boxed_str));
         seat.sent_through = seat.session.outbox.inflight.last_ordinal().max(state.sent_through);
         for subscription in &state.subscriptions {
             let Some(wanted) = subscription.subscription() else { continue };

@@ -279,8 +279,7 @@ struct Seat {
     queue_messages_max: u32,
     /// Who left its will.
     will_author: WillAuthor,
-    /// Whose connection was its last in this life, where somebody else than the rules allows
-    /// subscriptions.
+    /// Whose connection was its last; absent if that is not known.
     last_user: Option<LastUser>,
     /// Messages up to this ordinal were sent; the log knows.
     sent_through: u64,

@@ -55,6 +55,8 @@ pub enum Change {
     Received { from: u8, through: u64 },
     /// A part of a session that is told as a whole.
     SessionPart(SessionPart),
+    /// Which user its client has proved to be, or none. It stays with the session.
+    User { session: QueueNumber, user: Option<String> },
 }
 
 /// What is kept of a session, beside its messages.
@@ -75,6 +77,10 @@ pub struct SessionState {
     pub taken: Vec<u16>,
     /// QoS 2 messages sent to it whose PUBREC has come, by ordinal.
     pub received: Vec<u64>,
+    /// Which user its client has proved to be, or none; absent if that is not known. A record of its
+    /// own tells it, as those of before have no place for it.
+    #[rkyv(with = rkyv::with::Skip)]
+    pub user: Option<Option<String>>,
 }
 
 /// What of a session would make its record too long: it comes before that, and counts once that is
@@ -130,7 +136,7 @@ impl Change {
 
 impl SessionState {
     /// The session as records of a log with segments of `segment_bytes` tell it: what its lists
-    /// have too much of in parts, and then the rest.
+    /// have too much of in parts, then the rest, and whose it is.
     pub fn into_changes(mut self, segment_bytes: u32) -> Vec<Change> {
         // Beside lists there is what came in a CONNECT, which half a segment has room for.
         let bytes_max = segment_bytes as usize / 256;
@@ -147,7 +153,10 @@ impl SessionState {
         for (index, part) in parts.iter_mut().enumerate() {
             (part.session, part.is_first) = (self.number, index == 0);
         }
-        parts.into_iter().map(Change::SessionPart).chain([Change::Session(self)]).collect()
+        let (session, user) = (self.number, self.user.take());
+        let user = user.map(|user| Change::User { session, user });
+        let parts = parts.into_iter().map(Change::SessionPart);
+        parts.chain([Change::Session(self)]).chain(user).collect()
     }
 }
 
@@ -477,4 +486,30 @@ pub fn write_varint(mut value: u64, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the record before there were users in the log was.
+    const SESSION_OF_BEFORE: &[u8] = b"w\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
+                ann\xff\xff\xff\xff\xff\x10\x0e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+                \0\0\0\0\0\0\0\0\x01\0\0\0gone/ann\xbc\xff\xff\xff\
+                \0\0\0\0\xb4\xff\xff\xff\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+                \x10\x0e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+                \x8c\xff\xff\xff\0\0\0\0\x84\xff\xff\xff\0\0\0\0\x80\xff\xff\xff\0\0\0\0";
+
+    #[test]
+    fn a_session_of_a_log_without_users_is_read() {
+        let Some(Change::Session(state)) = Change::decode(SESSION_OF_BEFORE) else {
+            panic!("nothing this version knows");
+        };
+        assert_eq!((&*state.client_id, state.expiry_interval, &state.user), ("ann", 3600, &None));
+        assert_eq!(state.will.as_ref().map(|will| &*will.topic), Some("gone/ann"));
+        let user = Some(Some("ann".to_owned()));
+        let changes = SessionState { user, ..state }.into_changes(1 << 20);
+        assert_eq!(&*changes[0].encode(), SESSION_OF_BEFORE, "what is new is behind it");
+        assert_eq!(changes.len(), 2);
+    }
 }

@@ -1,31 +1,41 @@
-//! Wills: published at once, or once whoever is asked about messages has allowed it.
+//! Wills: judged by the rules in force when they are due, and published at once, or once whoever is
+//! asked about messages has allowed it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::consult::{Client, Question, Replacement};
-use super::effect::{ConnectionId, Output};
+use super::effect::{ConnectionId, Output, Peer};
 use super::route::Origin;
 use super::ruling::{Act, RuleQuestion};
 use super::witness::{Decision, Why};
 use super::{Key, Shard};
-use crate::auth::Grants;
+use crate::auth::Identity;
 use crate::message::{Message, Publication};
-use crate::proto::{Connect, ReasonCode, TopicName};
+use crate::proto::{ReasonCode, TopicName, Version};
 use crate::time::Time;
 
 /// Who left a will.
 #[derive(Debug, Default)]
 pub(super) enum WillAuthor {
-    /// A client of an earlier life of the broker: its client id is known alone.
+    /// A client of an earlier life of the broker: its client id is known, and maybe its user.
     #[default]
     Unknown,
-    /// Somebody about whom nobody is asked.
+    /// Somebody within the process, who may do everything.
     Trusted,
-    /// This client; what is asked is empty where rules have decided.
-    Known(Box<RuleQuestion>),
+    /// This client.
+    Known(Box<Author>),
     /// Somebody who is gone: it is asked about.
     Asked(Key),
+}
+
+/// What the rules and whoever is asked have to know of a client that is gone.
+#[derive(Debug)]
+pub(super) struct Author {
+    identity: Option<Arc<Identity>>,
+    peer: Peer,
+    common_name: Option<Box<str>>,
+    version: Version,
 }
 
 /// A will that somebody is asked about.
@@ -39,33 +49,26 @@ pub struct PendingWill {
 }
 
 impl Shard {
-    /// Notes who leaves a will, if somebody is to be asked about it when it is due.
-    pub(super) fn note_will(&mut self, id: ConnectionId, key: Key, connect: &Connect<'_>) {
-        let is_asked = self.policy.consults.publish || self.policy.rule_service.is_some();
-        let author = match &connect.will {
-            Some(will) if is_asked && !self.is_local(id) => {
-                let active = self.connections.get(id).and_then(|c| c.active());
-                let grants = active.and_then(|active| active.grants.as_deref());
-                let topic = will.topic.as_str();
-                let may_publish =
-                    |grants: &Grants| grants.may_publish(topic, will.qos, will.retain);
-                let seat = self.sessions.get(key);
-                let left = seat.and_then(|seat| seat.session.will.as_ref());
-                let acts = match (left, grants.is_some_and(may_publish)) {
-                    (Some(left), false) => vec![Act::publish(&left.message)],
-                    _ => Vec::new(),
-                };
-                self.rule_question(id, acts).map(|question| WillAuthor::Known(Box::new(question)))
-            }
-            _ => None,
+    /// Notes who leaves a will: it is judged again when it is due.
+    pub(super) fn note_will(&mut self, id: ConnectionId, key: Key) {
+        let is_local = self.is_local(id);
+        let Some(connection) = self.connections.get(id) else { return };
+        let Some(active) = connection.active() else { return };
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        seat.will_author = match seat.session.will {
+            Some(_) if !is_local => WillAuthor::Known(Box::new(Author {
+                identity: active.identity.clone(),
+                peer: connection.peer,
+                common_name: connection.common_name().map(Box::from),
+                version: active.version,
+            })),
+            _ => WillAuthor::Trusted,
         };
-        if let Some(seat) = self.sessions.get_mut(key) {
-            seat.will_author = author.unwrap_or(WillAuthor::Trusted);
-        }
     }
 
-    /// Publishes the will of a session, if there is one. Returns whether somebody is asked about it
-    /// first: until there is an answer the session has it, and so has the log.
+    /// Publishes the will of a session, if there is one and the rules still allow it. Returns
+    /// whether somebody is asked about it first: until there is an answer the session has it, and
+    /// so has the log.
     pub(super) fn publish_will(&mut self, now: Time, key: Key) -> bool {
         let Some(seat) = self.sessions.get_mut(key) else { return false };
         if matches!(seat.will_author, WillAuthor::Asked(_)) {
@@ -74,60 +77,104 @@ impl Shard {
         let Some(will) = &seat.session.will else { return false };
         let message_expiry_interval = will.message_expiry_interval;
         let message = Arc::clone(&will.message);
+        let author = std::mem::take(&mut seat.will_author);
+        let client = self.will_client(key, &author);
         let origin = self.origin(key);
-        let Some(question) = self.will_question(key, &message) else {
-            if let Some(seat) = self.sessions.get_mut(key) {
-                seat.session.will = None;
-            }
-            let publication = Publication::of(&message);
-            self.send_will(now, key, publication, message_expiry_interval, origin);
-            self.note_will_published(now, key);
-            return false;
+        let judged = self.judge_due_will(&author, &client, key, &message);
+        let pending = PendingWill {
+            session: key,
+            origin,
+            client: client.clone(),
+            message,
+            message_expiry_interval,
         };
-        let client = question.client.clone();
-        let pending =
-            PendingWill { session: key, origin, client, message, message_expiry_interval };
+        let acts = match judged {
+            Ok(acts) if self.is_asked_about_will(&author, &acts) => acts,
+            judged => {
+                if let Some(seat) = self.sessions.get_mut(key) {
+                    seat.session.will = None;
+                }
+                self.publish_advised(now, pending, judged.map(|_| None));
+                self.note_will_published(now, key);
+                return false;
+            }
+        };
         let ticket = self.wills.insert(pending);
         if let Some(seat) = self.sessions.get_mut(key) {
             seat.will_author = WillAuthor::Asked(ticket);
         }
-        let connection = ConnectionId::NOBODY;
-        if question.acts.is_empty() {
+        if acts.is_empty() {
             self.consult_will(ticket);
-        } else {
-            let question = Box::new(RuleQuestion { will: Some(ticket), ..question });
-            self.outputs.push_back(Output::AskRules { connection, question });
+            return true;
         }
+        let (listener, common_name) = match author {
+            WillAuthor::Known(author) => {
+                (self.policy.listener_name(author.peer.listener).into(), author.common_name)
+            }
+            _ => ("".into(), None),
+        };
+        let will = Some(ticket);
+        let question = RuleQuestion { client, listener, common_name, acts: acts.into(), will };
+        let question = Box::new(question);
+        self.outputs.push_back(Output::AskRules { connection: ConnectionId::NOBODY, question });
         true
     }
 
-    /// What is asked about a will before it is published; nothing if nobody is asked.
-    fn will_question(&mut self, key: Key, message: &Message) -> Option<RuleQuestion> {
-        let asks_service = self.policy.rule_service.is_some();
-        let asks_hook = self.policy.consults.publish;
-        if !asks_service && !asks_hook {
-            return None;
+    /// Who left a will, for those who are asked and for the log.
+    fn will_client(&self, key: Key, author: &WillAuthor) -> Client {
+        let seat = self.sessions.get(key);
+        let client_id = seat.map_or_else(|| "".into(), |seat| Arc::clone(&seat.session.client_id));
+        match author {
+            WillAuthor::Known(author) => {
+                let user = author.identity.as_ref().and_then(|identity| identity.user.clone());
+                Client { client_id, user, address: author.peer.address }
+            }
+            _ => {
+                let user = seat.and_then(|seat| seat.last_user.clone()).flatten();
+                Client { client_id, user, address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) }
+            }
         }
-        let seat = self.sessions.get_mut(key)?;
-        let mut question = match std::mem::take(&mut seat.will_author) {
-            WillAuthor::Trusted => return None,
-            WillAuthor::Known(question) => *question,
-            WillAuthor::Unknown | WillAuthor::Asked(_) => RuleQuestion {
-                client: Client {
-                    client_id: Arc::clone(&seat.session.client_id),
-                    user: None,
-                    address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-                },
-                listener: "".into(),
-                common_name: None,
-                acts: Arc::new([Act::publish(message)]),
-                will: None,
-            },
+    }
+
+    /// Whether the rules in force let a will be published that is due, and what of it they leave to
+    /// the service. Of a client of an earlier life nobody knows where it came from, in which groups
+    /// it was or what was allowed to it alone: what surely is denied to it is denied.
+    fn judge_due_will(
+        &self,
+        author: &WillAuthor,
+        client: &Client,
+        key: Key,
+        message: &Message,
+    ) -> Result<Vec<Act>, ReasonCode> {
+        let (topic, qos, retain) = (message.topic(), message.qos, message.retain);
+        let is_granted = match author {
+            WillAuthor::Trusted => true,
+            WillAuthor::Known(author) => {
+                let Author { identity, peer, common_name, version } = &**author;
+                let (identity, common_name) = (identity.as_deref(), common_name.as_deref());
+                let standing =
+                    self.standing_of(*peer, common_name, *version, identity, &client.client_id);
+                self.judge_will(false, &standing, (topic, qos, retain))?;
+                standing.grants.is_some_and(|grants| grants.may_publish(topic, qos, retain))
+            }
+            WillAuthor::Unknown | WillAuthor::Asked(_) => {
+                let user = self.sessions.get(key).and_then(|seat| seat.last_user.as_ref());
+                let user = user.map(|user| user.as_deref());
+                let denied = self.policy.rules.sure_denials(user, &client.client_id);
+                if denied.denies_publish(topic) {
+                    return Err(ReasonCode::NotAuthorized);
+                }
+                false
+            }
         };
-        if !asks_service {
-            question.acts = Arc::default();
-        }
-        (asks_hook || !question.acts.is_empty()).then_some(question)
+        let is_open = self.policy.rule_service.is_some() && !is_granted;
+        Ok(if is_open { vec![Act::publish(message)] } else { Vec::new() })
+    }
+
+    /// Whether somebody is asked about a will, the service about these acts.
+    fn is_asked_about_will(&self, author: &WillAuthor, acts: &[Act]) -> bool {
+        let is_trusted = matches!(author, WillAuthor::Trusted);
+        !acts.is_empty() || (self.policy.consults.publish && !is_trusted)
     }
 
     /// Lets a hook be asked about a will.
@@ -240,7 +287,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Connect, QoS, Version, Will};
+    use crate::proto::{Connect, QoS, Will};
     use crate::shard::consult::{Advice, Consults};
     use crate::shard::fixture::{self, NOW};
     use crate::shard::{Input, Policy};

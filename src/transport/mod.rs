@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use detect::{Stray, stray};
 pub use http::WebOptions;
-pub use tls::{TlsClients, TlsError, TlsOptions, tls_server};
+pub use tls::{TlsClients, TlsError, TlsPair, TlsShown, tls_pair, tls_server};
 pub use tlv::{ProxiedTls, Told};
 
 use proxy::Proxy;

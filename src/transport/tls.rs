@@ -1,5 +1,6 @@
 //! TLS 1.2 and 1.3, by rustls.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -8,21 +9,19 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore, ServerConfig, ServerConnection};
 
 use super::TransportError;
 use super::detect::{Stray, is_http, is_mqtt};
 
-/// What a TLS listener shows and asks for.
-#[derive(Clone, Debug)]
-pub struct TlsOptions {
-    /// The certificate and those that lead to its issuer, in PEM.
-    pub certificates: Vec<u8>,
-    /// Its key, in PEM.
-    pub key: Vec<u8>,
-    /// Whose certificates clients show, if any are asked for.
-    pub clients: Option<TlsClients>,
+/// What a TLS listener shows: the certificate for the host that a client names, or the first.
+#[derive(Debug)]
+pub struct TlsShown {
+    first: Arc<CertifiedKey>,
+    /// By the names of hosts in small letters, `*` in place of the first label of some.
+    by_host: BTreeMap<String, Arc<CertifiedKey>>,
 }
 
 /// What a TLS listener asks of its clients.
@@ -50,6 +49,8 @@ pub enum TlsError {
     Revoked(String),
     /// The key is another certificate's, or of a kind that is not supported.
     Pair(String),
+    /// A further certificate that is for no host would never be shown.
+    Hostless,
 }
 
 impl fmt::Display for TlsError {
@@ -62,43 +63,95 @@ impl fmt::Display for TlsError {
                 write!(f, "no list of revoked certificates in PEM: {error}")
             }
             TlsError::Pair(error) => write!(f, "certificate and key do not fit: {error}"),
+            TlsError::Hostless => f.write_str(
+                "the certificate has no DNS name among its alternative names, so it would be shown to \
+                 nobody; a certificate for all is the first of its listener or of [tls]",
+            ),
         }
     }
 }
 
 impl std::error::Error for TlsError {}
 
-/// The TLS server of a listener; session tickets of it are good on every shard.
+impl TlsShown {
+    /// This certificate to everybody.
+    pub fn new(pair: TlsPair, hosts: &[String]) -> TlsShown {
+        let first = pair.0;
+        let mut shown = TlsShown { first: Arc::clone(&first), by_host: BTreeMap::new() };
+        shown.add(TlsPair(first), hosts);
+        shown
+    }
+
+    /// Another one to who asks for one of these hosts, if none before it is for that.
+    pub fn add(&mut self, pair: TlsPair, hosts: &[String]) {
+        for host in hosts {
+            let for_host = self.by_host.entry(host.to_ascii_lowercase());
+            for_host.or_insert_with(|| Arc::clone(&pair.0));
+        }
+    }
+
+    fn find(&self, host: &str) -> &Arc<CertifiedKey> {
+        let host = host.to_ascii_lowercase();
+        let wide = || self.by_host.get(&format!("*.{}", host.split_once('.')?.1));
+        self.by_host.get(&host).or_else(wide).unwrap_or(&self.first)
+    }
+}
+
+impl ResolvesServerCert for TlsShown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(hello.server_name().map_or(&self.first, |host| self.find(host))))
+    }
+}
+
+/// A certificate, those that lead to its issuer, and its key.
+#[derive(Debug)]
+pub struct TlsPair(Arc<CertifiedKey>);
+
+/// A pair from what is in its files, in PEM.
 ///
 /// # Errors
 ///
 /// See [`TlsError`].
-pub fn tls_server(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates = CertificateDer::pem_slice_iter(&options.certificates)
+pub fn tls_pair(certificates: &[u8], key: &[u8]) -> Result<TlsPair, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(certificates)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::Certificates(error.to_string()))?;
     if certificates.is_empty() {
         return Err(TlsError::Certificates("the file holds none".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_slice(&options.key).map_err(|error| {
-        let is_encrypted = options.key.windows(9).any(|word| word == b"ENCRYPTED");
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+        let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
         TlsError::Key(match is_encrypted {
             true => "it is encrypted; `openssl pkey -in FILE -out NEW` decrypts it".to_owned(),
             false => error.to_string(),
         })
     })?;
+    let provider = rustls::crypto::ring::default_provider();
+    let pair = CertifiedKey::from_der(certificates, key, &provider);
+    let pair = pair.map_err(|error| TlsError::Pair(error.to_string()))?;
+    Ok(TlsPair(Arc::new(pair)))
+}
+
+/// The TLS server of a listener; session tickets of it are good on every shard, and at no other
+/// listener.
+///
+/// # Errors
+///
+/// See [`TlsError`].
+pub fn tls_server(
+    shown: TlsShown,
+    clients: Option<&TlsClients>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = match &options.clients {
+    let verifier = match clients {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(clients) => client_verifier(clients, &provider)?,
     };
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Pair(error.to_string()))?;
-    let mut config = builder
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates, key)
-        .map_err(|error| TlsError::Pair(error.to_string()))?;
+    let mut config =
+        builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"mqtt".to_vec(), b"http/1.1".to_vec()];
     config.ticketer =
         rustls::crypto::ring::Ticketer::new().map_err(|error| TlsError::Pair(error.to_string()))?;
@@ -270,8 +323,8 @@ mod tests {
         for certificate in CertificateDer::pem_slice_iter(&certificates) {
             roots.add(certificate.expect("PEM")).expect("an authority of its own");
         }
-        let options = TlsOptions { certificates, key, clients: None };
-        let server = Tls::new(tls_server(&options).expect("a pair")).expect("a configuration");
+        let shown = TlsShown::new(tls_pair(&certificates, &key).expect("a pair"), &[]);
+        let server = Tls::new(tls_server(shown, None).expect("a server")).expect("a configuration");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -290,6 +343,37 @@ mod tests {
         }
         server.receive(&sent, &mut Vec::new()).expect("nothing wrong");
         server.flush(out);
+    }
+
+    #[test]
+    fn a_certificate_is_for_a_name_before_a_wildcard_and_for_one_label() {
+        let pair = || {
+            let certificates = include_bytes!("../../tests/support/tls/certificate.pem");
+            let key = include_bytes!("../../tests/support/tls/key.pem");
+            tls_pair(certificates, key).expect("a pair")
+        };
+        let hosts =
+            |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+        let pairs = [pair(), pair(), pair()];
+        let keys: Vec<_> = pairs.iter().map(|pair| Arc::clone(&pair.0)).collect();
+        let [first, wide, exact] = pairs;
+        let mut shown = TlsShown::new(first, &hosts(&["own.example"]));
+        shown.add(wide, &hosts(&["*.Fleet.example", "own.example"]));
+        shown.add(exact, &hosts(&["a.fleet.example", "*.fleet.example"]));
+        let is_of = |host: &str| {
+            keys.iter().position(|key| Arc::ptr_eq(key, shown.find(host))).expect("one of them")
+        };
+        for (host, pair) in [
+            ("own.example", 0),
+            ("b.fleet.example", 1),
+            ("B.FLEET.example", 1),
+            ("a.fleet.example", 2),
+            ("fleet.example", 0),
+            ("b.a.fleet.example", 0),
+            ("elsewhere", 0),
+        ] {
+            assert_eq!(is_of(host), pair, "{host}");
+        }
     }
 
     #[test]

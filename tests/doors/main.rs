@@ -2,6 +2,7 @@
 //! change. What is spoken behind them is driven by real clients in `clients`.
 
 mod crowd;
+mod hosts;
 mod revoked;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ mod rules_service;
 mod service;
 mod token;
 mod wide;
+mod wills;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,8 @@
 //! A web service that knows what clients may do.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -101,22 +103,56 @@ fn what_one_user_was_allowed_is_not_anothers() {
     let directory = Directory::new();
     let service = Service::start(vec![says("allow")]);
     let broker = broker(&service, &directory, "", "");
-    let device = |user| {
+    let device = |broker: &Broker, user| {
         let entrance = Entrance { clean: false, ..Entrance::of(4, "device", user) };
         Client::come(broker.connect(), &entrance).expect("a right password")
     };
-    let mut ann = device("ann");
+    let mut ann = device(&broker, "ann");
     assert_eq!(ann.subscribe("secret"), 1);
     ann.leave();
-    let ann = device("ann");
+    let ann = device(&broker, "ann");
     assert_eq!(ann.connack[0], 1, "her session goes on");
     ann.leave();
+    // Nor is it after a restart, be it with other shards, or on another machine.
+    let config = config(&service, &directory.join("passwords"), "", "");
+    let restarted = |directory, shards| Setup::shards(shards).config(&config).start_in(directory);
+    let broker = restarted(broker.kill(), 3);
+    let ann = device(&broker, "ann");
+    assert_eq!(ann.connack[0], 1, "her session goes on");
+    ann.leave();
+    let old = broker.kill();
+    let exported = hawker(&["log", "export"], &old.join("data"), &[]);
+    let line = r#"{"session_user":{"client_id":"device","user":"ann"}}"#;
+    assert!(exported.lines().any(|other| other == line), "{exported}");
+    let new = Directory::new();
+    hawker(&["import", "--data-dir"], &new.join("data"), exported.as_bytes());
+    assert_eq!(hawker(&["log", "export"], &new.join("data"), &[]), exported);
+    let broker = restarted(new, 2);
     let mut eve = enter(&broker, 4, "eve");
     assert_eq!(eve.publish("secret"), 0);
-    let mut bob = device("bob");
+    let mut bob = device(&broker, "bob");
     assert_eq!(bob.connack[0], 0, "he begins one");
     assert_eq!(eve.publish("secret"), 0);
     assert!(!bob.gets("secret"));
+    bob.leave();
+    let broker = restarted(broker.kill(), 2);
+    assert_eq!(device(&broker, "bob").connack[0], 1, "it is his by now");
+    assert_eq!(device(&broker, "ann").connack[0], 0, "and not hers");
+}
+
+/// What `hawker` prints that is told a data directory and reads this.
+fn hawker(arguments: &[&str], data: &Path, input: &[u8]) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hawker"))
+        .args(arguments)
+        .arg(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the broker's binary can be started");
+    child.stdin.take().expect("it is piped").write_all(input).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).expect("texts are UTF-8")
 }
 
 #[test]
