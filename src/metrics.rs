@@ -99,7 +99,8 @@ pub enum Paused {
     Login,
     /// It sent more than it may.
     Rate,
-    /// What it published went to so many that others had their turn first.
+    /// What it published went to so many, or it sent so many filters, that others had their turn
+    /// first.
     Spread,
 }
 

@@ -157,6 +157,22 @@ impl<'a> SubscribeFilters<'a> {
         encoded
     }
 
+    /// Filters that were checked before.
+    pub fn of_checked(version: Version, encoded: &'a [u8]) -> SubscribeFilters<'a> {
+        SubscribeFilters { encoded, version }
+    }
+
+    /// The filters as they came.
+    pub fn encoded(&self) -> &'a [u8] {
+        self.encoded
+    }
+
+    /// How many bytes checked filters at the front have that are no longer than `bytes_max`
+    /// together; at least those of one.
+    pub fn front_bytes(encoded: &[u8], bytes_max: usize) -> usize {
+        front_bytes(encoded, size_of::<u8>(), bytes_max)
+    }
+
     /// Each filter with its options, in order.
     pub fn iter(&self) -> impl Iterator<Item = FilterAndOptions<'a>> + use<'a> {
         let (mut reader, version) = (Reader::new(self.encoded), self.version);
@@ -190,6 +206,23 @@ pub(super) fn decode_filter<'a>(
     reader: &mut Reader<'a>,
 ) -> Result<SubscriptionFilter<'a>, DecodeError> {
     SubscriptionFilter::parse(reader.string()?).map_err(DecodeError::TopicFilter)
+}
+
+/// As [`SubscribeFilters::front_bytes`], of filters with so many bytes behind each.
+pub(super) fn front_bytes(encoded: &[u8], behind: usize, bytes_max: usize) -> usize {
+    if encoded.len() <= bytes_max {
+        return encoded.len();
+    }
+    let mut front = 0;
+    while let Some(&[high, low, ..]) = encoded.get(front..) {
+        let filter = usize::from(u16::from_be_bytes([high, low]));
+        let next = front + size_of::<u16>() + filter + behind;
+        if front > 0 && next > bytes_max {
+            break;
+        }
+        front = next;
+    }
+    front
 }
 
 impl SubscriptionOptions {

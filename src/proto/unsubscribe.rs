@@ -4,7 +4,7 @@ use super::decode::Reader;
 use super::encode::{put_packet, put_packet_id, put_properties, put_string, put_user_properties};
 use super::property::PropertyId;
 use super::subscribe::{
-    check_reasons, decode_filter, decode_reason_properties, put_reason_properties,
+    check_reasons, decode_filter, decode_reason_properties, front_bytes, put_reason_properties,
     reason_belongs_to,
 };
 use super::{DecodeError, PacketId, PacketType, SubscriptionFilter, UserProperties, Version};
@@ -84,6 +84,22 @@ impl<'a> UnsubscribeFilters<'a> {
             put_string(&mut encoded, filter);
         }
         encoded
+    }
+
+    /// Filters that were checked before.
+    pub fn of_checked(encoded: &'a [u8]) -> UnsubscribeFilters<'a> {
+        UnsubscribeFilters { encoded }
+    }
+
+    /// The filters as they came.
+    pub fn encoded(&self) -> &'a [u8] {
+        self.encoded
+    }
+
+    /// How many bytes checked filters at the front have that are no longer than `bytes_max`
+    /// together; at least those of one.
+    pub fn front_bytes(encoded: &[u8], bytes_max: usize) -> usize {
+        front_bytes(encoded, 0, bytes_max)
     }
 
     /// Each filter, in order.

@@ -485,6 +485,7 @@ impl Shard {
             attendance: None,
             ruling: None,
             rulings: None,
+            parted: None,
             consulting: None,
             grants: None,
             sifts: false,

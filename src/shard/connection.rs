@@ -10,6 +10,7 @@ use super::arena::Key;
 use super::consult::Consulting;
 use super::effect::{ConnectionId, Peer};
 use super::gatekeeper::Attendance;
+use super::parts::Parted;
 use super::rate::Pacer;
 use super::ruling::{Act, Rulings};
 use super::write::WriteBuffer;
@@ -76,7 +77,8 @@ pub enum Pause {
     Verdict = 16,
     /// It sent more than it may.
     Rate = 32,
-    /// What it published this turn goes to so many that others have their turn first.
+    /// What it published this turn goes to so many, or it sent so many filters, that others have
+    /// their turn first.
     Spread = 64,
 }
 
@@ -139,6 +141,8 @@ pub struct Active {
     pub limits: Option<Box<ClientLimits>>,
     /// It counts among the connections of its user; absent: nobody counts them.
     pub attendance: Option<Box<Attendance>>,
+    /// A packet of it that is dealt with in parts.
+    pub parted: Option<Box<Parted>>,
     /// A packet of it that waits for advice.
     pub consulting: Option<Box<Consulting>>,
     /// A packet of it that waits for the service that knows rules, and what it wants to do.

@@ -45,6 +45,7 @@ mod look;
 mod message;
 mod missing;
 mod owed;
+mod parts;
 mod presence;
 mod publish;
 mod rate;
@@ -250,9 +251,9 @@ pub struct Shard {
     inflight_count: usize,
     /// Bytes written out of queues since the last timeout.
     pumped_bytes: usize,
-    /// What the messages of this turn cost their receivers, see [`spread::SPREAD_MAX`].
+    /// What the messages and filters of this turn cost others, see [`spread::SPREAD_MAX`].
     spread: usize,
-    /// Connections whose publishing goes on with the next timeout, in its order.
+    /// Connections whose packets go on with the next timeout, in its order.
     spent: VecDeque<ConnectionId>,
     /// Whose client completed messages with the packets being read: it is sent more after them all.
     has_room: Option<Key>,

@@ -67,7 +67,7 @@ impl Shard {
                 return;
             }
             let Some(id) = self.spent.pop_front() else { return };
-            self.unpause(now, id, Pause::Spread);
+            self.go_on(now, id);
         }
     }
 

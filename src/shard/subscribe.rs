@@ -19,7 +19,7 @@ use crate::proto::{
     SubscriptionFilter, SubscriptionOptions, UnsubAck, Unsubscribe, Version,
 };
 use crate::router::{Subscriber, SubscriberKey};
-use crate::session::Subscription;
+use crate::session::{self, Session, Subscription};
 use crate::time::Time;
 
 /// A SUBSCRIBE: its SUBACK waits until every shard forwards what it asks for, then its retained
@@ -32,6 +32,8 @@ pub struct PendingSubscribe {
     reasons: Vec<u8>,
     /// What it counts for towards [`SUBSCRIBING_MAX`].
     filters: usize,
+    /// Others of its packet come before or after it.
+    is_part: bool,
     /// Answers that are still to come before its next step.
     missing: usize,
     /// Subscriptions that get retained messages, until SUBACK is sent and these are asked for.
@@ -44,7 +46,9 @@ pub struct PendingSubscribe {
 const SUBSCRIBING_MAX: usize = 256;
 
 impl Shard {
-    pub(super) fn handle_subscribe(
+    /// Makes the subscriptions of a SUBSCRIBE, or of a part of one, once all who are to be asked
+    /// have answered.
+    pub(super) fn ask_to_subscribe(
         &mut self,
         now: Time,
         id: ConnectionId,
@@ -78,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// Makes the subscriptions of a SUBSCRIBE: as `ruled` where rules leave it open, and as advised
+    /// Makes the subscriptions: as `ruled` where rules leave it open, and as advised
     /// if a hook was asked.
     pub(super) fn subscribe_all(
         &mut self,
@@ -94,12 +98,14 @@ impl Shard {
         let session = active.session;
         let filters = subscribe.filters.len();
         active.subscribing += filters;
+        let is_part = active.parted.is_some();
         let ticket = self.subscribes.insert(PendingSubscribe {
             connection: id,
             session,
             packet_id: subscribe.packet_id,
             reasons: Vec::with_capacity(filters),
             filters,
+            is_part,
             // Held by this function until every filter has been looked at.
             missing: 1,
             retained: Some(Vec::new()),
@@ -187,7 +193,7 @@ impl Shard {
             return Err(ReasonCode::QuotaExceeded);
         }
         let is_new = earlier.is_none();
-        seat.session.subscriptions.insert(Arc::clone(&name), subscription);
+        seat.session.subscribe(Arc::clone(&name), subscription);
         seat.shares += u32::from(is_new && group.is_some());
         self.subscription_count += usize::from(is_new);
         if earlier != Some(subscription) {
@@ -217,8 +223,10 @@ impl Shard {
         }
         let most = limits.map_or(u32::MAX, |limits| limits.subscriptions_max);
         let most = mqtt.subscriptions_max.min(most);
-        let subscriptions = &seat.session.subscriptions;
-        if subscriptions.len() >= most as usize && !subscriptions.contains_key(name) {
+        let Session { subscriptions, subscription_bytes, .. } = &seat.session;
+        let bytes = subscription_bytes + session::subscription_bytes(name);
+        let is_full = subscriptions.len() >= most as usize || bytes > mqtt.subscription_bytes_max;
+        if is_full && !subscriptions.contains_key(name) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -307,8 +315,10 @@ impl Shard {
         pending.missing = retained.len() + 1;
         let (connection, session, packet_id) =
             (pending.connection, pending.session, pending.packet_id);
-        let reasons = std::mem::take(&mut pending.reasons);
-        if self.session_of(connection) == Some(session) {
+        let (reasons, is_part) = (std::mem::take(&mut pending.reasons), pending.is_part);
+        let is_there = self.session_of(connection) == Some(session);
+        let all = if is_part { self.join_parts(connection, reasons) } else { Some(reasons) };
+        if let Some(reasons) = all.filter(|_| is_there) {
             let suback = Packet::SubAck(SubAck::new(packet_id, &reasons));
             self.write_answer(now, connection, &suback);
         }
@@ -321,6 +331,9 @@ impl Shard {
     fn finish_subscribe(&mut self, now: Time, ticket: Key) {
         let Some(pending) = self.subscribes.remove(ticket) else { return };
         self.end_subscribing(now, pending.connection, pending.filters);
+        if pending.is_part {
+            self.part_done(pending.connection);
+        }
     }
 
     /// So many filters that a connection has sent are dealt with.
@@ -334,14 +347,15 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_unsubscribe(
+    /// Ends the subscriptions of an UNSUBSCRIBE, or of a part of one.
+    pub(super) fn unsubscribe_all(
         &mut self,
         now: Time,
         id: ConnectionId,
         unsubscribe: &Unsubscribe<'_>,
     ) {
         let Some(session) = self.session_of(id) else { return };
-        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        let mut reasons = Vec::new();
         for filter in unsubscribe.filters.iter() {
             let reason = match self.remove_subscription(session, &filter.to_string()) {
                 true => ReasonCode::Success,
@@ -353,12 +367,27 @@ impl Shard {
                 self.forget_subscription(now, session, filter.to_string());
             }
         }
+        if let Some(reasons) = self.join_parts(id, reasons) {
+            self.answer_unsubscribe(now, id, session, unsubscribe.packet_id, reasons);
+        }
+        self.part_done(id);
+    }
+
+    fn answer_unsubscribe(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        session: Key,
+        packet_id: PacketId,
+        mut reasons: Vec<u8>,
+    ) {
+        let filters = reasons.len();
         let version = self.connections.get(id).and_then(|connection| connection.version());
         // Only 5.0 has room for them. [MQTT-3.11.3-1]
         if version != Some(Version::V5) {
             reasons.clear();
         }
-        let unsuback = Packet::UnsubAck(UnsubAck::new(unsubscribe.packet_id, &reasons));
+        let unsuback = Packet::UnsubAck(UnsubAck::new(packet_id, &reasons));
         let is_kept = self.sessions.get(session).is_some_and(|seat| seat.is_kept());
         let Some(sequence) =
             self.journal.last().filter(|last| is_kept && !self.journal.is_durable(*last))
@@ -371,7 +400,6 @@ impl Shard {
         if !unsuback.encode_within(version.unwrap_or(Version::V311), bytes_max, &mut packet) {
             return self.disconnect(now, id, ReasonCode::PacketTooLarge);
         }
-        let filters = unsubscribe.filters.len();
         if let Some(active) = connection.active_mut() {
             active.subscribing += filters;
         }
@@ -394,9 +422,7 @@ impl Shard {
     /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]
     pub(super) fn remove_subscription(&mut self, session: Key, filter: &str) -> bool {
         let Some(seat) = self.sessions.get_mut(session) else { return false };
-        let Some((filter, _)) = seat.session.subscriptions.remove_entry(filter) else {
-            return false;
-        };
+        let Some(filter) = seat.session.unsubscribe(filter) else { return false };
         self.subscription_count -= 1;
         if super::share::is_share(&filter) {
             seat.shares -= 1;
