@@ -20,7 +20,7 @@ use bytes::Bytes;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 
-use super::directory::{Claim, segment_name, sync_folder};
+use super::directory::{Claim, segment_name};
 use super::driver::disk_failed;
 use super::mailbox::{Letter, Mailbox};
 use super::ring::Ring;
@@ -88,14 +88,45 @@ impl fmt::Display for DiskDamage {
     }
 }
 
+/// The folder of a shard's segments. It stays open, so that what it takes to sync it is there when
+/// descriptors are scarce.
+#[derive(Clone)]
+pub(super) struct Folder {
+    path: Arc<Path>,
+    handle: Arc<File>,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> io::Result<Folder> {
+        Ok(Folder { path: path.into(), handle: Arc::new(File::open(path)?) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a segment's file is, and the one that was given back last.
+    fn names(&self, segment: SegmentNumber) -> (PathBuf, PathBuf) {
+        (self.path.join(segment_name(segment)), self.path.join("spare"))
+    }
+
+    /// Makes what was created or renamed in it durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
 /// One shard's disk.
 pub(super) struct Disk {
     on_damage: OnDamage,
-    folder: Arc<Path>,
+    folder: Folder,
     shard: usize,
     segment_bytes: u32,
     promise: Promise,
-    files: BTreeMap<SegmentNumber, File>,
+    /// Of segments that are written to or not synced; all others are read through their maps.
+    files: BTreeMap<SegmentNumber, Arc<File>>,
+    /// The last one that a commit was for.
+    written: SegmentNumber,
     commit: Option<InFlight>,
     commits: u64,
     sync_times: Durations,
@@ -166,21 +197,21 @@ impl Step {
 
 impl Disk {
     pub(super) fn new(
-        folder: PathBuf,
+        folder: Folder,
         shard: usize,
         segment_bytes: u32,
         promise: Promise,
-        files: BTreeMap<SegmentNumber, File>,
         keeper: Keeper,
         on_damage: OnDamage,
     ) -> Disk {
         Disk {
             on_damage,
-            folder: folder.into(),
+            folder,
             shard,
             segment_bytes,
             promise,
-            files,
+            files: BTreeMap::new(),
+            written: SegmentNumber(0),
             commit: None,
             commits: 0,
             sync_times: Durations::default(),
@@ -200,7 +231,7 @@ impl Disk {
     ) -> io::Result<()> {
         match order {
             Order::Prepare { segment, head } => {
-                let (folder, shard) = (Arc::clone(&self.folder), self.shard);
+                let (folder, shard) = (self.folder.clone(), self.shard);
                 let segment_bytes = self.segment_bytes;
                 self.keeper.send(Job::Prepare { folder, shard, segment, segment_bytes, head });
                 Ok(())
@@ -208,15 +239,11 @@ impl Disk {
             Order::Recycle(segment) => {
                 self.files.remove(&segment);
                 self.unsynced.remove(&segment);
-                let (folder, shard) = (Arc::clone(&self.folder), self.shard);
+                let (folder, shard) = (self.folder.clone(), self.shard);
                 self.keeper.send(Job::Recycle { folder, shard, segment });
                 Ok(())
             }
             Order::Commit(commit) => {
-                if let Promise::Written { sync_interval } = self.promise {
-                    self.unsynced.extend(commit.writes.iter().map(|write| write.segment));
-                    self.sync_due.get_or_insert(now.after(sync_interval));
-                }
                 self.commit = Some(self.begin(now, commit));
                 self.submit(ring, token)
             }
@@ -290,9 +317,19 @@ impl Disk {
         }
         if in_flight.steps.iter().all(|step| *step == Step::Done) {
             self.commits += 1;
-            if self.promise == Promise::Durable {
-                self.sync_times.observe(now.since(in_flight.since).as_micros() as u64);
+            match self.promise {
+                Promise::Durable => {
+                    self.sync_times.observe(now.since(in_flight.since).as_micros() as u64);
+                }
+                Promise::Written { sync_interval } => {
+                    self.unsynced.extend(in_flight.commit.writes.iter().map(|it| it.segment));
+                    self.sync_due.get_or_insert(now.after(sync_interval));
+                }
             }
+            if let Some(write) = in_flight.commit.writes.last() {
+                self.written = write.segment;
+            }
+            self.close_sealed();
             return Ok(self.commit.take().map(|in_flight| News::Committed(in_flight.commit)));
         }
         if in_flight.barren > BARREN_MAX {
@@ -300,6 +337,11 @@ impl Disk {
         }
         let submitted = self.submit(ring, token);
         submitted.map(|()| None).map_err(|error| self.failure("a write", error))
+    }
+
+    /// Closes the files of segments that are written in full: the log never goes back to them.
+    fn close_sealed(&mut self) {
+        self.files.retain(|segment, _| *segment >= self.written || self.unsynced.contains(segment));
     }
 
     /// A record that was read at the start, or written since, cannot be read.
@@ -310,7 +352,7 @@ impl Disk {
     pub(super) fn damaged(&self, sequence: Sequence) -> Result<(), DiskDamage> {
         let segment_bytes = u64::from(self.segment_bytes);
         let segment = SegmentNumber(sequence.0 / segment_bytes);
-        let file = self.folder.join(segment_name(segment));
+        let file = self.folder.path().join(segment_name(segment));
         let damage = DiskDamage { file, offset: sequence.0 % segment_bytes };
         if self.on_damage == OnDamage::Refuse {
             return Err(damage);
@@ -321,7 +363,7 @@ impl Disk {
     }
 
     fn failure(&self, what: &'static str, error: io::Error) -> DiskFailure {
-        DiskFailure { what, folder: self.folder.to_path_buf(), error }
+        DiskFailure { what, folder: self.folder.path().to_owned(), error }
     }
 
     /// The keeper has a file for a segment, or no room for one.
@@ -329,7 +371,7 @@ impl Disk {
         let Prepared { segment, file } = prepared;
         match file {
             Some((file, pages)) => {
-                self.files.insert(segment, file);
+                self.files.insert(segment, Arc::new(file));
                 News::Prepared { segment, pages }
             }
             None => News::Refused(segment),
@@ -348,11 +390,12 @@ impl Disk {
         }
         self.sync_due = None;
         for segment in std::mem::take(&mut self.unsynced) {
-            if let Some(file) = self.files.get(&segment).and_then(|file| file.try_clone().ok()) {
-                let folder = Arc::clone(&self.folder);
+            if let Some(file) = self.files.get(&segment).map(Arc::clone) {
+                let folder = self.folder.clone();
                 self.keeper.send(Job::Sync { folder, shard: self.shard, file });
             }
         }
+        self.close_sealed();
     }
 
     /// A sync in the background took so long.
@@ -396,21 +439,21 @@ impl Drop for Hold {
 /// What it does.
 enum Job {
     Prepare {
-        folder: Arc<Path>,
+        folder: Folder,
         shard: usize,
         segment: SegmentNumber,
         segment_bytes: u32,
         head: Vec<u8>,
     },
     Recycle {
-        folder: Arc<Path>,
+        folder: Folder,
         shard: usize,
         segment: SegmentNumber,
     },
     Sync {
-        folder: Arc<Path>,
+        folder: Folder,
         shard: usize,
-        file: File,
+        file: Arc<File>,
     },
 }
 
@@ -491,7 +534,7 @@ fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
                             shard,
                             "no room for the log in {}: {error}; what must be kept is refused until \
                              there is, all else goes on",
-                            folder.display()
+                            folder.path().display()
                         );
                         mailboxes[shard].send(Letter::Prepared(Prepared { segment, file: None }));
                     }
@@ -512,9 +555,9 @@ fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
     }
 }
 
-fn report(mailboxes: &[Mailbox], shard: usize, folder: &Path, outcome: io::Result<()>) {
+fn report(mailboxes: &[Mailbox], shard: usize, folder: &Folder, outcome: io::Result<()>) {
     if let Err(error) = outcome {
-        let failure = DiskFailure { what: "a sync", folder: folder.to_path_buf(), error };
+        let failure = DiskFailure { what: "a sync", folder: folder.path().to_owned(), error };
         mailboxes[shard].send(Letter::DiskFailed(failure));
     }
 }
@@ -522,13 +565,13 @@ fn report(mailboxes: &[Mailbox], shard: usize, folder: &Path, outcome: io::Resul
 /// A file as long as a segment, all of it allocated and written, that begins with `head`; durable
 /// if it is to be `synced`.
 pub(super) fn prepare(
-    folder: &Path,
+    folder: &Folder,
     segment: SegmentNumber,
     segment_bytes: u32,
     head: &[u8],
     synced: bool,
 ) -> io::Result<(File, Bytes)> {
-    let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
+    let (path, spare) = folder.names(segment);
     let mut first_page = vec![0; SEGMENT_HEAD_BYTES];
     first_page[..head.len()].copy_from_slice(head);
     let write = || -> io::Result<File> {
@@ -552,7 +595,7 @@ pub(super) fn prepare(
     })?;
     fs::rename(&spare, &path)?;
     if synced {
-        sync_folder(folder).map_err(io::Error::other)?;
+        folder.sync()?;
     }
     let pages = map(&file)?;
     Ok((file, pages))
@@ -589,8 +632,8 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
 /// # Errors
 ///
 /// If the folder cannot be synced. A file that cannot be given back is in nobody's way.
-fn recycle(folder: &Path, segment: SegmentNumber, is_held: bool) -> io::Result<()> {
-    let (path, spare) = (folder.join(segment_name(segment)), folder.join("spare"));
+fn recycle(folder: &Folder, segment: SegmentNumber, is_held: bool) -> io::Result<()> {
+    let (path, spare) = folder.names(segment);
     let goes = is_held || spare.exists();
     let outcome = if goes { fs::remove_file(&path) } else { fs::rename(&path, &spare) };
     if let Err(error) = outcome
@@ -598,7 +641,7 @@ fn recycle(folder: &Path, segment: SegmentNumber, is_held: bool) -> io::Result<(
     {
         tracing::warn!("cannot give {} back: {error}", path.display());
     }
-    File::open(folder)?.sync_all()
+    folder.sync()
 }
 
 #[cfg(test)]
@@ -615,14 +658,18 @@ mod tests {
     fn under_way(file: File, promise: Promise, bytes: Vec<u8>) -> (Disk, Ring) {
         let mut ring = Ring::new().expect("tests run where io_uring does");
         let claim = Claim::of(Path::new("/dev/null"), &file).expect("it is open");
-        let files = BTreeMap::from([(SegmentNumber(1), file)]);
         let keeper = Keeper::start(Arc::new(Vec::new()), claim).expect("a thread can start");
-        let mut disk =
-            Disk::new(PathBuf::from("folder"), 0, 4096, promise, files, keeper, OnDamage::Refuse);
+        let folder = Folder { path: Path::new("folder").into(), handle: Arc::new(dot()) };
+        let mut disk = Disk::new(folder, 0, 4096, promise, keeper, OnDamage::Refuse);
+        disk.files.insert(SegmentNumber(1), Arc::new(file));
         let writes = vec![Write { segment: SegmentNumber(1), offset: 0, bytes }];
         let commit = Order::Commit(Commit { writes, end: Sequence(1) });
         disk.carry_out(NOW, commit, &mut ring, |index| index as u64).expect("it fits");
         (disk, ring)
+    }
+
+    fn dot() -> File {
+        File::open(".").expect("tests run somewhere")
     }
 
     /// Turns until the commit is through or the disk has failed.
@@ -657,7 +704,8 @@ mod tests {
         fs::create_dir(&folder).expect("it is not there");
         // A null device takes every byte and cannot be synced.
         std::os::unix::fs::symlink("/dev/null", folder.join("spare")).expect("it is ours");
-        let prepare = || prepare(&folder, SegmentNumber(1), 65536, b"head", true);
+        let opened = Folder::open(&folder).expect("it is there");
+        let prepare = || prepare(&opened, SegmentNumber(1), 65536, b"head", true);
         prepare().expect_err("nothing is durable");
         let (_, pages) = prepare().expect("another file is made");
         assert!(pages.len() == 65536 && pages.starts_with(b"head"));
@@ -680,6 +728,27 @@ mod tests {
         drop(disk);
         let read = reading.join().expect("it reads").expect("it can be read");
         assert!(read == bytes, "every byte once, in its place");
+    }
+
+    #[test]
+    fn a_segment_that_is_written_in_full_and_synced_holds_no_descriptor() {
+        let written = Promise::Written { sync_interval: Duration::from_secs(1) };
+        for promise in [Promise::Durable, written] {
+            let folder = std::env::temp_dir().join(format!("hawker-sealed-{}", std::process::id()));
+            let file = || File::options().write(true).create(true).truncate(true).open(&folder);
+            let (mut disk, mut ring) = under_way(file().expect("ours"), promise, vec![7; 100]);
+            turn(&mut disk, &mut ring).expect("it is written");
+            disk.files.insert(SegmentNumber(2), Arc::new(file().expect("ours")));
+            disk.files.insert(SegmentNumber(3), Arc::new(file().expect("ours")));
+            let writes = vec![Write { segment: SegmentNumber(2), offset: 0, bytes: vec![7; 100] }];
+            let commit = Order::Commit(Commit { writes, end: Sequence(2) });
+            disk.carry_out(NOW, commit, &mut ring, |index| index as u64).expect("it fits");
+            turn(&mut disk, &mut ring).expect("it is written");
+            disk.sync(NOW.after(Duration::from_secs(1)));
+            let open: Vec<_> = disk.files.keys().map(|segment| segment.0).collect();
+            assert_eq!(open, [2, 3], "{promise:?}");
+            fs::remove_file(&folder).expect("it is ours");
+        }
     }
 
     #[test]

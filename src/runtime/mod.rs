@@ -62,7 +62,7 @@ use tokio::runtime::Handle;
 use self::bans::BanFile;
 use self::clock::Clock;
 use self::directory::Directory;
-use self::disk::{Disk, Keeper, Promise};
+use self::disk::{Disk, Folder, Keeper, Promise};
 use self::doors::DoorError;
 use self::driver::{Driver, Parts, Rings};
 use self::gate::Gate;
@@ -636,19 +636,14 @@ fn open_stores(
         .map_err(|error| RunError::Shard(0, error.to_string()))?;
     let segment_bytes = directory.layout().segment_bytes;
     let stores = shards.into_iter().enumerate().map(|(index, shard)| {
-        let OpenedShard { folder, log, restored, files } = shard;
-        let disk = Disk::new(
-            folder,
-            index,
-            segment_bytes,
-            promise,
-            files,
-            keeper.clone(),
-            config.storage.on_damage,
-        );
-        ((log, restored), disk)
+        let OpenedShard { folder, log, restored } = shard;
+        let folder = Folder::open(&folder)
+            .map_err(|error| RunError::Recovery(RecoveryError::Io(folder, error)))?;
+        let (keeper, on_damage) = (keeper.clone(), config.storage.on_damage);
+        let disk = Disk::new(folder, index, segment_bytes, promise, keeper, on_damage);
+        Ok(((log, restored), disk))
     });
-    let stores = stores.collect();
+    let stores = stores.collect::<Result<_, RunError>>()?;
     Ok((Some((directory, keeper)), stores))
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::clock;
 use super::directory::{self, Directory, DirectoryError, Layout, sync_folder};
-use super::disk;
+use super::disk::{self, Folder};
 use crate::config::{Config, OnDamage};
 use crate::shard::{Image, Missing, Restored, ShardId, UnknownRecord, rehome, restore};
 use crate::storage::{
@@ -35,7 +35,6 @@ pub(super) struct OpenedShard {
     pub(super) folder: PathBuf,
     pub(super) log: Log,
     pub(super) restored: Restored,
-    pub(super) files: BTreeMap<SegmentNumber, File>,
 }
 
 /// Why a broker cannot go on where it was.
@@ -117,7 +116,7 @@ impl Past {
     ) -> Result<Past, RecoveryError> {
         let files = open_segments(&folder)?;
         let segments: Vec<(SegmentNumber, &[u8])> =
-            files.iter().map(|(number, (_, pages))| (*number, &pages[..])).collect();
+            files.iter().map(|(number, pages)| (*number, &pages[..])).collect();
         let (mut image, mut unknown) = (Image::default(), None);
         let mut log = recover(shard as u16, segment_bytes, &segments, on_damage, |record| {
             unknown = unknown.or(image.fold(&record).err());
@@ -153,19 +152,17 @@ impl Past {
     /// The payload of the record at a place.
     pub fn payload(&self, sequence: Sequence) -> Option<Vec<u8>> {
         let segment_bytes = u64::from(self.segment_bytes);
-        let (_, pages) = self.files.get(&SegmentNumber(sequence.0 / segment_bytes))?;
+        let pages = self.files.get(&SegmentNumber(sequence.0 / segment_bytes))?;
         let record = storage::read_at(pages, segment_bytes, sequence)?;
         Some(record.payload.to_vec())
     }
 
-    fn resume(self, options: LogOptions) -> (PathBuf, Log, Image, BTreeMap<SegmentNumber, File>) {
+    fn resume(self, options: LogOptions) -> (PathBuf, Log, Image) {
         let mut log = Log::resume(options, &self.log);
-        let mut files = BTreeMap::new();
-        for (segment, (file, pages)) in self.files {
+        for (segment, pages) in self.files {
             log.handle(News::Pages { segment, pages });
-            files.insert(segment, file);
         }
-        (self.folder, log, self.image, files)
+        (self.folder, log, self.image)
     }
 }
 
@@ -191,24 +188,22 @@ pub fn visit(
 ) -> Result<Vec<Damage>, RecoveryError> {
     let files = open_segments(folder)?;
     let segments: Vec<(SegmentNumber, &[u8])> =
-        files.iter().map(|(number, (_, pages))| (*number, &pages[..])).collect();
+        files.iter().map(|(number, pages)| (*number, &pages[..])).collect();
     let on_damage = storage::OnDamage::Salvage;
     recover(shard as u16, segment_bytes, &segments, on_damage, |record| each(&record))
         .map(|log| log.damage)
         .map_err(|damage| RecoveryError::Damage(folder.to_owned(), damage))
 }
 
-type Files = BTreeMap<SegmentNumber, (File, Bytes)>;
+type Files = BTreeMap<SegmentNumber, Bytes>;
 
-/// The segments of a shard; writable where this process may write.
+/// The segments of a shard, mapped: there may be more of them than files that may be open.
 fn open_segments(folder: &Path) -> Result<Files, RecoveryError> {
     let mut files = BTreeMap::new();
     for (number, path) in directory::segments(folder)? {
         let io = |error| RecoveryError::Io(path.clone(), error);
-        let open = |writes| File::options().read(true).write(writes).open(&path);
-        let file = open(true).or_else(|_| open(false)).map_err(io)?;
-        let pages = disk::map(&file).map_err(io)?;
-        files.insert(number, (file, pages));
+        let pages = File::open(&path).and_then(|file| disk::map(&file)).map_err(io)?;
+        files.insert(number, pages);
     }
     Ok(files)
 }
@@ -262,15 +257,14 @@ pub(super) fn open(
     let mut opened = Vec::new();
     for (shard, past) in pasts.into_iter().enumerate() {
         let options = LogOptions { shard: shard as u16, segment_bytes, segments_max };
-        let (folder, log, image, files) = past.resume(options);
+        let (folder, log, image) = past.resume(options);
         images.push(image);
-        opened.push((folder, log, files));
+        opened.push((folder, log));
     }
     let restored = restore(images, place(placement, count));
     let shards = opened.into_iter().zip(restored);
-    let shards = shards
-        .map(|((folder, log, files), restored)| OpenedShard { folder, log, restored, files })
-        .collect();
+    let shards =
+        shards.map(|((folder, log), restored)| OpenedShard { folder, log, restored }).collect();
     Ok(Opened { directory, shards })
 }
 
@@ -387,8 +381,8 @@ fn write_anew(
 ) -> Result<(), RecoveryError> {
     let (layout, folders) = directory.begin(layout)?;
     let writers = folders.into_iter().enumerate();
-    let mut writers: Vec<Writer> =
-        writers.map(|(shard, folder)| Writer::new(folder, shard, layout.segment_bytes)).collect();
+    let writers = writers.map(|(shard, folder)| Writer::new(&folder, shard, layout.segment_bytes));
+    let mut writers: Vec<Writer> = writers.collect::<Result<_, _>>()?;
     let place = place(layout.placement, layout.shards);
     told_anew(&pasts, place, layout.segment_bytes, &mut |shard, kind, payload| {
         writers[shard.index()].append(kind, payload);
@@ -469,7 +463,7 @@ impl NewLog {
         let next = Layout::new(1, segment_bytes, placement, fingerprint(placement));
         let (layout, folders) = directory.begin(next)?;
         let folder = folders.into_iter().next().expect("one shard has one folder");
-        let writer = Writer::new(folder, 0, segment_bytes);
+        let writer = Writer::new(&folder, 0, segment_bytes)?;
         Ok(NewLog { directory, layout, writer, made })
     }
 
@@ -498,7 +492,7 @@ impl NewLog {
 
 /// Writes a log outside of any shard.
 struct Writer {
-    folder: PathBuf,
+    folder: Folder,
     segment_bytes: u32,
     log: Log,
     files: BTreeMap<SegmentNumber, File>,
@@ -511,11 +505,13 @@ struct Writer {
 const WAITING_BYTES_MAX: usize = 256 << 10;
 
 impl Writer {
-    fn new(folder: PathBuf, shard: usize, segment_bytes: u32) -> Writer {
+    fn new(path: &Path, shard: usize, segment_bytes: u32) -> Result<Writer, RecoveryError> {
+        let folder =
+            Folder::open(path).map_err(|error| RecoveryError::Io(path.to_owned(), error))?;
         let segments_max = usize::MAX;
         let log = Log::new(LogOptions { shard: shard as u16, segment_bytes, segments_max });
         let files = BTreeMap::new();
-        Writer { folder, segment_bytes, log, files, waiting_bytes: 0, outcome: Ok(()) }
+        Ok(Writer { folder, segment_bytes, log, files, waiting_bytes: 0, outcome: Ok(()) })
     }
 
     fn append(&mut self, kind: Kind, payload: &[u8]) {
@@ -574,7 +570,7 @@ impl Writer {
         outcome
             .and_then(|()| self.carry_out())
             .and_then(|()| self.files.values().try_for_each(File::sync_all))
-            .map_err(|error| RecoveryError::Io(self.folder.clone(), error))?;
-        Ok(sync_folder(&self.folder)?)
+            .and_then(|()| self.folder.sync())
+            .map_err(|error| RecoveryError::Io(self.folder.path().to_owned(), error))
     }
 }

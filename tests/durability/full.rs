@@ -13,8 +13,12 @@ const CONFIG: &str = "[storage]\nsegment_bytes = 131072\nlog_bytes_max = 524288\
 const MESSAGES: u16 = 20_000;
 
 fn publish(link: &mut Link, packet_id: u16) {
-    let mut body = vec![0, 8];
-    body.extend_from_slice(b"load/one");
+    publish_to(link, "load/one", packet_id);
+}
+
+fn publish_to(link: &mut Link, topic: &str, packet_id: u16) {
+    let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+    body.extend_from_slice(topic.as_bytes());
     body.extend_from_slice(&packet_id.to_be_bytes());
     body.extend_from_slice(&u64::from(packet_id).to_be_bytes());
     // The subscriber wants a number and nothing behind it; the topic is what takes room.
@@ -75,6 +79,27 @@ fn a_crowd_of_connections_leaves_descriptors_for_the_log() {
     assert!(said <= 2, "once a minute for each shard: {}", broker.log());
     drop(crowd);
     Link::open(broker.address(), "late").expect("the broker accepts again");
+}
+
+#[test]
+fn a_log_of_more_segments_than_there_are_descriptors_goes_on_and_is_started_from() {
+    const SMALL_SEGMENTS: &str = "[storage]\nsegment_bytes = 65536\n";
+    let setup = || Setup::shards(1).config(SMALL_SEGMENTS).descriptors(100);
+    let broker = setup().start();
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let topic = format!("load/{}", "x".repeat(400));
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    for packet_id in 1..=MESSAGES {
+        publish_to(&mut link, &topic, packet_id);
+    }
+    assert_eq!(acknowledged(&mut link).len(), usize::from(MESSAGES), "{}", broker.log());
+    let directory = broker.kill();
+    let segments = directory.join("data/1/shard-0").read_dir().expect("a folder").count();
+    assert!(segments > 120, "{segments} segments");
+    let broker = setup().start_in(directory);
+    owed.listen(broker.address(), Duration::from_secs(1));
+    assert_eq!(owed.heard[&topic].len(), usize::from(MESSAGES));
 }
 
 #[test]
