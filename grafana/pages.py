@@ -778,10 +778,12 @@ SECURITY = Page(
                 "Handshakes",
                 "Connections now that have not come to their first packet, and those that were let "
                 "go in the time shown because they said too little while others waited. Many of "
-                "both are a flood of connections that say nothing (slowloris); it keeps nobody out.",
+                "both are a flood of connections that say nothing (slowloris); it keeps nobody out. "
+                "Too large are those that were let go because all such held too much memory.",
                 "short",
                 Query(total("hawker_handshakes"), "on their way", BLUE),
                 Query(risen("hawker_handshakes_let_go_total"), "let go", RED),
+                Query(risen("hawker_strangers_let_go_total"), "too large", ORANGE),
                 width=12,
             ),
             by_label(
@@ -940,9 +942,10 @@ PROCESS = Page(
             graph(
                 "Memory",
                 "Memory in use, and address space; the log's segments are mapped and count in the "
-                "second.",
+                "second. Of the first, what clients hold that are not let in yet.",
                 "bytes",
                 Query(total("process_resident_memory_bytes"), "in use", BLUE),
+                Query(total("hawker_stranger_bytes"), "not let in yet", ORANGE),
                 Query(total("process_virtual_memory_bytes"), "address space", PURPLE),
             ),
             by_broker(

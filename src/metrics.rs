@@ -260,6 +260,8 @@ metrics! {
     connects_refused_total: Tally<Refused>,
     /// Of these, logins with a wrong password or an unknown user.
     logins_refused_total,
+    /// Connections that were let go because those not let in yet held too much memory.
+    strangers_let_go_total,
     /// Clients about whom was asked, by what came of it.
     logins_total: Tally<Asked>,
     /// From asking about a client to the answer.

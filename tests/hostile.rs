@@ -275,3 +275,40 @@ fn who_pings_and_never_reads_is_owed_one_answer() {
         }
     }
 }
+
+#[test]
+fn who_fills_memory_with_packets_that_never_end_is_let_go() {
+    const BUDGET_MIB: u64 = 4;
+    let config = format!("[mqtt]\nconnect_memory_bytes_max = {}\n", BUDGET_MIB << 20);
+    let broker = Setup::shards(1).config(&config).start();
+    let honest = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
+    let mut slow = broker.connect();
+    slow.write_all(&honest[..7]).expect("the broker reads");
+    let before = resident_kib(&broker);
+    // 60 MiB, of packets of 384 KiB that lack their end.
+    let packet = [&[0x10, 0xFB, 0xFF, 0x17][..], &[0; 380_000]].concat();
+    let mut held = Vec::new();
+    for _ in 0..160 {
+        let mut stream = broker.connect();
+        stream.set_write_timeout(Some(Duration::from_secs(10))).expect("a socket takes options");
+        // Who is let go may hear so before everything is said.
+        let _ = stream.write_all(&packet);
+        held.push(stream);
+    }
+    let mut connack = [0; 2];
+    let mut quick = broker.connect();
+    quick.write_all(honest).expect("the broker reads");
+    quick.read_exact(&mut connack).expect("an answer");
+    slow.write_all(&honest[7..]).expect("it was not let go");
+    slow.read_exact(&mut connack).expect("an answer");
+    let grown = resident_kib(&broker).saturating_sub(before) >> 10;
+    assert!(grown < 30, "{grown} MiB");
+    broker.await_log("mqtt.connect_memory_bytes_max");
+    let is_over = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket takes options");
+        let outcome = stream.read(&mut [0; 1]);
+        !outcome.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let stay = held.iter_mut().map(is_over).filter(|is_over| !is_over).count() as u64;
+    assert!(stay * 380_000 <= BUDGET_MIB << 20, "{stay} stay");
+}

@@ -33,6 +33,13 @@ table! {
         /// what is taken.
         pub packet_bytes_max: u32 = 16 << 20, bytes(128..=PACKET_BYTES_MAX), Connect;
 
+        /// Memory for what clients say that are not let in yet: a CONNECT of which a part has come, or
+        /// that waits for whoever knows its sender. Shards have equal parts of it, of 1 MiB at
+        /// least. Beyond it the client that holds most is let go: a CONNECT has some hundred bytes
+        /// where nobody fills memory, so honest clients are not. To be raised where many clients
+        /// with large wills come at once.
+        pub connect_memory_bytes_max: u64 = 64 << 20, bytes(1 << 20..=1 << 40), Live;
+
         /// QoS 1 and 2 messages taken from a 5.0 client before the first is acknowledged
         /// (Receive Maximum); one that sends more is disconnected (reason 0x93). Each costs a few
         /// bytes.

@@ -59,6 +59,8 @@ fn drivers(page: &mut Exposition, counted: &[Counted]) {
     family("hawker_log_commits_total", Counter, "Commits of the log.", &|c| c.commits);
     let help = "Connections now that have not come to their first packet.";
     family("hawker_handshakes", Gauge, help, &|c| c.handshakes as u64);
+    let help = "Bytes of packets of clients that are not let in yet.";
+    family("hawker_stranger_bytes", Gauge, help, &|c| c.holdings.stranger_bytes);
     let help = "Of those there were, the ones that said too little and were let go for others.";
     family("hawker_handshakes_let_go_total", Counter, help, &|c| c.handshakes_let_go);
     let help =

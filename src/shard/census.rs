@@ -76,6 +76,8 @@ pub struct Holdings {
     pub queued_bytes: u64,
     /// Messages in flight to clients.
     pub inflight_messages: usize,
+    /// Bytes of packets of clients that are not let in yet.
+    pub stranger_bytes: u64,
 }
 
 impl Shard {
@@ -108,6 +110,7 @@ impl Shard {
             queued_messages: self.queue_memory.messages(),
             queued_bytes: self.queue_memory.bytes(),
             inflight_messages: self.inflight_count,
+            stranger_bytes: self.strangers.bytes(),
         }
     }
 

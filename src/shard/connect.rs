@@ -512,6 +512,7 @@ impl Shard {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.phase = Phase::Active(Box::new(active));
+        self.strangers.forget(connection);
         seat.connection = Some(id);
         seat.session.detached_at = None;
         seat.session.expiry_interval = expiry_interval;

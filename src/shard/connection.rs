@@ -40,6 +40,8 @@ pub struct Connection {
     pub phase: Phase,
     /// The beginning of a packet whose end has not arrived, or all that arrived while paused.
     pub partial: Vec<u8>,
+    /// What it is known to hold while its client is not let in.
+    pub stranger_bytes: u32,
     /// Bytes that `partial` must have before it is worth looking at.
     pub needed: usize,
     pub out: WriteBuffer,
@@ -346,6 +348,7 @@ impl Connection {
             certificate: None,
             phase: Phase::AwaitConnect,
             partial: Vec::new(),
+            stranger_bytes: 0,
             needed: 0,
             out: WriteBuffer::default(),
             dirty: false,

@@ -20,6 +20,13 @@ pub fn shard(count: usize, log: Option<(Log, Restored)>) -> Shard {
     Shard::new(ShardOptions { id: ShardId(0), count, policy, log, seed, now: NOW })
 }
 
+/// A connection from this machine comes.
+pub fn accept(now: Time, shard: &mut Shard, connection: ConnectionId) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
+    shard.handle(now, Input::Accepted { connection, peer, certificate: None });
+}
+
 /// A client of this machine comes and says this, and perhaps more.
 pub fn connect(shard: &mut Shard, connection: ConnectionId, connect: &Connect<'_>, more: &[u8]) {
     connect_at(NOW, shard, connection, connect, more);
@@ -33,9 +40,7 @@ pub fn connect_at(
     connect: &Connect<'_>,
     more: &[u8],
 ) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let peer = Peer { address, listener: Listener { index: 0, loopback: true } };
-    shard.handle(now, Input::Accepted { connection, peer, certificate: None });
+    accept(now, shard, connection);
     let mut bytes = Vec::new();
     connect.encode(&mut bytes);
     bytes.extend(more);

@@ -22,11 +22,19 @@ pub enum Limit {
     Retained,
     /// `mqtt.sessions_max`.
     Sessions,
+    /// `mqtt.connect_memory_bytes_max`.
+    ConnectMemory,
 }
 
 impl Limit {
-    const ALL: [Limit; 5] =
-        [Limit::Queue, Limit::QueueMemory, Limit::Log, Limit::Retained, Limit::Sessions];
+    const ALL: [Limit; 6] = [
+        Limit::Queue,
+        Limit::QueueMemory,
+        Limit::Log,
+        Limit::Retained,
+        Limit::Sessions,
+        Limit::ConnectMemory,
+    ];
 
     /// What the operator sets.
     fn keys(self) -> &'static str {
@@ -36,6 +44,7 @@ impl Limit {
             Limit::Log => "storage.log_bytes_max or the disk",
             Limit::Retained => "mqtt.retained_messages_max, mqtt.retained_bytes_max",
             Limit::Sessions => "mqtt.sessions_max",
+            Limit::ConnectMemory => "mqtt.connect_memory_bytes_max",
         }
     }
 }

@@ -58,6 +58,7 @@ mod ruling;
 mod session_end;
 mod share;
 mod spread;
+mod strangers;
 mod subscribe;
 mod timers;
 mod will;
@@ -105,6 +106,7 @@ use self::retained::{RetainedReads, Retention};
 use self::route::{Entry, Scratch};
 use self::share::Groups;
 use self::spread::PendingSpread;
+use self::strangers::Strangers;
 use self::subscribe::PendingSubscribe;
 pub(crate) use self::timers::TIMERS_PER_TURN;
 use self::timers::{Timer, Timers};
@@ -260,6 +262,7 @@ pub struct Shard {
     /// Sessions whose queues go on at the next one.
     unpumped: VecDeque<Key>,
     reached: Reached,
+    strangers: Strangers,
     witness: Witness,
 }
 
@@ -378,6 +381,7 @@ impl Shard {
             has_room: None,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
+            strangers: Strangers::default(),
             witness: Witness::default(),
             hasher,
         };

@@ -55,17 +55,21 @@ impl Shard {
         if !matches!(connection.phase, Phase::AwaitConnect) {
             self.metrics.received_bytes_total += bytes.len() as u64;
         }
+        let is_stranger = !matches!(connection.phase, Phase::Active(_));
         connection.last_received = now;
         if connection.paused == 0 && connection.partial.is_empty() {
             let consumed = self.consume(now, id, bytes);
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.partial.extend_from_slice(&bytes[consumed..]);
             }
-            return;
+        } else {
+            connection.partial.extend_from_slice(bytes);
+            if connection.paused == 0 && connection.partial.len() >= connection.needed {
+                self.read_on(now, id);
+            }
         }
-        connection.partial.extend_from_slice(bytes);
-        if connection.paused == 0 && connection.partial.len() >= connection.needed {
-            self.read_on(now, id);
+        if is_stranger {
+            self.weigh_stranger(now, id);
         }
     }
 
@@ -133,7 +137,9 @@ impl Shard {
                 }
                 Next::Stop => break,
                 Next::Move(to) => {
-                    self.connections.remove(id);
+                    if let Some(mut connection) = self.connections.remove(id) {
+                        self.strangers.forget(&mut connection);
+                    }
                     self.metrics.packets_received_total -= 1;
                     let unread = bytes[consumed..].to_vec();
                     self.outputs.push_back(Output::Move { connection: id, to, unread });
@@ -320,6 +326,7 @@ impl Shard {
             self.trace_decision(now, id, Decision::Closed, why, detail);
         }
         let Some(mut connection) = self.connections.remove(id) else { return };
+        self.strangers.forget(&mut connection);
         // What is held back is not true yet, and nothing was written before it.
         let last = match connection.is_held {
             true => WriteBatch::Empty,
