@@ -68,6 +68,10 @@ table! {
         /// Subscriptions of one session; more are refused one by one (reason 0x97).
         pub subscriptions_max: u32 = 100_000, count(1..=u32::MAX), Live;
 
+        /// What their filters may take: the bytes of each, and 100 for each of its levels, which is
+        /// about what they cost in memory; more are refused one by one (reason 0x97).
+        pub subscription_bytes_max: u64 = 128 << 20, bytes(65_536..=1 << 40), Live;
+
         /// Messages a second that one client may publish, after silence as many at once; 0 is any
         /// number. `[[auth.rules]]` can allow some clients less. `auth.rate_exceeded` says what
         /// becomes of who sends more.

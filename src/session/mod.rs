@@ -24,6 +24,15 @@ use crate::time::Time;
 /// Seconds of a session that never expires. [MQTT 5.0, 3.1.2.11.2]
 pub const NEVER_EXPIRES: u32 = u32::MAX;
 
+/// About what a level of a filter takes in memory, beside its name.
+const LEVEL_BYTES: u64 = 100;
+
+/// About what a subscription takes in memory for its filter.
+pub fn subscription_bytes(filter: &str) -> u64 {
+    let levels = filter.bytes().filter(|byte| *byte == b'/').count() as u64 + 1;
+    filter.len() as u64 + levels * LEVEL_BYTES
+}
+
 /// A client's session.
 #[derive(Debug)]
 pub struct Session {
@@ -33,6 +42,8 @@ pub struct Session {
     pub expiry_interval: u32,
     /// By filter as the client wrote it, `$share/...` included.
     pub subscriptions: HashMap<Arc<str>, Subscription, ahash::RandomState>,
+    /// What they cost.
+    pub subscription_bytes: u64,
     /// What it is owed.
     pub outbox: Outbox,
     /// What it has published at QoS 2.
@@ -70,11 +81,27 @@ impl Session {
             client_id,
             expiry_interval,
             subscriptions: HashMap::with_hasher(hasher),
+            subscription_bytes: 0,
             outbox: Outbox::default(),
             inbound: Inbound::default(),
             will: None,
             detached_at: None,
         }
+    }
+
+    /// Makes or replaces a subscription, and returns the earlier one.
+    pub fn subscribe(&mut self, filter: Arc<str>, wanted: Subscription) -> Option<Subscription> {
+        let bytes = subscription_bytes(&filter);
+        let earlier = self.subscriptions.insert(filter, wanted);
+        self.subscription_bytes += if earlier.is_none() { bytes } else { 0 };
+        earlier
+    }
+
+    /// Ends a subscription, and returns its filter; absent: there is none.
+    pub fn unsubscribe(&mut self, filter: &str) -> Option<Arc<str>> {
+        let (filter, _) = self.subscriptions.remove_entry(filter)?;
+        self.subscription_bytes -= subscription_bytes(&filter);
+        Some(filter)
     }
 
     /// Whether it is kept when its connection ends.

@@ -423,7 +423,7 @@ impl Shard {
         for subscription in &state.subscriptions {
             let Some(wanted) = subscription.subscription() else { continue };
             let filter: Arc<str> = subscription.filter.as_str().into();
-            if seat.session.subscriptions.insert(Arc::clone(&filter), wanted).is_none() {
+            if seat.session.subscribe(Arc::clone(&filter), wanted).is_none() {
                 self.subscription_count += 1;
             }
             if super::share::is_share(&filter) {

@@ -161,9 +161,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::proto::{
-        Connect, Cut, FilterAndOptions, Frame, Packet, QoS, ReasonCode, SubscriptionOptions,
-    };
+    use crate::proto::{Connect, Cut, Frame, Packet, QoS, ReasonCode, SubscriptionOptions};
     use crate::shard::fixture::{self, NOW};
     use crate::shard::{Advice, Consults, Input, Output, Policy, Question};
 
@@ -353,7 +351,7 @@ mod tests {
             let (front, behind) =
                 rest.split_at(SubscribeFilters::front_bytes(rest, PART_BYTES_MAX));
             let part = SubscribeFilters::from_encoded(Version::V311, front).expect("whole ones");
-            parts.push(part.iter().map(|FilterAndOptions { options, .. }| options.qos).count());
+            parts.push(part.len());
             rest = behind;
         }
         assert_eq!(parts, [1, 1, 2]);

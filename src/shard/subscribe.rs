@@ -19,7 +19,7 @@ use crate::proto::{
     SubscriptionFilter, SubscriptionOptions, UnsubAck, Unsubscribe, Version,
 };
 use crate::router::{Subscriber, SubscriberKey};
-use crate::session::Subscription;
+use crate::session::{self, Session, Subscription};
 use crate::time::Time;
 
 /// A SUBSCRIBE: its SUBACK waits until every shard forwards what it asks for, then its retained
@@ -193,7 +193,7 @@ impl Shard {
             return Err(ReasonCode::QuotaExceeded);
         }
         let is_new = earlier.is_none();
-        seat.session.subscriptions.insert(Arc::clone(&name), subscription);
+        seat.session.subscribe(Arc::clone(&name), subscription);
         seat.shares += u32::from(is_new && group.is_some());
         self.subscription_count += usize::from(is_new);
         if earlier != Some(subscription) {
@@ -223,8 +223,10 @@ impl Shard {
         }
         let most = limits.map_or(u32::MAX, |limits| limits.subscriptions_max);
         let most = mqtt.subscriptions_max.min(most);
-        let subscriptions = &seat.session.subscriptions;
-        if subscriptions.len() >= most as usize && !subscriptions.contains_key(name) {
+        let Session { subscriptions, subscription_bytes, .. } = &seat.session;
+        let bytes = subscription_bytes + session::subscription_bytes(name);
+        let is_full = subscriptions.len() >= most as usize || bytes > mqtt.subscription_bytes_max;
+        if is_full && !subscriptions.contains_key(name) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -420,9 +422,7 @@ impl Shard {
     /// Ends one subscription; false if there is none. [MQTT-3.10.4-1, -2]
     pub(super) fn remove_subscription(&mut self, session: Key, filter: &str) -> bool {
         let Some(seat) = self.sessions.get_mut(session) else { return false };
-        let Some((filter, _)) = seat.session.subscriptions.remove_entry(filter) else {
-            return false;
-        };
+        let Some(filter) = seat.session.unsubscribe(filter) else { return false };
         self.subscription_count -= 1;
         if super::share::is_share(&filter) {
             seat.shares -= 1;

@@ -446,6 +446,11 @@ impl Client {
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Vec<u8> {
         let packet_id = self.packet_id();
         self.send(wire::unsubscribe(self.version, packet_id, filters));
+        self.expect_unsuback(packet_id)
+    }
+
+    #[track_caller]
+    pub fn expect_unsuback(&mut self, packet_id: u16) -> Vec<u8> {
         self.await_packet(&format!("UNSUBACK of {packet_id}"), |packet| match packet {
             Packet::UnsubAck(unsuback) if unsuback.packet_id == packet_id => {
                 Some(unsuback.reasons.clone())

@@ -23,6 +23,47 @@ fn a_session_with_all_its_subscriptions_may_replace_them() {
     });
 }
 
+#[test]
+fn very_many_filters_have_one_answer_before_what_follows_has_its_own() {
+    // [v3.1.1 MQTT-3.8.4-4] [v3.1.1 MQTT-3.8.4-5] [v3.1.1 MQTT-3.10.4-6]
+    // [v5 MQTT-3.8.4-5] [v5 MQTT-3.8.4-6] [v5 MQTT-3.10.4-6]
+    on_every_version(|broker, version| {
+        let topic = broker.unique();
+        let filters: Vec<String> = (0..20_000).map(|number| format!("{topic}/{number}")).collect();
+        let asked: Vec<(&str, u8)> = filters.iter().map(|filter| (&**filter, 1)).collect();
+        let all: Vec<&str> = filters.iter().map(String::as_str).collect();
+        let mut client = Client::start(broker, version);
+        let mut other = Client::start(broker, version);
+        client.send(wire::subscribe(version, 1, &asked));
+        client.send(wire::unsubscribe(version, 2, &all[1..]));
+        client.send(wire::subscribe(version, 3, &[(all[1], 0)]));
+        other.ping();
+        assert_eq!(client.expect_suback(1), vec![1; filters.len()]);
+        let ended = if version == V5 { all.len() - 1 } else { 0 };
+        assert_eq!(client.expect_unsuback(2), vec![0; ended]);
+        assert_eq!(client.expect_suback(3), [0]);
+        for number in [2, 1, 0] {
+            other.publish_qos(all[number], 1, all[number]);
+        }
+        assert_eq!(client.receive_payload(), all[1]);
+        assert_eq!(client.receive_payload(), all[0]);
+    });
+}
+
+#[test]
+fn filters_that_take_more_memory_than_they_may_are_refused() {
+    // [v5 MQTT-3.8.4-7]
+    on_every_broker_with("[mqtt]\nsubscription_bytes_max = 65536\n", |broker| {
+        let (topic, long) = (broker.unique(), "x".repeat(40_000));
+        let (first, second) = (format!("{topic}/{long}/+"), format!("{long}/{topic}"));
+        let mut client = Client::start(broker, V5);
+        assert_eq!(client.try_subscribe(&[(&first, 1), (&second, 1), (&topic, 1)]), [1, 0x97, 1]);
+        assert_eq!(client.try_subscribe(&[(&first, 0)]), [0]);
+        client.unsubscribe(&[&first]);
+        assert_eq!(client.try_subscribe(&[(&second, 1)]), [1]);
+    });
+}
+
 /// A filter that no one may subscribe to is refused: the packet is malformed, or its filter gets
 /// a failure. Both readings are legal; a grant is not.
 #[track_caller]
