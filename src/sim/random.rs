@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Sabotage,
     /// When the power fails, and when disks are full.
     Outages,
+    /// How much clients ask for at once.
+    Sizes,
 }
 
 /// A stream of random numbers: xoshiro256++ seeded by splitmix64.

@@ -21,6 +21,9 @@ pub(super) struct Workload {
     pub(super) answer_planned: bool,
     acts: Random,
     manners: Random,
+    sizes: Random,
+    /// How often a SUBSCRIBE is dealt with in parts, of 1000.
+    parted_permille: u64,
     topics: Vec<&'static str>,
     filters: Vec<&'static str>,
     /// How often it begins anew, of 1000.
@@ -37,6 +40,7 @@ impl Workload {
         let mut manners = Random::new(plan.seed, Purpose::Manners, index as u64);
         // Few topics in a run, so that clients meet; which ones, the seed decides for all.
         let mut common = Random::new(plan.seed, Purpose::Manners, u64::MAX);
+        let mut of_all = Random::new(plan.seed, Purpose::Sizes, u64::MAX);
         let count = common.between(2, TOPICS.len() as u64) as usize;
         let first = common.below(TOPICS.len() as u64) as usize;
         let topics = TOPICS.iter().cycle().skip(first).take(count).copied().collect::<Vec<_>>();
@@ -51,6 +55,8 @@ impl Workload {
             acts: Random::new(plan.seed, Purpose::Workload, index as u64),
             clean_permille: *manners.pick(&[50, 300, 900]),
             manners,
+            sizes: Random::new(plan.seed, Purpose::Sizes, index as u64),
+            parted_permille: *of_all.pick(&[0, 0, 0, 0, 0, 0, 100]),
             topics,
             filters,
             subscription_ids: 0,
@@ -391,6 +397,11 @@ impl World {
                 asked.push((key, options));
             }
         }
+        if workload.sizes.chance(workload.parted_permille) {
+            let options = Options { qos: 0, ..workload.options(true, id) };
+            let key = |number| FilterKey { group: None, filter: format!("many/{number}/{LONG}") };
+            asked.extend((0..MANY).map(|number| (key(number), options)));
+        }
         self.subscribe(client, asked);
     }
 
@@ -460,6 +471,10 @@ impl World {
         }
     }
 }
+
+/// Filters that nothing is published to, beside others in one SUBSCRIBE; their names.
+const MANY: usize = 100;
+const LONG: &str = "one of so many filters that all of them take more than one turn";
 
 const TOPICS: [&str; 9] = ["a", "a/b", "a/b/c", "a/c", "b", "b/c", "/a", "a//b", "$t/a"];
 const FILTERS: [&str; 11] =
