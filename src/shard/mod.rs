@@ -257,6 +257,8 @@ pub struct Shard {
     spread: usize,
     /// Connections whose packets go on with the next timeout, in its order.
     spent: VecDeque<ConnectionId>,
+    /// SUBSCRIBEs whose retained messages are read on with the next timeout.
+    unread: VecDeque<Key>,
     /// Whose client completed messages with the packets being read: it is sent more after them all.
     has_room: Option<Key>,
     /// Sessions whose queues go on at the next one.
@@ -378,6 +380,7 @@ impl Shard {
             pumped_bytes: 0,
             spread: 0,
             spent: VecDeque::new(),
+            unread: VecDeque::new(),
             has_room: None,
             unpumped: VecDeque::new(),
             reached: Reached::default(),
@@ -467,7 +470,7 @@ impl Shard {
 
     /// When [`Input::Timeout`] is due at the latest; absent if nothing is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let is_idle = self.unpumped.is_empty() && self.spent.is_empty();
+        let is_idle = self.unpumped.is_empty() && self.spent.is_empty() && self.unread.is_empty();
         if is_idle { self.timers.next() } else { Some(self.now) }
     }
 
@@ -524,6 +527,7 @@ impl Shard {
     fn handle_timeout(&mut self, now: Time) {
         self.pump_on(now);
         self.publish_on(now);
+        self.read_on_retained(now);
         for _ in 0..TIMERS_PER_TURN {
             let Some(timer) = self.timers.pop_due(now) else { return };
             match timer {

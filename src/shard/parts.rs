@@ -220,8 +220,7 @@ mod tests {
         (0..COUNT).map(|number| format!("f/{number}")).collect()
     }
 
-    fn subscribe() -> Vec<u8> {
-        let filters = filters();
+    fn subscribe(filters: &[String]) -> Vec<u8> {
         let filters: Vec<_> =
             filters.iter().map(|filter| (&**filter, SubscriptionOptions::default())).collect();
         let filters = SubscribeFilters::encode_list(Version::V5, &filters);
@@ -276,7 +275,8 @@ mod tests {
         let (mut shard, mut seen) = shard();
         // What follows has its turn behind it.
         let publish = [0x30, 7, 0, 3, b'f', b'/', b'7', 0, b'!'];
-        let bytes = [subscribe(), publish.to_vec(), unsubscribe(), vec![0xC0, 0]].concat();
+        let bytes =
+            [subscribe(&filters()), publish.to_vec(), unsubscribe(), vec![0xC0, 0]].concat();
         shard.handle(NOW, Input::Received { connection: BIG, bytes: &bytes });
         seen.look(&mut shard);
         assert!(seen.is_paused);
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn who_hangs_up_had_said_all_of_it() {
         let (mut shard, mut seen) = shard();
-        shard.handle(NOW, Input::Received { connection: BIG, bytes: &subscribe() });
+        shard.handle(NOW, Input::Received { connection: BIG, bytes: &subscribe(&filters()) });
         shard.handle(NOW, Input::Closed { connection: BIG });
         turns(&mut shard, &mut seen);
         assert_eq!((shard.subscription_count, shard.subscribes.len()), (COUNT, 0));
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_ended_takes_what_is_left_along() {
         let (mut shard, mut seen) = shard();
-        shard.handle(NOW, Input::Received { connection: BIG, bytes: &subscribe() });
+        shard.handle(NOW, Input::Received { connection: BIG, bytes: &subscribe(&filters()) });
         let made = shard.subscription_count;
         let again = ConnectionId { slot: 2, generation: 1 };
         let connect = Connect::new(Version::V5, "big");
@@ -321,7 +321,7 @@ mod tests {
         let consults = Consults { subscribe: true, ..Consults::default() };
         let policy = Arc::new(Policy { consults, ..Policy::default() });
         shard.handle(NOW, Input::Reconfigure(policy));
-        shard.handle(NOW, Input::Received { connection: BIG, bytes: &subscribe() });
+        shard.handle(NOW, Input::Received { connection: BIG, bytes: &subscribe(&filters()) });
         seen.look(&mut shard);
         let mut asked = Vec::new();
         while let Some(question) = seen.questions.pop() {
@@ -338,6 +338,26 @@ mod tests {
         }
         assert_eq!(asked, filters());
         assert_eq!(seen.heard(BIG), [(0x90, COUNT)]);
+    }
+
+    #[test]
+    fn retained_messages_for_many_filters_are_read_in_turns() {
+        const FILTERS: usize = 40;
+        let (mut shard, mut seen) = shard();
+        let topic = ["a"; FILTERS].join("/");
+        let size = topic.len() as u8;
+        let publish = [&[0x31, 2 + size + 1 + 1, 0, size], topic.as_bytes(), &[0, b'!']].concat();
+        shard.handle(NOW, Input::Received { connection: OTHER, bytes: &publish });
+        seen.look(&mut shard);
+        // Each filter finds it.
+        let filters = (1..=FILTERS).map(|levels| ["+"; FILTERS][..levels].join("/") + "/#");
+        let bytes = subscribe(&filters.collect::<Vec<_>>());
+        shard.handle(NOW, Input::Received { connection: BIG, bytes: &bytes });
+        seen.look(&mut shard);
+        let sent = |shard: &Shard| shard.metrics().publishes_sent_qos0_total as usize;
+        assert!((1..FILTERS).contains(&sent(&shard)), "{}", sent(&shard));
+        assert!(turns(&mut shard, &mut seen) > 1);
+        assert_eq!((sent(&shard), shard.subscribes.len()), (FILTERS, 0));
     }
 
     #[test]

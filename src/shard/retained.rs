@@ -22,6 +22,7 @@ use super::arena::Arena;
 use super::effect::ShardId;
 use super::limit::Limit;
 use super::record::Change;
+use super::spread::DELIVERY_BYTES;
 use super::timers::Timer;
 use super::witness::Why;
 use super::{Key, Shard, ShardMessage};
@@ -562,6 +563,7 @@ impl Shard {
         let Some(seat) = self.sessions.get(session) else { return };
         // It may have ended meanwhile.
         if let Some(subscription) = seat.session.subscriptions.get(filter) {
+            self.spread += message.bytes() + DELIVERY_BYTES;
             self.deliver_retained(now, session, *subscription, message);
         }
     }

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::connection::Pause;
@@ -10,6 +11,7 @@ use super::interest::Waiter as InterestWaiter;
 use super::journal::Waiter;
 use super::limit::Limit;
 use super::ruling::{Act, May};
+use super::spread::SPREAD_MAX;
 use super::witness::{Lost, Why};
 use super::{Key, Shard, ShardMessage};
 use crate::auth::Action;
@@ -36,9 +38,15 @@ pub struct PendingSubscribe {
     is_part: bool,
     /// Answers that are still to come before its next step.
     missing: usize,
-    /// Subscriptions that get retained messages, until SUBACK is sent and these are asked for.
-    retained: Option<Vec<Arc<str>>>,
+    /// Whether SUBACK is sent.
+    is_answered: bool,
+    /// Subscriptions whose retained messages are not asked for yet.
+    retained: VecDeque<Arc<str>>,
 }
+
+/// Subscriptions of one SUBSCRIBE whose retained messages are read in a turn: one with wildcards is
+/// a walk over many of them, on every shard.
+const READS_MAX: usize = 16;
 
 /// Subscriptions one connection may have in the making, those included whose end is not durable yet;
 /// beyond them nothing is read from it. What each costs, here and on the other shards, is bounded by
@@ -108,7 +116,8 @@ impl Shard {
             is_part,
             // Held by this function until every filter has been looked at.
             missing: 1,
-            retained: Some(Vec::new()),
+            is_answered: false,
+            retained: VecDeque::new(),
         });
         let v5 = self.speaks_v5(id);
         for (index, entry) in subscribe.filters.iter().enumerate() {
@@ -257,11 +266,8 @@ impl Shard {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        if sends
-            && let Some(pending) = self.subscribes.get_mut(ticket)
-            && let Some(retained) = &mut pending.retained
-        {
-            retained.push(Arc::clone(filter));
+        if sends && let Some(pending) = self.subscribes.get_mut(ticket) {
+            pending.retained.push_back(Arc::clone(filter));
         }
     }
 
@@ -303,16 +309,16 @@ impl Shard {
         if pending.missing > 0 {
             return;
         }
-        match pending.retained.take() {
-            Some(retained) => self.answer_subscribe(now, ticket, retained),
-            None => self.finish_subscribe(now, ticket),
+        match (pending.is_answered, pending.retained.is_empty()) {
+            (false, _) => self.answer_subscribe(now, ticket),
+            (true, true) => self.finish_subscribe(now, ticket),
+            (true, false) => self.unread.push_back(ticket),
         }
     }
 
-    fn answer_subscribe(&mut self, now: Time, ticket: Key, retained: Vec<Arc<str>>) {
+    fn answer_subscribe(&mut self, now: Time, ticket: Key) {
         let Some(pending) = self.subscribes.get_mut(ticket) else { return };
-        // Held by this function until all are asked for.
-        pending.missing = retained.len() + 1;
+        pending.is_answered = true;
         let (connection, session, packet_id) =
             (pending.connection, pending.session, pending.packet_id);
         let (reasons, is_part) = (std::mem::take(&mut pending.reasons), pending.is_part);
@@ -322,10 +328,39 @@ impl Shard {
             let suback = Packet::SubAck(SubAck::new(packet_id, &reasons));
             self.write_answer(now, connection, &suback);
         }
-        for filter in retained {
+        self.read_for_subscribe(now, ticket);
+    }
+
+    /// Asks for the retained messages of the next subscriptions, at least of one.
+    fn read_for_subscribe(&mut self, now: Time, ticket: Key) {
+        let Some(pending) = self.subscribes.get_mut(ticket) else { return };
+        let session = pending.session;
+        // Held by this function until all are asked for.
+        pending.missing = 1;
+        if self.sessions.get(session).is_none() {
+            pending.retained.clear();
+        }
+        for _ in 0..READS_MAX {
+            let Some(pending) = self.subscribes.get_mut(ticket) else { return };
+            let Some(filter) = pending.retained.pop_front() else { break };
+            pending.missing += 1;
             self.read_retained(now, session, filter, ticket);
+            if self.spread >= SPREAD_MAX {
+                break;
+            }
         }
         self.settle_subscribe(now, ticket);
+    }
+
+    /// Goes on with the retained messages that are still to be asked for.
+    pub(super) fn read_on_retained(&mut self, now: Time) {
+        for _ in 0..self.unread.len() {
+            let Some(ticket) = self.unread.pop_front() else { return };
+            self.read_for_subscribe(now, ticket);
+            if self.spread >= SPREAD_MAX {
+                return;
+            }
+        }
     }
 
     fn finish_subscribe(&mut self, now: Time, ticket: Key) {
