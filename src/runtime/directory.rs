@@ -125,6 +125,8 @@ pub enum DirectoryError {
     },
     /// There are logs and no `format` file that says how to read them.
     Headless(PathBuf),
+    /// Something that is no file has the name of a segment.
+    Foreign(PathBuf),
     /// There are other logs than the `format` file says.
     Logs {
         /// The directory.
@@ -174,6 +176,12 @@ impl fmt::Display for DirectoryError {
                 f,
                 "data directory {}: there are logs but no `format` file that says how clients are \
                  placed; restore the file from a backup, or start with an empty --data-dir",
+                path.display()
+            ),
+            DirectoryError::Foreign(path) => write!(
+                f,
+                "{}: it has the name of a segment of the log and is no file, so it is not the \
+                 broker's; nothing is changed. Move it away",
                 path.display()
             ),
             DirectoryError::Logs { path, folder, missing } => {
@@ -539,6 +547,9 @@ pub(super) fn segments(folder: &Path) -> Result<Vec<(SegmentNumber, PathBuf)>, D
     for path in entries(folder)? {
         let number = name(&path).strip_suffix(".log").filter(|digits| digits.len() == 20);
         if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
+            if !path.is_file() {
+                return Err(DirectoryError::Foreign(path));
+            }
             segments.push((SegmentNumber(number), path));
         }
     }
