@@ -12,7 +12,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -524,8 +524,10 @@ fn take_lock(folder: &Path) -> Result<File, DirectoryError> {
         Err(error) => return Err(failed("cannot lock", &path)(error.into())),
     }
     let tell = || -> io::Result<()> {
-        file.set_len(0)?;
-        writeln!(&file, "{}", std::process::id())
+        let pid = format!("{}\n", std::process::id());
+        // Over what is there first: a full disk may have no room for it once it has gone.
+        file.write_all_at(pid.as_bytes(), 0)?;
+        file.set_len(pid.len() as u64)
     };
     tell().map_err(failed("cannot write", &path))?;
     Ok(file)
