@@ -38,6 +38,10 @@ const USAGE_WRONG: u8 = 2;
 
 /// Does what the command line of this process asks for.
 pub fn main() -> ExitCode {
+    if let Err(error) = sys::expect_file_faults() {
+        let _ =
+            writeln!(io::stderr(), "a file that cannot be read would end this silently: {error}");
+    }
     match Arguments::parse().command {
         Command::Run(settings) => run(settings.source()),
         Command::CheckConfig { file } => check_config(&file),

@@ -8,9 +8,10 @@ table! {
     /// is none and nothing here counts.
     pub struct Storage in "storage" {
         /// Bytes of one segment, the unit in which the log grows and shrinks; each shard has at
-        /// least two. `mqtt.packet_bytes_max` can be half of it at most. With another value than
-        /// before the log is written anew at the next start; a message in it that is longer than
-        /// a segment then keeps the broker from starting.
+        /// least two, one of them in reserve for a start on a full disk. `mqtt.packet_bytes_max`
+        /// can be half of it at most. With another value than before the log is written anew at the
+        /// next start; a message in it that is longer than a segment then keeps the broker from
+        /// starting.
         pub segment_bytes: u32 = 32 << 20, bytes(64 << 10..=1 << 30), Restart;
 
         /// Bytes that the log of the whole broker may grow to. At the limit QoS 1 and 2 messages

@@ -180,7 +180,7 @@ impl Backups {
         self.book.figures()
     }
 
-    /// Takes one. What was acknowledged before is in it.
+    /// Takes one. What was acknowledged before is in it, and what else clients could see was done.
     ///
     /// # Errors
     ///
@@ -189,7 +189,9 @@ impl Backups {
         let (layout, keeper) = self.kept.as_ref().ok_or(BackupError::NothingKept)?;
         let turn = Arc::clone(&self.turn).try_acquire_owned();
         let turn = turn.map_err(|_| BackupError::Busy)?;
-        let (since, hold) = (Instant::now(), keeper.hold());
+        let since = Instant::now();
+        self.catch_up().await?;
+        let hold = keeper.hold();
         let met = self.meet().await;
         let (snapshots, pause) = met.inspect_err(|_| self.book.lock().failed += 1)?;
         let taken_at = clock::since_1970();
@@ -229,6 +231,21 @@ impl Backups {
             drop(turn);
         });
         Ok(Backup { bytes, taken_at, chunks })
+    }
+
+    /// Waits until what logs were told by now is durable. One without room is not waited for long.
+    async fn catch_up(&self) -> Result<(), BackupError> {
+        let mut told = None;
+        for _ in 0..TRIES_MAX {
+            let seen = self.inquiry.look(|shard: &Shard, _| shard.log_ends()).await?;
+            let (ends, durable): (Vec<_>, Vec<_>) = seen.into_iter().flatten().unzip();
+            let told: &Vec<Sequence> = told.get_or_insert(ends);
+            if durable.iter().zip(told).all(|(durable, told)| durable >= told) {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// What every shard's log holds at one instant, and how long shards waited for it.

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,6 +125,8 @@ pub enum DirectoryError {
     },
     /// There are logs and no `format` file that says how to read them.
     Headless(PathBuf),
+    /// Something that is no file has the name of a segment.
+    Foreign(PathBuf),
     /// There are other logs than the `format` file says.
     Logs {
         /// The directory.
@@ -174,6 +176,12 @@ impl fmt::Display for DirectoryError {
                 f,
                 "data directory {}: there are logs but no `format` file that says how clients are \
                  placed; restore the file from a backup, or start with an empty --data-dir",
+                path.display()
+            ),
+            DirectoryError::Foreign(path) => write!(
+                f,
+                "{}: it has the name of a segment of the log and is no file, so it is not the \
+                 broker's; nothing is changed. Move it away",
                 path.display()
             ),
             DirectoryError::Logs { path, folder, missing } => {
@@ -516,8 +524,10 @@ fn take_lock(folder: &Path) -> Result<File, DirectoryError> {
         Err(error) => return Err(failed("cannot lock", &path)(error.into())),
     }
     let tell = || -> io::Result<()> {
-        file.set_len(0)?;
-        writeln!(&file, "{}", std::process::id())
+        let pid = format!("{}\n", std::process::id());
+        // Over what is there first: a full disk may have no room for it once it has gone.
+        file.write_all_at(pid.as_bytes(), 0)?;
+        file.set_len(pid.len() as u64)
     };
     tell().map_err(failed("cannot write", &path))?;
     Ok(file)
@@ -539,6 +549,9 @@ pub(super) fn segments(folder: &Path) -> Result<Vec<(SegmentNumber, PathBuf)>, D
     for path in entries(folder)? {
         let number = name(&path).strip_suffix(".log").filter(|digits| digits.len() == 20);
         if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
+            if !path.is_file() {
+                return Err(DirectoryError::Foreign(path));
+            }
             segments.push((SegmentNumber(number), path));
         }
     }

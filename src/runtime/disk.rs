@@ -105,9 +105,19 @@ impl Folder {
         &self.path
     }
 
-    /// Where a segment's file is, and the one that was given back last.
-    fn names(&self, segment: SegmentNumber) -> (PathBuf, PathBuf) {
-        (self.path.join(segment_name(segment)), self.path.join("spare"))
+    fn segment(&self, segment: SegmentNumber) -> PathBuf {
+        self.path.join(segment_name(segment))
+    }
+
+    /// The file that was given back last: the next segment is written over it.
+    fn spare(&self) -> PathBuf {
+        self.path.join("spare")
+    }
+
+    /// A file for the first segment of a start that has no room for one: without it nothing could be
+    /// told of what is over, and nothing be given back.
+    fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
     }
 
     /// Makes what was created or renamed in it durable.
@@ -125,6 +135,8 @@ pub(super) struct Disk {
     promise: Promise,
     /// Of segments that are written to or not synced; all others are read through their maps.
     files: BTreeMap<SegmentNumber, Arc<File>>,
+    /// Whether a segment was asked for.
+    has_begun: bool,
     /// The last one that a commit was for.
     written: SegmentNumber,
     commit: Option<InFlight>,
@@ -211,6 +223,7 @@ impl Disk {
             segment_bytes,
             promise,
             files: BTreeMap::new(),
+            has_begun: false,
             written: SegmentNumber(0),
             commit: None,
             commits: 0,
@@ -232,8 +245,10 @@ impl Disk {
         match order {
             Order::Prepare { segment, head } => {
                 let (folder, shard) = (self.folder.clone(), self.shard);
-                let segment_bytes = self.segment_bytes;
-                self.keeper.send(Job::Prepare { folder, shard, segment, segment_bytes, head });
+                let (segment_bytes, is_first) = (self.segment_bytes, !self.has_begun);
+                self.has_begun = true;
+                let prepare = Prepare { folder, shard, segment, segment_bytes, head, is_first };
+                self.keeper.send(Job::Prepare(prepare));
                 Ok(())
             }
             Order::Recycle(segment) => {
@@ -352,7 +367,7 @@ impl Disk {
     pub(super) fn damaged(&self, sequence: Sequence) -> Result<(), DiskDamage> {
         let segment_bytes = u64::from(self.segment_bytes);
         let segment = SegmentNumber(sequence.0 / segment_bytes);
-        let file = self.folder.path().join(segment_name(segment));
+        let file = self.folder.segment(segment);
         let damage = DiskDamage { file, offset: sequence.0 % segment_bytes };
         if self.on_damage == OnDamage::Refuse {
             return Err(damage);
@@ -367,15 +382,16 @@ impl Disk {
     }
 
     /// The keeper has a file for a segment, or no room for one.
-    pub(super) fn prepared(&mut self, prepared: Prepared) -> News {
-        let Prepared { segment, file } = prepared;
-        match file {
+    pub(super) fn prepared(&mut self, prepared: Prepared) -> impl Iterator<Item = News> + use<> {
+        let Prepared { segment, file, is_scarce } = prepared;
+        let news = match file {
             Some((file, pages)) => {
                 self.files.insert(segment, Arc::new(file));
                 News::Prepared { segment, pages }
             }
             None => News::Refused(segment),
-        }
+        };
+        [Some(news), is_scarce.then_some(News::Scarce)].into_iter().flatten()
     }
 
     /// When what was only written is to be synced.
@@ -438,28 +454,27 @@ impl Drop for Hold {
 
 /// What it does.
 enum Job {
-    Prepare {
-        folder: Folder,
-        shard: usize,
-        segment: SegmentNumber,
-        segment_bytes: u32,
-        head: Vec<u8>,
-    },
-    Recycle {
-        folder: Folder,
-        shard: usize,
-        segment: SegmentNumber,
-    },
-    Sync {
-        folder: Folder,
-        shard: usize,
-        file: Arc<File>,
-    },
+    Prepare(Prepare),
+    Recycle { folder: Folder, shard: usize, segment: SegmentNumber },
+    Sync { folder: Folder, shard: usize, file: Arc<File> },
+}
+
+/// A file that is to be made for a segment.
+struct Prepare {
+    folder: Folder,
+    shard: usize,
+    segment: SegmentNumber,
+    segment_bytes: u32,
+    head: Vec<u8>,
+    /// The first one since the start.
+    is_first: bool,
 }
 
 /// What came of preparing a segment.
 pub(super) struct Prepared {
     segment: SegmentNumber,
+    /// The reserve was taken for it.
+    is_scarce: bool,
     /// Absent if there is no room.
     file: Option<(File, Bytes)>,
 }
@@ -491,7 +506,9 @@ impl Keeper {
 }
 
 fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize, claim: &Claim) {
-    let mut refused: Vec<Job> = Vec::new();
+    let mut refused: Vec<Prepare> = Vec::new();
+    // Folders that may lack a reserve, by shard, and the size of their segments.
+    let mut reserves: BTreeMap<usize, (Folder, u32)> = BTreeMap::new();
     let mut looked_at = Instant::now();
     loop {
         if looked_at.elapsed() >= RETRY {
@@ -499,59 +516,116 @@ fn keep(jobs: &mpsc::Receiver<Job>, mailboxes: &[Mailbox], holds: &AtomicUsize, 
             if claim.is_lost() {
                 disk_failed(claim);
             }
+            let again = std::mem::take(&mut refused);
+            refused.extend(again.into_iter().filter_map(|it| it.carry_out(mailboxes, true)));
+            // Where there is no room a shard that goes on has a better use for it.
+            if refused.is_empty()
+                && let Some((_, (folder, segment_bytes))) = reserves.pop_first()
+            {
+                keep_reserve(&folder, segment_bytes);
+            }
         }
         match jobs.recv_timeout(RETRY) {
+            Ok(Job::Prepare(prepare)) => {
+                reserves.insert(prepare.shard, (prepare.folder.clone(), prepare.segment_bytes));
+                refused.extend(prepare.carry_out(mailboxes, false));
+            }
             Ok(Job::Recycle { folder, shard, segment }) => {
                 let is_held = holds.load(Ordering::Acquire) > 0;
                 report(mailboxes, shard, &folder, recycle(&folder, segment, is_held));
             }
-            Ok(job) => refused.extend(work(job, mailboxes, false)),
-            Err(RecvTimeoutError::Timeout) => {
-                let again = std::mem::take(&mut refused);
-                refused.extend(again.into_iter().filter_map(|job| work(job, mailboxes, true)));
+            Ok(Job::Sync { folder, shard, file }) => {
+                let start = Instant::now();
+                let outcome = file.sync_data();
+                if outcome.is_ok() {
+                    mailboxes[shard].send(Letter::Synced(start.elapsed()));
+                }
+                report(mailboxes, shard, &folder, outcome);
             }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Does a job; given back if it is to be tried again.
-fn work(job: Job, mailboxes: &[Mailbox], is_again: bool) -> Option<Job> {
-    match job {
-        Job::Prepare { folder, shard, segment, segment_bytes, head } => {
-            match prepare(&folder, segment, segment_bytes, &head, true) {
-                Ok(file) => {
-                    if is_again {
-                        tracing::info!(shard, "there is room for the log again");
-                    }
-                    let prepared = Prepared { segment, file: Some(file) };
-                    mailboxes[shard].send(Letter::Prepared(prepared));
-                    None
-                }
-                Err(error) => {
-                    if !is_again {
-                        tracing::error!(
-                            shard,
-                            "no room for the log in {}: {error}; what must be kept is refused until \
-                             there is, all else goes on",
-                            folder.path().display()
-                        );
-                        mailboxes[shard].send(Letter::Prepared(Prepared { segment, file: None }));
-                    }
-                    Some(Job::Prepare { folder, shard, segment, segment_bytes, head })
-                }
-            }
+impl Prepare {
+    /// Makes the file and says so; given back if that is to be tried again.
+    fn carry_out(self, mailboxes: &[Mailbox], is_again: bool) -> Option<Prepare> {
+        let Prepare { folder, shard, segment, segment_bytes, head, is_first } = &self;
+        let from = |source: &Path| prepare(folder, source, *segment, *segment_bytes, head, true);
+        let (mut file, mut is_scarce) = (from(&folder.spare()), false);
+        if let Err(error) = &file
+            && *is_first
+            && is_roomless(error)
+            && folder.reserve().exists()
+        {
+            tracing::warn!(shard, "the log goes on in its reserve: {}", Roomless(folder, error));
+            (file, is_scarce) = (from(&folder.reserve()), true);
         }
-        Job::Recycle { .. } => unreachable!("it needs no second try"),
-        Job::Sync { folder, shard, file } => {
-            let start = Instant::now();
-            let outcome = file.sync_data();
-            if outcome.is_ok() {
-                mailboxes[shard].send(Letter::Synced(start.elapsed()));
+        let error = match file {
+            Ok(file) => {
+                if is_again {
+                    tracing::info!(shard, "there is room for the log again");
+                }
+                let file = Some(file);
+                let prepared = Prepared { segment: *segment, is_scarce, file };
+                mailboxes[*shard].send(Letter::Prepared(prepared));
+                return None;
             }
-            report(mailboxes, shard, &folder, outcome);
-            None
+            Err(error) => error,
+        };
+        if !is_again {
+            let why = Roomless(folder, &error);
+            tracing::error!(
+                shard,
+                "{why}; what must be kept is refused until that works, all else goes on"
+            );
+            let prepared = Prepared { segment: *segment, is_scarce: false, file: None };
+            mailboxes[*shard].send(Letter::Prepared(prepared));
         }
+        Some(self)
+    }
+}
+
+/// Why a folder has no file for another segment.
+struct Roomless<'a>(&'a Folder, &'a io::Error);
+
+impl fmt::Display for Roomless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Roomless(folder, error) = self;
+        let what = match is_roomless(error) {
+            true => "no room for the log",
+            false => "no file for the next segment of the log",
+        };
+        write!(f, "{what} in {}: {error}", folder.path().display())?;
+        match error.raw_os_error() {
+            Some(libc::EFBIG) => f.write_str(
+                "; segments are larger than files may be: raise LimitFSIZE (ulimit -f), or lower \
+                 storage.segment_bytes",
+            ),
+            Some(libc::EMFILE) => f.write_str("; raise LimitNOFILE"),
+            Some(libc::EIO) => f.write_str("; look at the disk (dmesg, smartctl)"),
+            Some(libc::EROFS) => f.write_str("; mount it for writing"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_roomless(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Has a folder have a reserve, if there is room.
+fn keep_reserve(folder: &Folder, segment_bytes: u32) {
+    let reserve = folder.reserve();
+    if reserve.exists() {
+        return;
+    }
+    let filled = fill(&reserve, segment_bytes).and_then(|file| file.sync_all());
+    if let Err(error) = filled.and_then(|()| folder.sync()) {
+        tracing::debug!("no reserve in {}: {error}", folder.path().display());
+        // A part of one is in the way of others who need room.
+        let _ = fs::remove_file(&reserve);
     }
 }
 
@@ -562,23 +636,34 @@ fn report(mailboxes: &[Mailbox], shard: usize, folder: &Folder, outcome: io::Res
     }
 }
 
-/// A file as long as a segment, all of it allocated and written, that begins with `head`; durable
-/// if it is to be `synced`.
-pub(super) fn prepare(
+/// As [`prepare`], over the file that was given back last. It is synced with all others in the end,
+/// before anything names the folder.
+pub(super) fn prepare_anew(
     folder: &Folder,
+    segment: SegmentNumber,
+    segment_bytes: u32,
+    head: &[u8],
+) -> io::Result<(File, Bytes)> {
+    prepare(folder, &folder.spare(), segment, segment_bytes, head, false)
+}
+
+/// A file as long as a segment, all of it allocated and written, that begins with `head`; durable
+/// if it is to be `synced`. It is written over `source` if there is one.
+fn prepare(
+    folder: &Folder,
+    source: &Path,
     segment: SegmentNumber,
     segment_bytes: u32,
     head: &[u8],
     synced: bool,
 ) -> io::Result<(File, Bytes)> {
-    let (path, spare) = folder.names(segment);
     let mut first_page = vec![0; SEGMENT_HEAD_BYTES];
     first_page[..head.len()].copy_from_slice(head);
     let write = || -> io::Result<File> {
-        let reused = File::options().read(true).write(true).open(&spare);
+        let reused = File::options().read(true).write(true).open(source);
         let file = match reused.and_then(|file| Ok((file.metadata()?.len(), file))) {
             Ok((length, file)) if length == u64::from(segment_bytes) => file,
-            _ => fill(&spare, segment_bytes)?,
+            _ => fill(source, segment_bytes)?,
         };
         // What lies behind is of an earlier life, and no record's head leads there.
         file.write_all_at(&HEADER_OF_ZEROS, SEGMENT_HEAD_BYTES as u64)?;
@@ -591,9 +676,9 @@ pub(super) fn prepare(
     let file = write().inspect_err(|_| {
         // What was written so far is in the way of others who need room, and what could not be
         // synced is not to be believed: the next try begins anew.
-        let _ = fs::remove_file(&spare);
+        let _ = fs::remove_file(source);
     })?;
-    fs::rename(&spare, &path)?;
+    fs::rename(source, folder.segment(segment))?;
     if synced {
         folder.sync()?;
     }
@@ -623,8 +708,8 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(map))
 }
 
-/// Keeps one file for the next segment and removes the others; all of them while somebody copies
-/// what is in them.
+/// Keeps one file for the next segment, one as the reserve, and removes the others; all of them while
+/// somebody copies what is in them.
 ///
 /// The folder is synced at once: a file that is written anew must not come back under its old
 /// name after a loss of power, nor a removed one beside a gap.
@@ -633,9 +718,12 @@ pub(super) fn map(file: &File) -> io::Result<Bytes> {
 ///
 /// If the folder cannot be synced. A file that cannot be given back is in nobody's way.
 fn recycle(folder: &Folder, segment: SegmentNumber, is_held: bool) -> io::Result<()> {
-    let (path, spare) = folder.names(segment);
-    let goes = is_held || spare.exists();
-    let outcome = if goes { fs::remove_file(&path) } else { fs::rename(&path, &spare) };
+    let path = folder.segment(segment);
+    let free = [folder.spare(), folder.reserve()].into_iter().find(|free| !free.exists());
+    let outcome = match free.filter(|_| !is_held) {
+        Some(free) => fs::rename(&path, free),
+        None => fs::remove_file(&path),
+    };
     if let Err(error) = outcome
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -705,7 +793,7 @@ mod tests {
         // A null device takes every byte and cannot be synced.
         std::os::unix::fs::symlink("/dev/null", folder.join("spare")).expect("it is ours");
         let opened = Folder::open(&folder).expect("it is there");
-        let prepare = || prepare(&opened, SegmentNumber(1), 65536, b"head", true);
+        let prepare = || prepare(&opened, &opened.spare(), SegmentNumber(1), 65536, b"head", true);
         prepare().expect_err("nothing is durable");
         let (_, pages) = prepare().expect("another file is made");
         assert!(pages.len() == 65536 && pages.starts_with(b"head"));

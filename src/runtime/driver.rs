@@ -390,8 +390,9 @@ impl Driver {
                 Letter::Doors(doors) => self.change_doors(now, doors),
                 Letter::Prepared(prepared) => {
                     if let Some(disk) = &mut self.disk {
-                        let news = disk.prepared(prepared);
-                        self.shard.handle(now, Input::Log(news));
+                        for news in disk.prepared(prepared) {
+                            self.shard.handle(now, Input::Log(news));
+                        }
                     }
                 }
                 Letter::Synced(time) => {

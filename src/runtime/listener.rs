@@ -7,14 +7,13 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::gate::Pause;
 use crate::config::ListenerConfig;
 use crate::shard::Listener;
-use crate::sys::interface_mend;
+use crate::sys::{interface_mend, patiently};
 
 /// Connections the kernel keeps ready to be accepted; `net.core.somaxconn` lowers it.
 const BACKLOG: i32 = 4096;
@@ -175,20 +174,6 @@ fn open_path(
         listening.push(Listening { peer, ..Listening::new(config, socket, listener) });
     }
     Ok(())
-}
-
-/// Binds an address that may be in use for a moment yet: the kernel takes a broker's ring apart after
-/// its process is gone, and lets go of the sockets in it only then.
-fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    const ATTEMPTS: usize = 20;
-    const PAUSE: Duration = Duration::from_millis(50);
-    for _ in 1..ATTEMPTS {
-        match bind() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(PAUSE),
-            outcome => return outcome,
-        }
-    }
-    bind()
 }
 
 /// Whether this machine lacks the address or the interface, rather than somebody else holding it.

@@ -545,10 +545,8 @@ impl Writer {
         while let Some(order) = self.log.poll() {
             match order {
                 Order::Prepare { segment, head } => {
-                    // Synced with all others in the end, before anything names the folder.
-                    let synced = false;
                     let (file, pages) =
-                        disk::prepare(&self.folder, segment, self.segment_bytes, &head, synced)?;
+                        disk::prepare_anew(&self.folder, segment, self.segment_bytes, &head)?;
                     self.files.insert(segment, file);
                     self.log.handle(News::Prepared { segment, pages });
                 }

@@ -1,7 +1,7 @@
 //! How much of everything a shard holds: for leak checks and gauges.
 
 use super::Shard;
-use crate::storage::Snapshot;
+use crate::storage::{Sequence, Snapshot};
 
 /// Counts of what a shard holds at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,11 @@ impl Shard {
     /// How large the log is; zeros without one.
     pub fn log_size(&self) -> LogSize {
         self.journal.size()
+    }
+
+    /// Where the log ends and up to where it is durable; nothing without one.
+    pub fn log_ends(&self) -> Option<(Sequence, Sequence)> {
+        Some((self.journal.end()?, self.journal.durable()?))
     }
 
     /// All of the log that is durable now; nothing without one.

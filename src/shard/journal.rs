@@ -471,13 +471,11 @@ impl Journal {
     }
 
     /// Everything before this place is durable.
-    #[cfg(feature = "sim")]
     pub fn durable(&self) -> Option<Sequence> {
         self.log.as_ref().map(|log| log.durable())
     }
 
     /// Where the next record goes.
-    #[cfg(feature = "sim")]
     pub fn end(&self) -> Option<Sequence> {
         self.log.as_ref().map(|log| log.end())
     }

@@ -238,8 +238,7 @@ impl Log {
             && self.left_in_current() < half
             && self.segments.len() < options.segments_max;
         if wants_next {
-            let number = SegmentNumber(self.segments[self.current].number.0 + 1);
-            self.segments.push_back(Segment::new(number, Readiness::Wanted));
+            self.want_next();
         }
         let wanted = self.segments.iter_mut().find(|s| s.readiness == Readiness::Wanted)?;
         wanted.readiness = Readiness::Asked;
@@ -250,6 +249,12 @@ impl Log {
             predecessor: None,
         };
         Some(Order::Prepare { segment: wanted.number, head: head.encode() })
+    }
+
+    /// Another segment behind the last.
+    fn want_next(&mut self) {
+        let number = SegmentNumber(self.segments[self.segments.len() - 1].number.0 + 1);
+        self.segments.push_back(Segment::new(number, Readiness::Wanted));
     }
 
     /// The oldest segment, if nobody needs it and that is durable.
@@ -325,6 +330,11 @@ impl Log {
                 if let Some(segment) = self.segment_mut(segment) {
                     segment.readiness = Readiness::Ready;
                     segment.pages = Some(pages);
+                }
+            }
+            News::Scarce => {
+                if self.current + 1 == self.segments.len() && self.has_next() {
+                    self.want_next();
                 }
             }
             News::Refused(segment) => {
@@ -463,12 +473,12 @@ impl Log {
 
     /// Goes on in the next segment. What does not fit into this one leaves its end unused.
     fn roll(&mut self) {
-        let number = SegmentNumber(self.segments[self.current].number.0 + 1);
         if self.current + 1 == self.segments.len() {
-            self.segments.push_back(Segment::new(number, Readiness::Wanted));
+            self.want_next();
         }
         self.segments[self.current].died_at = self.end;
         self.current += 1;
+        let number = self.segments[self.current].number;
         self.end = Sequence(number.0 * self.segment_bytes() + SEGMENT_HEAD_BYTES as u64);
     }
 

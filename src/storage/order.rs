@@ -60,6 +60,9 @@ pub enum News {
         /// maps what was written so far, handed in anew by [`News::Pages`] after every commit.
         pages: Bytes,
     },
+    /// A segment was prepared out of what is kept for a start without room: whether there is room
+    /// for another one is to be known before more than what is needed goes into it.
+    Scarce,
     /// There is no room for another segment at present.
     Refused(SegmentNumber),
     /// The bytes of a segment, from a driver without maps.

@@ -75,7 +75,10 @@ fn judge_writing(folder: &Path, error: Option<&io::Error>, durability: Durabilit
         }
         _ => format!("sudo mkdir -p {shown} && sudo chown $(id -u):$(id -g) {shown}"),
     };
+    // What is there is kept and can be fetched, which makes room in the log.
+    let is_full = error.kind() == io::ErrorKind::StorageFull;
     match durability {
+        Durability::Fsync | Durability::Os if is_full => Finding::warning(SUBJECT, what, mend),
         // Nothing is kept there.
         Durability::Memory => Finding::warning(SUBJECT, what, mend),
         Durability::Fsync | Durability::Os => Finding::problem(SUBJECT, what, mend),

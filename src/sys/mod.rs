@@ -20,6 +20,7 @@ mod network;
 mod notify;
 mod process;
 mod ring;
+mod signal;
 
 use std::path::Path;
 
@@ -28,9 +29,10 @@ use crate::config::Config;
 pub use cpu::usable_cpus;
 pub use file::replace as replace_file;
 pub use limit::{connections_end, connections_max, raise as raise_limits, seal};
-pub(crate) use network::interface_mend;
+pub(crate) use network::{interface_mend, patiently};
 pub use notify::ServiceManager;
 pub use process::Usage;
+pub use signal::expect_file_faults;
 
 /// Something found out about this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

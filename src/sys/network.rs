@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -49,7 +50,9 @@ fn listener(listener: &ListenerConfig) -> Finding {
     let interface = listener.terms.bind_interface.as_deref();
     let outcome = listener.address.resolve().and_then(|addresses| match addresses.is_empty() {
         true => Err(io::Error::new(ErrorKind::NotFound, "no address of that name")),
-        false => addresses.into_iter().try_for_each(|address| try_to_bind(address, interface)),
+        false => addresses
+            .into_iter()
+            .try_for_each(|address| patiently(|| try_to_bind(address, interface))),
     });
     judge_listener(listener, outcome.err().as_ref())
 }
@@ -66,6 +69,20 @@ pub(crate) fn interface_mend(interface: &str, error: &io::Error) -> Option<Strin
         )),
         _ => None,
     }
+}
+
+/// Binds an address that may be in use for a moment yet: the kernel takes a broker's ring apart after
+/// its process is gone, and lets go of the sockets in it only then.
+pub(crate) fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const ATTEMPTS: usize = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 1..ATTEMPTS {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    bind()
 }
 
 /// Binds and lets go, without listening: no client can come to us by mistake.
@@ -172,6 +189,20 @@ mod tests {
             let said = finding.mend.expect("a remedy");
             assert!(said.contains("eth7") && said.contains(mend), "{said}");
         }
+    }
+
+    #[test]
+    fn a_port_that_an_ended_broker_has_for_a_moment_yet_can_be_had() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = taken.local_addr().expect("it is bound").port();
+        let address = format!("tcp://127.0.0.1:{port}").parse().expect("an address");
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(taken);
+        });
+        let finding = listener(&ListenerConfig::plain(address, false));
+        ending.join().expect("it ends");
+        assert_eq!(finding.verdict, Verdict::Ok, "{finding:?}");
     }
 
     #[test]

@@ -42,9 +42,21 @@ fn publish_large(link: &mut Link, number: u64) {
 /// Asks for a backup and reads none of it yet.
 fn begin(broker: &Broker) -> TcpStream {
     let mut reader = TcpStream::connect(broker.admin().expect("it says so")).expect("it accepts");
+    ask(&mut reader);
+    reader
+}
+
+fn ask(reader: &mut TcpStream) {
     let head = "GET /api/v1/backup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     reader.write_all(head.as_bytes()).expect("it reads");
-    reader
+}
+
+/// Writes the archive that was asked for into a file.
+fn save(mut reader: TcpStream, archive: &Path) {
+    let mut answer = Vec::new();
+    reader.read_to_end(&mut answer).expect("it is sent");
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    fs::write(archive, &answer[body..]).expect("there is room");
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -198,13 +210,32 @@ fn a_backup_holds_all_that_the_broker_keeps() {
 }
 
 #[test]
+fn a_backup_holds_what_was_done_before_it_was_asked_for() {
+    let broker = Setup::shards(2).config(CONFIG).start();
+    let archives = Directory::new();
+    for round in 0..10 {
+        let client_id = format!("left-{round}");
+        let mut link = Link::open(broker.address(), &client_id).expect("the broker accepts");
+        let mut reader = TcpStream::connect(broker.admin().expect("it says so")).expect("it does");
+        link.send(0xe0, b"").expect("the broker reads");
+        while link.poll().is_ok() {}
+        ask(&mut reader);
+        let archive = archives.join(&format!("{round}.tar"));
+        save(reader, &archive);
+        let kept = export(&unpacked(&archive).join("data"));
+        let told = kept.lines().find(|line| line.contains(&format!("\"{client_id}\"")));
+        assert!(told.is_some_and(|line| line.contains("away_since_micros")), "{kept}");
+    }
+}
+
+#[test]
 fn a_slow_reader_gets_what_was_there_though_the_log_has_gone_on() {
     let broker = Setup::shards(1).config(CONFIG).start();
     let mut away = Subscriber::new("away");
     away.subscribe(broker.address(), "load/#");
     let mut link = Link::open(broker.address(), "large").expect("the broker accepts");
     (0..600).for_each(|number| publish_large(&mut link, number));
-    let mut reader = begin(&broker);
+    let reader = begin(&broker);
     broker.await_log("a backup begins");
     let archives = Directory::new();
     let (succeeded, said) = back_up(&broker, &archives.join("second.tar"));
@@ -215,11 +246,8 @@ fn a_slow_reader_gets_what_was_there_though_the_log_has_gone_on() {
     (0..200).for_each(|number| publish_large(&mut link, number));
     let first = broker.directory().join("data/1/shard-0/00000000000000000001.log");
     until("nothing is given back", || !first.exists());
-    let mut answer = Vec::new();
-    reader.read_to_end(&mut answer).expect("it is sent");
-    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
     let archive = archives.join("slow.tar");
-    fs::write(&archive, &answer[body..]).expect("there is room");
+    save(reader, &archive);
     let broker = Setup::shards(1).config(CONFIG).start_in(unpacked(&archive));
     away.listen(broker.address(), Duration::from_millis(500));
     assert!(away.heard["load/large"].iter().copied().eq(0..600));

@@ -172,9 +172,8 @@ fn damage_to_what_was_acknowledged_is_refused_and_can_be_quarantined() {
     assert!(broker.log().contains("left out"), "{}", broker.log());
 }
 
-/// A broker that owes 40 messages, more than it holds in memory, one of which is damaged on the
-/// disk.
-fn damaged_while_it_runs(config: &str) -> (Broker, Subscriber) {
+/// A broker that owes 40 messages, more than it holds in memory, and its first segment.
+fn owes_from_the_disk(config: &str) -> (Broker, Subscriber, fs::File) {
     let broker = Setup::shards(1).config(config).start();
     let mut owed = Subscriber::new("owed");
     owed.subscribe(broker.address(), "load/#");
@@ -188,9 +187,34 @@ fn damaged_while_it_runs(config: &str) -> (Broker, Subscriber) {
     }
     let segment = broker.directory().join("data/1/shard-0/00000000000000000001.log");
     let file = fs::File::options().write(true).open(segment).expect("the broker wrote it");
-    // In the midst of the first message.
+    (broker, owed, file)
+}
+
+/// The same, where the first message is damaged on the disk.
+fn damaged_while_it_runs(config: &str) -> (Broker, Subscriber) {
+    let (broker, owed, file) = owes_from_the_disk(config);
     file.write_all_at(b"Y", 4096 + 20_000).expect("it is ours");
     (broker, owed)
+}
+
+#[test]
+fn a_segment_that_is_shortened_while_the_broker_runs_ends_it_with_a_word() {
+    let (mut broker, mut owed, file) = owes_from_the_disk(CONFIG);
+    file.set_len(4096).expect("it is ours");
+    owed.listen(broker.address(), std::time::Duration::from_secs(60));
+    assert_eq!(broker.await_exit().code(), Some(1));
+    broker.await_log("was shortened, or its disk cannot be read (SIGBUS)");
+    let (succeeded, said) = log("verify", &broker.directory().join("data"));
+    assert!(!succeeded && said.contains("segment 1, bytes 4096 to"), "{said}");
+}
+
+#[test]
+fn a_folder_with_the_name_of_a_segment_is_refused_with_what_to_do() {
+    let directory = Setup::shards(1).config(CONFIG).start().kill();
+    let folder = directory.join("data/1/shard-0/00000000000000000099.log");
+    fs::create_dir(&folder).expect("it is ours");
+    let (succeeded, said) = log("verify", &directory.join("data"));
+    assert!(!succeeded && said.contains("Move it away"), "{said}");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 //! room again once what it held has arrived.
 
 use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::client::{Link, Subscriber};
-use super::support::Setup;
+use super::support::{Directory, Setup};
 
 /// As small as segments can be.
 const SMALL: &str = "[storage]\nsegment_bytes = 65536\nlog_bytes_max = 4194304\n";
@@ -100,6 +102,76 @@ fn a_log_of_more_segments_than_there_are_descriptors_goes_on_and_is_started_from
     let broker = setup().start_in(directory);
     owed.listen(broker.address(), Duration::from_secs(1));
     assert_eq!(owed.heard[&topic].len(), usize::from(MESSAGES));
+}
+
+/// A small file system in memory, mounted.
+struct Volume(PathBuf);
+
+impl Volume {
+    /// Makes one; nothing where that is not allowed.
+    fn mount(path: PathBuf) -> Option<Volume> {
+        std::fs::create_dir(&path).expect("it is ours");
+        let options = "size=4m,mode=700";
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path);
+        mount.status().is_ok_and(|status| status.success()).then_some(Volume(path))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_can_hand_out_what_it_keeps() {
+    const SEGMENTS: &str = "[storage]\nsegment_bytes = 262144\n";
+    let setup = || Setup::shards(1).config(SEGMENTS);
+    let directory = Directory::new();
+    let Some(volume) = Volume::mount(directory.join("data")) else {
+        eprintln!("not run: no file system can be mounted here");
+        return;
+    };
+    let broker = setup().start_in(directory);
+    let reserve = volume.0.join("1/shard-0/reserve");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !reserve.exists() {
+        assert!(Instant::now() < deadline, "there is no reserve");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut owed = Subscriber::new("owed");
+    owed.subscribe(broker.address(), "load/#");
+    let topic = format!("load/{}", "x".repeat(400));
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    for packet_id in 1..=MESSAGES {
+        publish_to(&mut link, &topic, packet_id);
+    }
+    let kept = acknowledged(&mut link);
+    assert!((100..19_900).contains(&kept.len()), "{} of {MESSAGES} were kept", kept.len());
+    let directory = broker.kill();
+    // Not a byte is left for the next one.
+    let rest = std::fs::File::create(volume.0.join("rest")).expect("a name needs no room");
+    while std::io::Write::write(&mut &rest, &[7; 4096]).is_ok_and(|count| count > 0) {}
+    let broker = setup().start_in(directory);
+    broker.await_log("the log goes on in its reserve");
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    owed.listen(broker.address(), Duration::from_secs(1));
+    let heard = &owed.heard[&topic];
+    assert!(heard.iter().copied().eq(kept.iter().map(|packet_id| u64::from(*packet_id))));
+    broker.await_log("there is room for the log again");
+    publish_to(&mut link, &topic, MESSAGES + 1);
+    assert_eq!(acknowledged(&mut link), [MESSAGES + 1]);
+    assert!(reserve.exists(), "the next start has one, too");
+    drop(broker);
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_named_with_what_raises_it() {
+    let broker = Setup::shards(1).file_bytes(1 << 20).start();
+    broker.await_log("File too large");
+    assert!(broker.log().contains("LimitFSIZE"), "{}", broker.log());
+    Link::open_clean(broker.address(), "clean").expect("all else goes on");
 }
 
 #[test]

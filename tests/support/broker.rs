@@ -34,7 +34,7 @@ pub struct Setup {
     listens: bool,
     scheme: &'static str,
     files: Vec<(&'static str, PathBuf)>,
-    descriptors: Option<usize>,
+    limits: String,
 }
 
 /// A certificate for `localhost` and 127.0.0.1 that is its own issuer.
@@ -63,13 +63,22 @@ impl Setup {
             listens: true,
             scheme: "tcp",
             files: Vec::new(),
-            descriptors: None,
+            limits: String::new(),
         }
     }
 
     /// Lets the broker have this many descriptors.
-    pub fn descriptors(mut self, count: usize) -> Setup {
-        self.descriptors = Some(count);
+    pub fn descriptors(self, count: usize) -> Setup {
+        self.limit("-n", count)
+    }
+
+    /// Lets no file become larger than this.
+    pub fn file_bytes(self, bytes: usize) -> Setup {
+        self.limit("-f", bytes / 512)
+    }
+
+    fn limit(mut self, option: &str, value: usize) -> Setup {
+        self.limits += &format!("ulimit {option} {value} && ");
         self
     }
 
@@ -139,14 +148,8 @@ impl Setup {
 
     fn command(&self, directory: &Directory) -> Command {
         let binary = env!("CARGO_BIN_EXE_hawker");
-        let mut command = match self.descriptors {
-            None => Command::new(binary),
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\""), binary]);
-                shell
-            }
-        };
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{}exec \"$0\" \"$@\"", self.limits), binary]);
         command.arg("run").current_dir(directory.path());
         if let Some(toml) = &self.config {
             let file = directory.write("hawker.toml", toml);

@@ -22,6 +22,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/sending.rs",
     "src/runtime/socket.rs",
     "src/sys/ring.rs",
+    "src/sys/signal.rs",
 ];
 /// Names that say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "types", "manager", "helpers", "misc"];
