@@ -19,7 +19,7 @@ use crate::shard::ConnectionId;
 use crate::time::Time;
 
 /// Connections of a listener that one turn of a shard accepts.
-pub(super) const ACCEPTS_MAX: usize = 32;
+pub(super) const ACCEPTS_MAX: usize = 8;
 
 /// The part of `mqtt.connect_timeout_ms` that is a fair time: by default 2.5 seconds, several
 /// round trips of a poor radio link.

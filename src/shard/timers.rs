@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// Deadlines that are looked at before other things have their turn: thousands come due at once
 /// where thousands of clients fell silent together, and each may mean a connection to end.
-pub const TIMERS_PER_TURN: usize = 32;
+pub const TIMERS_PER_TURN: usize = 8;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
