@@ -135,7 +135,10 @@ impl Driver {
 
     /// This shard's part of the descriptors for connections behind the last one, and one at least.
     fn descriptors_left(&self) -> usize {
-        let left = self.descriptors_end.saturating_sub(self.last_descriptor);
+        // The last one may have filled a gap: there are at least as many as there are connections.
+        let connections = self.visitors.connections().into_iter().sum::<u32>();
+        let open = self.last_descriptor.max(i32::try_from(connections).unwrap_or(i32::MAX));
+        let left = self.descriptors_end.saturating_sub(open);
         usize::try_from(left).unwrap_or(0).div_ceil(self.mailboxes.len()).max(1)
     }
 

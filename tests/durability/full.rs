@@ -84,6 +84,24 @@ fn a_crowd_of_connections_leaves_descriptors_for_the_log() {
 }
 
 #[test]
+fn a_crowd_that_comes_and_goes_leaves_descriptors_for_the_log() {
+    let broker = Setup::shards(2).descriptors(150).start();
+    // Each takes a connection over, whose descriptor another one gets.
+    let mut crowd = Vec::new();
+    for number in (0..50u8).cycle().take(1500) {
+        let stream = TcpStream::connect(broker.address()).expect("the kernel accepts");
+        let client_id = [b'a' + number / 25, b'a' + number % 25];
+        let connect = [b"\x10\x0e\0\x04MQTT\x04\x02\0\0\0\x02", &client_id[..]].concat();
+        std::io::Write::write_all(&mut &stream, &connect).expect("the kernel takes it");
+        crowd.push(stream);
+        std::thread::sleep(Duration::from_millis(2));
+        let open = PathBuf::from(format!("/proc/{}/fd", broker.pid())).read_dir();
+        let open = open.expect("it runs").count();
+        assert!(open < 140, "{open} of 150 are open");
+    }
+}
+
+#[test]
 fn a_log_of_more_segments_than_there_are_descriptors_goes_on_and_is_started_from() {
     const SMALL_SEGMENTS: &str = "[storage]\nsegment_bytes = 65536\n";
     let setup = || Setup::shards(1).config(SMALL_SEGMENTS).descriptors(100);
