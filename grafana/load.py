@@ -394,6 +394,18 @@ def a_crowd_that_says_nothing(broker, name):
         one.close()
 
 
+@scene("stranger_bytes", "strangers_let_go_total")
+def a_crowd_that_does_not_end_its_connects(broker, name):
+    # Two shards have a MiB each for CONNECTs of which a part has come.
+    connect = b"\x10\xb0\xea\x01" + text("MQTT") + bytes([4, 2, 0, 60, 0x70, 0]) + bytes(28000)
+    crowd = [socket.create_connection(broker.address) for _ in range(120)]
+    for one in crowd:
+        one.sendall(connect)
+    be_seen()
+    for one in crowd:
+        one.close()
+
+
 @scene("banned_addresses")
 def a_guesser_behind_a_proxy(broker, name):
     header = b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 1883\r\n"

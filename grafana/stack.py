@@ -64,6 +64,7 @@ client_certificate_optional = true
 [mqtt]
 anonymous_allowed = true
 connect_timeout_ms = 8000
+connect_memory_bytes_max = 1048576
 queue_messages_max = 10
 queue_policy = "{queue_policy}"
 outbox_bytes_max = 4096
