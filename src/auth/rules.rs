@@ -333,14 +333,19 @@ impl Grants {
 
     /// Whether a message may be published.
     pub fn may_publish(&self, topic: &str, qos: QoS, retain: bool) -> bool {
-        let about =
-            |entry: &&Entry| entry.action == Action::Publish && covers(&entry.filter, topic);
+        let is_within = |entry: &Entry| qos <= entry.qos_max && (entry.retain || !retain);
+        self.allows(Action::Publish, topic, is_within)
+    }
+
+    /// Whether something is allowed of a topic by an entry that suits, and denied by none.
+    fn allows(&self, action: Action, topic: &str, suits: impl Fn(&Entry) -> bool) -> bool {
+        let about = |entry: &&Entry| entry.action == action && covers(&entry.filter, topic);
         let mut allowed = false;
         for entry in self.0.iter().filter(about) {
             if entry.denies && !self.is_overruled(entry, topic, covers) {
                 return false;
             }
-            allowed |= !entry.denies && qos <= entry.qos_max && (entry.retain || !retain);
+            allowed |= !entry.denies && suits(entry);
         }
         allowed
     }
@@ -399,16 +404,7 @@ impl Grants {
 
     /// Whether a message may be read of a subscription that reaches further.
     pub fn may_read(&self, topic: &str) -> bool {
-        let about =
-            |entry: &&Entry| entry.action == Action::Subscribe && covers(&entry.filter, topic);
-        let mut allowed = false;
-        for entry in self.0.iter().filter(about) {
-            if entry.denies && !self.is_overruled(entry, topic, covers) {
-                return false;
-            }
-            allowed |= !entry.denies;
-        }
-        allowed
+        self.allows(Action::Subscribe, topic, |_| true)
     }
 
     /// The QoS of a subscription of which a part may be read, at most; nothing if no part may.

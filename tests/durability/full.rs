@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::client::{Link, Subscriber};
-use super::support::{Directory, Setup};
+use super::support::{Broker, Directory, Setup};
 
 /// As small as segments can be.
 const SMALL: &str = "[storage]\nsegment_bytes = 65536\nlog_bytes_max = 4194304\n";
@@ -109,10 +109,7 @@ fn a_log_of_more_segments_than_there_are_descriptors_goes_on_and_is_started_from
     let mut owed = Subscriber::new("owed");
     owed.subscribe(broker.address(), "load/#");
     let topic = format!("load/{}", "x".repeat(400));
-    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
-    for packet_id in 1..=MESSAGES {
-        publish_to(&mut link, &topic, packet_id);
-    }
+    let mut link = publish_all(&broker, &topic);
     assert_eq!(acknowledged(&mut link).len(), usize::from(MESSAGES), "{}", broker.log());
     let directory = broker.kill();
     let segments = directory.join("data/1/shard-0").read_dir().expect("a folder").count();
@@ -120,6 +117,15 @@ fn a_log_of_more_segments_than_there_are_descriptors_goes_on_and_is_started_from
     let broker = setup().start_in(directory);
     owed.listen(broker.address(), Duration::from_secs(1));
     assert_eq!(owed.heard[&topic].len(), usize::from(MESSAGES));
+}
+
+/// A publisher that has sent all messages, and heard of none.
+fn publish_all(broker: &Broker, topic: &str) -> Link {
+    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
+    for packet_id in 1..=MESSAGES {
+        publish_to(&mut link, topic, packet_id);
+    }
+    link
 }
 
 /// A small file system in memory, mounted.
@@ -161,10 +167,7 @@ fn a_start_on_a_full_disk_can_hand_out_what_it_keeps() {
     let mut owed = Subscriber::new("owed");
     owed.subscribe(broker.address(), "load/#");
     let topic = format!("load/{}", "x".repeat(400));
-    let mut link = Link::open(broker.address(), "publisher").expect("the broker accepts");
-    for packet_id in 1..=MESSAGES {
-        publish_to(&mut link, &topic, packet_id);
-    }
+    let mut link = publish_all(&broker, &topic);
     let kept = acknowledged(&mut link);
     assert!((100..19_900).contains(&kept.len()), "{} of {MESSAGES} were kept", kept.len());
     let directory = broker.kill();
